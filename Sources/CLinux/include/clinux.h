@@ -1,0 +1,24 @@
+// What Glibc's module lacks: membarrier and the variadic or newer system calls.
+#ifndef HUGEMEMORY_CLINUX_H
+#define HUGEMEMORY_CLINUX_H
+#define _GNU_SOURCE
+#include <stddef.h>
+#include <stdint.h>
+
+/// Registers this process for private expedited membarrier. 0, or the errno.
+int hm_membarrier_register(void);
+/// Runs a full barrier on every running thread of this process. 0, or the errno.
+int hm_membarrier(void);
+/// The core this thread runs on just now (a hint).
+int hm_current_core(void);
+/// Reserves `length` bytes, aligned to 2 MiB, read-write and uncommitted. NULL on failure (errno set).
+void *hm_reserve(size_t length, int huge);
+/// Gives the memory of a range back to the system; it reads as zeros afterwards.
+int hm_give_back(void *address, size_t length);
+/// Makes a range read-only, or read-write again.
+int hm_protect(void *address, size_t length, int writable);
+/// A thread-local slot number of this process's readers, -1 before it is assigned.
+extern __thread int hm_reader_slot;
+int hm_get_reader_slot(void);
+void hm_set_reader_slot(int slot, void (*on_exit)(int));
+#endif
