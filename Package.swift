@@ -7,34 +7,14 @@ let settings: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .er
 let package = Package(
   name: "HugeMemory",
   products: [
-    .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
-    .executable(name: "hugemem", targets: ["hugemem"]),
-  ],
-  dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
   ],
   targets: [
     .target(name: "CLinux"),
     .target(name: "Primitives", swiftSettings: settings),
     .target(name: "HugeZeroPage", dependencies: ["Primitives"], swiftSettings: settings),
-    .target(name: "Frames", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
-    .target(name: "Paging", dependencies: ["Frames"], swiftSettings: settings),
-    .target(
-      name: "HugeMemory", dependencies: ["Paging", "HugeZeroPage"], swiftSettings: settings),
-    .target(name: "NBD", swiftSettings: settings),
-    .target(name: "NBDServer", dependencies: ["HugeMemory", "NBD"], swiftSettings: settings),
-    .target(name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
-    .executableTarget(
-      name: "hugemem",
-      dependencies: [
-        "ControlPlane", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
-      swiftSettings: settings),
-    .testTarget(name: "HugeMemoryTests", dependencies: ["HugeMemory"], swiftSettings: settings),
-    .testTarget(name: "NBDTests", dependencies: ["NBD"], swiftSettings: settings),
     .testTarget(
-      name: "ServerTests", dependencies: ["ControlPlane"], swiftSettings: settings),
+      name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

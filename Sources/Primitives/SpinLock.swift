@@ -1,0 +1,37 @@
+import Glibc
+
+/// A lock for sections of a few dozen instructions, in place in memory. It spins, then yields.
+///
+/// Used for the buddy allocator, whose critical sections never allocate, never wait and never
+/// take another lock.
+public struct SpinLock: ~Copyable, Sendable {
+  /// (A) 0 free, 1 held.
+  @usableFromInline let word = AtomicWord(0)
+  public init() {}
+
+  @inlinable @inline(__always)
+  public borrowing func lock() {
+    var spins = 0
+    // `acquire` pairs with the `release` of unlock.
+    while !word.compareExchange(0, 1, .acquire).exchanged {
+      repeat {
+        spins += 1
+        if spins > 64 { Self.yield() }
+      } while word.load(.relaxed) != 0
+    }
+  }
+
+  @inlinable @inline(__always)
+  public borrowing func unlock() { word.store(0, .release) }
+
+  @inlinable @inline(__always)
+  public borrowing func withLock<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    lock()
+    defer { unlock() }
+    return try body()
+  }
+
+  @usableFromInline static func yield() { _ = sched_yield() }
+}
