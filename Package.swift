@@ -12,6 +12,7 @@ let package = Package(
   targets: [
     .target(name: "CLinux"),
     .target(name: "Primitives", swiftSettings: settings),
+    .target(name: "Frames", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "HugeZeroPage", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),

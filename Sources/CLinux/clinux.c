@@ -51,3 +51,4 @@ void hm_set_reader_slot(int slot, void (*on_exit)(int)) {
   pthread_setspecific(slot_key, (void *)(intptr_t)(slot + 1));
   hm_reader_slot = slot;
 }
+int hm_release(void *address, size_t length) { return munmap(address, length) ? errno : 0; }

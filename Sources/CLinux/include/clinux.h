@@ -15,6 +15,8 @@ int hm_current_core(void);
 void *hm_reserve(size_t length, int huge);
 /// Gives the memory of a range back to the system; it reads as zeros afterwards.
 int hm_give_back(void *address, size_t length);
+/// Unmaps a range.
+int hm_release(void *address, size_t length);
 /// Makes a range read-only, or read-write again.
 int hm_protect(void *address, size_t length, int writable);
 /// A thread-local slot number of this process's readers, -1 before it is assigned.

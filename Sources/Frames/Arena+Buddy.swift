@@ -1,0 +1,113 @@
+import CLinux
+import Primitives
+
+// The buddy allocator: free blocks of 2^order frames, aligned to their size, coalesced eagerly so
+// that a wholly free 2 MiB block is seen at once and goes back to the system.
+extension Arena {
+  /// A block of `2^order` frames with one reference, or nil when the limit is reached or no
+  /// block is that large. `zeroed` clears it, unless the system has just done so.
+  public func allocate(order: Int, zeroed: Bool) -> FrameNumber? {
+    precondition(order >= 0 && order <= FrameGeometry.hugeOrder, "frames: order out of range")
+    var found = take(order)
+    if found == nil {
+      // What the core caches hold may be all that is missing.
+      drainCaches()
+      found = take(order)
+    }
+    guard let (frame, clean) = found else { return nil }
+    if zeroed && !clean { clear(frame, order: order) }
+    return frame
+  }
+
+  func clear(_ frame: FrameNumber, order: Int) {
+    unsafe address(frame).initializeMemory(
+      as: UInt8.self, repeating: 0, count: FrameGeometry.frameSize << order)
+  }
+
+  private func take(_ order: Int) -> (FrameNumber, clean: Bool)? {
+    lock.withLock { takeLocked(order) }
+  }
+
+  /// Takes a block under the lock; marks it allocated with one reference.
+  func takeLocked(_ order: Int) -> (FrameNumber, clean: Bool)? {
+    let wanted = UInt64(1) << UInt64(order)
+    guard outstanding.load(.relaxed) + wanted <= UInt64(limit) else { return nil }
+    var from = order
+    while from <= FrameGeometry.hugeOrder, unsafe heads[from] == 0 { from += 1 }
+    let block: FrameNumber
+    var clean = true
+    if from <= FrameGeometry.hugeOrder {
+      block = unsafe heads[from]
+      clean = unsafe metadata[Int(block)].word.load(.relaxed) & FrameState.clean != 0
+      unlink(block, order: from)
+    } else {
+      guard Int(nextFresh) < reserved else { return nil }
+      block = nextFresh
+      nextFresh += FrameNumber(FrameGeometry.framesPerHuge)
+      from = FrameGeometry.hugeOrder
+    }
+    // The lower half is taken, the upper halves become free blocks.
+    while from > order {
+      from -= 1
+      link(block + 1 << FrameNumber(from), order: from, clean: clean)
+    }
+    unsafe metadata[Int(block)].word.store(FrameState.allocated(order: order), .relaxed)
+    outstanding.add(wanted, .relaxed)
+    return (block, clean)
+  }
+
+  /// Gives a block back, with the order it was allocated with (history item 1).
+  func giveBack(_ frame: FrameNumber, order: Int) {
+    let whole = lock.withLock { giveBackLocked(frame, order: order) }
+    if whole != 0 { returnToSystem(whole) }
+  }
+
+  /// Coalesces upwards. Returns the block, still unlinked, if a whole huge block became free.
+  func giveBackLocked(_ frame: FrameNumber, order: Int) -> FrameNumber {
+    var block = frame
+    var order = order
+    outstanding.subtract(UInt64(1) << UInt64(order), .relaxed)
+    unsafe metadata[Int(block)].word.store(0, .relaxed)
+    while order < FrameGeometry.hugeOrder {
+      let buddy = block ^ 1 << FrameNumber(order)
+      let state = unsafe metadata[Int(buddy)].word.load(.relaxed)
+      guard state & FrameState.free != 0, FrameState.order(state) == order else { break }
+      unlink(buddy, order: order)
+      block = min(block, buddy)
+      order += 1
+    }
+    if order == FrameGeometry.hugeOrder { return block }
+    link(block, order: order, clean: false)
+    return 0
+  }
+
+  /// Called without the lock: nobody else knows of the block.
+  func returnToSystem(_ block: FrameNumber) {
+    let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
+    givenBack.add(UInt64(FrameGeometry.hugeSize), .relaxed)
+    lock.withLock { link(block, order: FrameGeometry.hugeOrder, clean: failed == 0) }
+  }
+
+  private func link(_ block: FrameNumber, order: Int, clean: Bool) {
+    let next = unsafe heads[order]
+    unsafe metadata[Int(block)].low = next
+    unsafe metadata[Int(block)].high = 0
+    if next != 0 { unsafe metadata[Int(next)].high = block }
+    unsafe heads[order] = block
+    unsafe metadata[Int(block)].word.store(
+      FrameState.free | (clean ? FrameState.clean : 0) | UInt64(order) << FrameState.orderShift,
+      .relaxed)
+  }
+
+  private func unlink(_ block: FrameNumber, order: Int) {
+    let next = unsafe metadata[Int(block)].low
+    let previous = unsafe metadata[Int(block)].high
+    if previous == 0 {
+      unsafe heads[order] = next
+    } else {
+      unsafe metadata[Int(previous)].low = next
+    }
+    if next != 0 { unsafe metadata[Int(next)].high = previous }
+    unsafe metadata[Int(block)].word.store(0, .relaxed)
+  }
+}

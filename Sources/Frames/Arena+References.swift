@@ -1,0 +1,81 @@
+public import Primitives
+
+// References on allocated frames. A huge frame that some mapping has split counts the small
+// mappings of its parts on its head, so it goes back whole, with the order it was allocated with.
+extension Arena {
+  /// The frame that counts references for `frame`: itself, or its huge frame's head.
+  @inlinable @inline(__always)
+  func head(_ frame: FrameNumber) -> FrameNumber {
+    unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.tail == 0
+      ? frame : metadata[Int(frame)].low
+  }
+
+  /// Adds references to a frame that the caller knows to be alive.
+  @inlinable @inline(__always)
+  public func retain(_ frame: FrameNumber, count: UInt32 = 1) {
+    let before = unsafe metadata[Int(head(frame))].word.add(UInt64(count), .relaxed)
+    precondition(FrameState.references(before) != 0, "frames: retained after the free")
+    precondition(
+      FrameState.references(before) < UInt32.max >> 1, "frames: reference count overflow")
+  }
+
+  /// Drops references; the last one frees the frame.
+  public func release(_ frame: FrameNumber, count: UInt32 = 1) {
+    let head = head(frame)
+    // `acquireRelease`: each drop's accesses happen before the free of the last.
+    let before = unsafe metadata[Int(head)].word.subtract(UInt64(count), .acquireRelease)
+    precondition(FrameState.references(before) >= count, "frames: released more than retained")
+    if FrameState.references(before) == count { free(head, state: before) }
+  }
+
+  /// References on a frame just now. 1 with the caller holding it means: nobody else does.
+  @inlinable @inline(__always)
+  public func references(_ frame: FrameNumber) -> UInt32 {
+    // `acquire` pairs with the release in `release`: who sees himself the only owner sees that
+    // the others are done.
+    unsafe FrameState.references(metadata[Int(head(frame))].word.load(.acquire))
+  }
+
+  /// Whether the frame is the head or a part of a huge frame.
+  public func isHuge(_ frame: FrameNumber) -> Bool {
+    unsafe FrameState.order(metadata[Int(head(frame))].word.load(.relaxed))
+      == FrameGeometry.hugeOrder
+  }
+
+  private func free(_ frame: FrameNumber, state: UInt64) {
+    let order = FrameState.order(state)
+    if order == 0 { return freeSmall(frame) }
+    if state & FrameState.marked != 0 {
+      for part in 1..<FrameNumber(1 << order) {
+        unsafe metadata[Int(frame + part)].word.store(0, .relaxed)
+      }
+    }
+    giveBack(frame, order: order)
+  }
+
+  /// The mapping of a huge frame that others map too becomes 512 small ones: the parts name
+  /// their head, which gets `511` references more. The caller owns one of the references and
+  /// serialises callers for one frame by holding `splitLock`.
+  public func splitMapping(_ frame: FrameNumber) {
+    splitLock.withLock {
+      let word = unsafe metadata[Int(frame)].word.load(.relaxed)
+      if word & FrameState.marked == 0 {
+        for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
+          unsafe metadata[Int(frame + part)].low = frame
+          unsafe metadata[Int(frame + part)].word.store(FrameState.tail, .relaxed)
+        }
+        unsafe metadata[Int(frame)].word.add(FrameState.marked, .relaxed)
+      }
+    }
+    retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
+  }
+
+  /// A huge frame with a single reference becomes 512 small frames with one reference each, so
+  /// that each can go by itself. Only its only owner may ask.
+  public func splitFrame(_ frame: FrameNumber) {
+    precondition(references(frame) == 1, "frames: split of a shared huge frame")
+    for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) {
+      unsafe metadata[Int(frame + part)].word.store(FrameState.allocated(order: 0), .relaxed)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import CLinux
+import Primitives
+
+/// "Physical memory": one reserved range of anonymous memory with huge pages advised, cut into
+/// 4 KiB frames by a buddy allocator, with a hard limit.
+///
+/// A frame is named by its number, so an arena can be mapped anywhere. Freed memory goes back to
+/// the system as soon as a whole 2 MiB block is free; a failed allocation is a value, not a trap.
+///
+/// Lock order: core cache → arena. Neither is ever held while memory is cleared or given back.
+///
+/// - Thread safety: all methods may be called on any thread.
+/// - Complexity: allocation and free of a small frame touch only the core's cache in the common
+///   case; otherwise O(orders).
+@safe public final class Arena: @unchecked Sendable {
+  // Sendable by the keys below: constant after init, atomic, or under a lock.
+
+  /// (C) Where frame 0 would be.
+  public let base: UnsafeMutableRawPointer
+  /// (C) One entry a frame.
+  @usableFromInline let metadata: UnsafeMutablePointer<FrameMetadata>
+  /// (C) The hard limit, in frames.
+  public let limit: Int
+  /// (C) Frames in the reserved range, the unusable first block included.
+  let reserved: Int
+  /// (C) The per-core caches.
+  let caches: CoreCaches
+
+  /// Taken alone: marks the parts of a huge frame.
+  let splitLock = SpinLock()
+  let lock = SpinLock()
+  /// (L) Heads of the free lists by order, 0 for none.
+  let heads: UnsafeMutablePointer<FrameNumber>
+  /// (L) First block never handed out.
+  var nextFresh: FrameNumber
+  /// (A), written under the lock: frames that the buddy allocator has out.
+  let outstanding = AtomicWord(0)
+  /// (A) Bytes given back to the system so far.
+  let givenBack = AtomicWord(0)
+
+  /// Reserves an arena of at most `limit` bytes; nothing is committed yet.
+  public init(limit bytes: UInt64) throws(ArenaError) {
+    guard bytes >= UInt64(FrameGeometry.hugeSize), bytes <= 1 << 43 else {
+      throw .invalidLimit(bytes)
+    }
+    let limit = Int(bytes >> UInt64(FrameGeometry.frameShift))
+    let blocks = (limit + FrameGeometry.framesPerHuge - 1) / FrameGeometry.framesPerHuge + 1
+    let reserved = blocks * FrameGeometry.framesPerHuge
+    let metadataBytes = reserved * MemoryLayout<FrameMetadata>.stride
+    guard let base = unsafe hm_reserve(reserved << FrameGeometry.frameShift, 1) else {
+      throw .reservationFailed(bytes)
+    }
+    guard let table = unsafe hm_reserve((metadataBytes + 0x1f_ffff) & ~0x1f_ffff, 0) else {
+      throw .reservationFailed(bytes)
+    }
+    unsafe self.base = base
+    unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
+    self.limit = limit
+    self.reserved = reserved
+    unsafe heads = .allocate(capacity: FrameGeometry.hugeOrder + 1)
+    unsafe heads.initialize(repeating: 0, count: FrameGeometry.hugeOrder + 1)
+    // The first block stays unused, so that no frame has the number 0 (history item 4).
+    nextFresh = FrameNumber(FrameGeometry.framesPerHuge)
+    caches = CoreCaches()
+  }
+
+  deinit {
+    unsafe hm_release(base, reserved << FrameGeometry.frameShift)
+    let metadataBytes = reserved * MemoryLayout<FrameMetadata>.stride
+    unsafe hm_release(metadata, (metadataBytes + 0x1f_ffff) & ~0x1f_ffff)
+    unsafe heads.deallocate()
+  }
+
+  /// The address of a frame's first byte. The caller keeps the frame alive.
+  @inlinable @inline(__always)
+  public func address(_ frame: FrameNumber) -> UnsafeMutableRawPointer {
+    unsafe base + Int(frame) << FrameGeometry.frameShift
+  }
+
+  /// Frames handed out, those in the core caches not counted.
+  public var framesInUse: Int { Int(outstanding.load(.relaxed)) - caches.count }
+
+  /// Bytes that went back to the system since the start.
+  public var bytesGivenBack: UInt64 { givenBack.load(.relaxed) }
+
+  /// Free frames below which a reclaimer should start, and up to which it should work.
+  public var watermarks: (low: Int, high: Int) { (limit / 64, limit / 32) }
+}
+
+/// Why an arena could not be made.
+public enum ArenaError: Error, Equatable, Sendable {
+  /// The limit, in bytes, is under 2 MiB or over 8 TiB.
+  case invalidLimit(UInt64)
+  /// The system refused the address range.
+  case reservationFailed(UInt64)
+}

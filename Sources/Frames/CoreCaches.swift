@@ -1,0 +1,120 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// A few small frames for each core, so that faults on different cores do not meet in the
+/// arena's lock. Kernel counterpart: the per-CPU page lists (`mm/page_alloc.c`, pcp).
+///
+/// A cache is locked, not pinned to its core: user space cannot switch preemption off, and an
+/// uncontended lock is one compare-and-swap.
+@safe final class CoreCaches: @unchecked Sendable {
+  // Sendable: the caches are constant pointers; each cache is under its own lock.
+
+  static let capacity = 126
+  static let batch = 32
+  static let cacheCount = 64
+
+  @safe struct Cache: ~Copyable {
+    let lock = SpinLock()
+    /// (A), written under the lock.
+    let filled = AtomicWord(0)
+    /// (L) `capacity` frame numbers.
+    let frames: UnsafeMutablePointer<FrameNumber>
+    init() { unsafe frames = .allocate(capacity: CoreCaches.capacity) }
+    deinit { unsafe frames.deallocate() }
+  }
+
+  /// (C) One cache a core; machines with more cores than caches share them.
+  let caches: UnsafeMutablePointer<Cache>
+  let used: Int
+
+  init() {
+    used = min(Self.cacheCount, max(1, Int(sysconf(Int32(_SC_NPROCESSORS_CONF)))))
+    unsafe caches = .allocate(capacity: used)
+    for index in 0..<used { unsafe (caches + index).initialize(to: Cache()) }
+  }
+
+  deinit {
+    unsafe caches.deinitialize(count: used)
+    unsafe caches.deallocate()
+  }
+
+  /// The cache of the core this thread runs on.
+  @inline(__always)
+  var current: UnsafeMutablePointer<Cache> {
+    unsafe caches + Int(hm_current_core()) % used
+  }
+
+  /// Frames in all caches, at no particular instant.
+  var count: Int {
+    var sum = 0
+    for index in 0..<used { sum += unsafe Int(caches[index].filled.load(.relaxed)) }
+    return sum
+  }
+}
+
+extension Arena {
+  /// One small frame with one reference, its contents undefined; nil at the limit.
+  public func allocateSmall() -> FrameNumber? {
+    let cache = unsafe caches.current
+    let frame: FrameNumber? = unsafe cache.pointee.lock.withLock {
+      var filled = unsafe Int(cache.pointee.filled.load(.relaxed))
+      if filled == 0 {
+        lock.withLock {
+          while filled < CoreCaches.batch, let (frame, _) = takeLocked(0) {
+            unsafe cache.pointee.frames[filled] = frame
+            filled += 1
+          }
+        }
+        guard filled > 0 else { return nil }
+        // Lowest numbers leave first: what is written together lies together.
+        let fresh = unsafe UnsafeMutableBufferPointer(start: cache.pointee.frames, count: filled)
+        for index in 0..<filled / 2 { unsafe fresh.swapAt(index, filled - 1 - index) }
+      }
+      unsafe cache.pointee.filled.store(UInt64(filled - 1), .relaxed)
+      return unsafe cache.pointee.frames[filled - 1]
+    }
+    guard let frame else { return allocate(order: 0, zeroed: false) }
+    unsafe metadata[Int(frame)].word.store(FrameState.allocated(order: 0), .relaxed)
+    return frame
+  }
+
+  /// One small frame, cleared.
+  public func allocateSmallZeroed() -> FrameNumber? {
+    guard let frame = allocateSmall() else { return nil }
+    clear(frame, order: 0)
+    return frame
+  }
+
+  /// Frees a small frame that nobody refers to any more.
+  func freeSmall(_ frame: FrameNumber) {
+    let cache = unsafe caches.current
+    let kept: Bool = unsafe cache.pointee.lock.withLock {
+      let filled = unsafe Int(cache.pointee.filled.load(.relaxed))
+      guard filled < CoreCaches.capacity else { return false }
+      unsafe cache.pointee.frames[filled] = frame
+      unsafe cache.pointee.filled.store(UInt64(filled + 1), .relaxed)
+      return true
+    }
+    if !kept { giveBack(frame, order: 0) }
+  }
+
+  /// Empties every core's cache, so that blocks which are wholly free are seen to be.
+  public func drainCaches() {
+    for index in 0..<caches.used {
+      let cache = unsafe caches.caches + index
+      var batch = true
+      while batch {
+        // One frame at a time: giving a block back must not happen under the cache's lock.
+        let frame: FrameNumber = unsafe cache.pointee.lock.withLock {
+          let filled = unsafe Int(cache.pointee.filled.load(.relaxed))
+          guard filled > 0 else { return 0 }
+          unsafe cache.pointee.filled.store(UInt64(filled - 1), .relaxed)
+          return unsafe cache.pointee.frames[filled - 1]
+        }
+        batch = frame != 0
+        if batch { giveBack(frame, order: 0) }
+      }
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/// The geometry of frames, as on x86-64.
+public enum FrameGeometry {
+  public static let frameShift = 12
+  public static let frameSize = 1 << frameShift
+  /// A huge frame is 2^hugeOrder small ones: 2 MiB.
+  public static let hugeOrder = 9
+  public static let framesPerHuge = 1 << hugeOrder
+  public static let hugeSize = frameSize << hugeOrder
+}
+
+/// A frame's number within its arena. 0 means «no frame» and is never allocated (history item 4).
+public typealias FrameNumber = UInt32
