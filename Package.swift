@@ -14,6 +14,8 @@ let package = Package(
     .target(name: "Primitives", swiftSettings: settings),
     .target(name: "Frames", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "HugeZeroPage", dependencies: ["Primitives"], swiftSettings: settings),
+    .target(
+      name: "GracePeriods", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],

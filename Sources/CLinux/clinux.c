@@ -44,7 +44,6 @@ static void at_thread_exit(void *value) {
 }
 static void make_key(void) { pthread_key_create(&slot_key, at_thread_exit); }
 
-int hm_get_reader_slot(void) { return hm_reader_slot; }
 void hm_set_reader_slot(int slot, void (*on_exit)(int)) {
   release_slot = on_exit;
   pthread_once(&once, make_key);

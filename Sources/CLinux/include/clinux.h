@@ -19,8 +19,11 @@ int hm_give_back(void *address, size_t length);
 int hm_release(void *address, size_t length);
 /// Makes a range read-only, or read-write again.
 int hm_protect(void *address, size_t length, int writable);
-/// A thread-local slot number of this process's readers, -1 before it is assigned.
+/// This thread's reader slot, -1 before it is assigned.
 extern __thread int hm_reader_slot;
-int hm_get_reader_slot(void);
+static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
+/// Assigns it; `on_exit` runs with the slot when the thread ends.
 void hm_set_reader_slot(int slot, void (*on_exit)(int));
+/// Keeps the compiler, not the processor, from moving memory accesses across it.
+static inline void hm_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 #endif
