@@ -16,6 +16,7 @@ let package = Package(
     .target(name: "HugeZeroPage", dependencies: ["Primitives"], swiftSettings: settings),
     .target(
       name: "GracePeriods", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
+    .target(name: "Paging", dependencies: ["Frames"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],

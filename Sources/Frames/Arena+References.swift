@@ -21,11 +21,21 @@ extension Arena {
 
   /// Drops references; the last one frees the frame.
   public func release(_ frame: FrameNumber, count: UInt32 = 1) {
-    let head = head(frame)
+    if drop(frame, count: count) { free(frame) }
+  }
+
+  /// Drops references and tells whether they were the last; then the caller must `free`.
+  public func drop(_ frame: FrameNumber, count: UInt32 = 1) -> Bool {
     // `acquireRelease`: each drop's accesses happen before the free of the last.
-    let before = unsafe metadata[Int(head)].word.subtract(UInt64(count), .acquireRelease)
+    let before = unsafe metadata[Int(head(frame))].word.subtract(UInt64(count), .acquireRelease)
     precondition(FrameState.references(before) >= count, "frames: released more than retained")
-    if FrameState.references(before) == count { free(head, state: before) }
+    return FrameState.references(before) == count
+  }
+
+  /// Where a table keeps its counts.
+  @inlinable @inline(__always)
+  public func metadata(of frame: FrameNumber) -> UnsafeMutablePointer<FrameMetadata> {
+    unsafe metadata + Int(frame)
   }
 
   /// References on a frame just now. 1 with the caller holding it means: nobody else does.
@@ -42,7 +52,11 @@ extension Arena {
       == FrameGeometry.hugeOrder
   }
 
-  private func free(_ frame: FrameNumber, state: UInt64) {
+  /// Frees a frame whose last reference was dropped, with the order it was allocated with
+  /// (history item 1).
+  public func free(_ part: FrameNumber) {
+    let frame = head(part)
+    let state = unsafe metadata[Int(frame)].word.load(.relaxed)
     let order = FrameState.order(state)
     if order == 0 { return freeSmall(frame) }
     if state & FrameState.marked != 0 {

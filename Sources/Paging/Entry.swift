@@ -1,0 +1,48 @@
+public import Frames
+
+/// One entry of a table.
+///
+/// ```
+///  63        44 43                12 11      6  5   4   3  2    0
+/// ┌────────────┬────────────────────┬─────────┬───┬───┬───┬──────┐
+/// │     0      │ frame number       │    0    │ A │ D │ W │ kind │
+/// └────────────┴────────────────────┴─────────┴───┴───┴───┴──────┘
+/// ```
+/// The kind is part of the entry, so «zero» cannot be mistaken for memory (history items 10 and
+/// 13), and it is never writable or dirty (item 9). `W` on a table entry means: nobody else
+/// refers to that table; on a frame entry: nobody else refers to that frame. A path of `W`s down
+/// from the root may be written without looking at any reference count.
+@frozen public struct Entry: Equatable, Sendable {
+  @frozen public enum Kind: UInt64, Sendable {
+    case none = 0, zero = 1, huge = 2, small = 3, table = 4
+  }
+
+  public let raw: UInt64
+
+  @inlinable @inline(__always) public init(raw: UInt64) { self.raw = raw }
+
+  public static var none: Entry { @inlinable @inline(__always) get { Entry(raw: 0) } }
+  public static var zero: Entry { @inlinable @inline(__always) get { Entry(raw: 1) } }
+  public static var writableBit: UInt64 { @inlinable @inline(__always) get { 1 << 3 } }
+  public static var dirtyBit: UInt64 { @inlinable @inline(__always) get { 1 << 4 } }
+
+  @inlinable @inline(__always)
+  public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
+    raw = kind.rawValue | UInt64(frame) << 12
+      | (writable ? Entry.writableBit | (kind == .table ? 0 : Entry.dirtyBit) : 0)
+  }
+
+  @inlinable @inline(__always)
+  public var kind: Kind { unsafe unsafeBitCast(UInt8(truncatingIfNeeded: raw & 7), to: Kind.self) }
+  @inlinable @inline(__always)
+  public var frame: FrameNumber { FrameNumber(truncatingIfNeeded: raw >> 12) }
+  @inlinable @inline(__always)
+  public var isWritable: Bool { raw & Entry.writableBit != 0 }
+  @inlinable @inline(__always)
+  public var isWritableTable: Bool { raw & 0xf == Kind.table.rawValue | Entry.writableBit }
+  /// The same mapping, to be copied before it is written.
+  @inlinable @inline(__always)
+  public var protected: Entry { Entry(raw: raw & ~Entry.writableBit) }
+  @inlinable @inline(__always)
+  public var madeWritable: Entry { Entry(raw: raw | Entry.writableBit) }
+}
