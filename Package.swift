@@ -7,6 +7,7 @@ let settings: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .er
 let package = Package(
   name: "HugeMemory",
   products: [
+    .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
   ],
   targets: [
@@ -17,6 +18,9 @@ let package = Package(
     .target(
       name: "GracePeriods", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "Paging", dependencies: ["Frames"], swiftSettings: settings),
+    .target(
+      name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
+      swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],

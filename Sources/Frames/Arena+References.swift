@@ -84,12 +84,32 @@ extension Arena {
     retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
   }
 
-  /// A huge frame with a single reference becomes 512 small frames with one reference each, so
-  /// that each can go by itself. Only its only owner may ask.
-  public func splitFrame(_ frame: FrameNumber) {
-    precondition(references(frame) == 1, "frames: split of a shared huge frame")
-    for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) {
+  /// A huge frame with a single reference, the caller's, becomes 512 small frames with one
+  /// reference each, so that each can go by itself. Returns false, with nothing changed, if
+  /// there are other references.
+  public func splitFrame(_ frame: FrameNumber) -> Bool {
+    let word = unsafe metadata[Int(frame)].word.load(.acquire)
+    guard FrameState.references(word) == 1 else { return false }
+    for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
       unsafe metadata[Int(frame + part)].word.store(FrameState.allocated(order: 0), .relaxed)
     }
+    // Order and references change in one step: `retainHuge` either comes before, and this fails,
+    // or sees a small frame. `release` pairs with the `acquire` there.
+    let small = FrameState.allocated(order: 0)
+    let swap = unsafe metadata[Int(frame)].word.compareExchange(word, small, .acquireRelease)
+    if swap.exchanged { return true }
+    for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
+      let state = word & FrameState.marked != 0 ? FrameState.tail : 0
+      unsafe metadata[Int(frame + part)].word.store(state, .relaxed)
+    }
+    return false
+  }
+
+  /// Adds a reference to a huge frame that is alive, unless it has just been split.
+  public func retainHuge(_ frame: FrameNumber) -> Bool {
+    let before = unsafe metadata[Int(frame)].word.add(1, .acquire)
+    if FrameState.order(before) == FrameGeometry.hugeOrder { return true }
+    release(frame)
+    return false
   }
 }

@@ -1,0 +1,49 @@
+import Frames
+import Paging
+
+extension AddressSpace {
+  /// A copy of this space as it is after all writes that have returned. Costs one reference and
+  /// an object, whatever the size; the first write below a shared table copies that path.
+  ///
+  /// - Complexity: O(1), and one grace period if this space was written since its last fork.
+  public func fork() throws(MemoryError) -> AddressSpace {
+    machine.events.forks.count()
+    return AddressSpace(size: size, root: shareRoot(), machine: machine)
+  }
+
+  /// Makes this space a fork of `origin`, in place; what it held is dropped. Both must have the
+  /// same size and machine.
+  public func reset(to origin: AddressSpace) throws(MemoryError) {
+    guard origin.size == size, origin.machine === machine else {
+      throw .invalidSize(origin.size, reason: "a space is reset to one of its own size, \(size)")
+    }
+    guard origin !== self else { return }
+    replaceRoot(origin.shareRoot())
+  }
+
+  /// A reference on the root table, shared from now on.
+  private func shareRoot() -> Entry {
+    lock.withLock { _ in
+      let entry = Entry(raw: root.load(.relaxed))
+      guard entry.kind == .table else { return .none }
+      if entry.isWritable {
+        // From here on writers come to the lock. Those that were already past the root finish
+        // their copies before anybody else may refer to the tables.
+        root.store(entry.protected.raw, .release)
+        machine.grace.synchronize()
+      }
+      arena.retain(entry.frame)
+      return entry.protected
+    }
+  }
+
+  /// Swaps the whole tree for another and retires the old one.
+  func replaceRoot(_ entry: Entry) {
+    lock.withLock { _ in
+      let old = Entry(raw: root.load(.relaxed))
+      root.store(entry.raw, .release)
+      retire(old, level: level)
+    }
+    machine.settle()
+  }
+}

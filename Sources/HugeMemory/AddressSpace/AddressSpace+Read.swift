@@ -1,0 +1,118 @@
+import Frames
+import Glibc
+import Paging
+
+extension AddressSpace {
+  /// Copies bytes out. Untouched memory reads as zeros, and by policy maps the zero page.
+  ///
+  /// - Complexity: O(length); lock-free where memory is mapped.
+  public func read(
+    at offset: UInt64, into target: UnsafeMutableRawBufferPointer
+  ) throws(MemoryError) {
+    try check(offset, UInt64(target.count))
+    var done = 0
+    while done < target.count {
+      let at = offset + UInt64(done)
+      let length = min(target.count - done, Self.rest(at, 2))
+      // SAFETY: `done + length` lies within `target`.
+      let untouched = unsafe copyOut(at, target.baseAddress.unsafelyUnwrapped + done, length)
+      done += length
+      if let untouched { readFault(untouched) }
+    }
+  }
+
+  /// Copies from within one 2 MiB slot. Returns an offset that was untouched and could be mapped.
+  @inline(__always)
+  private func copyOut(
+    _ offset: UInt64, _ target: UnsafeMutableRawPointer, _ length: Int
+  ) -> UInt64? {
+    let section = machine.grace.enter()
+    let slot = slot(offset)
+    var untouched: UInt64?
+    switch slot.entry.kind {
+    case .huge:
+      let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
+      unsafe memcpy(target, arena.address(slot.entry.frame) + within, length)
+    case .table:
+      let table = Table(slot.entry.frame, in: arena)
+      var done = 0
+      while done < length {
+        let at = offset + UInt64(done)
+        let piece = min(length - done, Self.rest(at, 1))
+        let entry = table[Radix.index(at, 1)]
+        if entry.kind == .small {
+          let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
+          unsafe memcpy(target + done, arena.address(entry.frame) + within, piece)
+        } else {
+          unsafe memset(target + done, 0, piece)
+          if entry.kind == .none && slot.exclusive && slot.entry.isWritable { untouched = at }
+        }
+        done += piece
+      }
+    default:
+      unsafe memset(target, 0, length)
+      if slot.entry.kind == .none && slot.exclusive { untouched = offset }
+    }
+    section.leave()
+    return machine.policy.useZeroPage ? untouched : nil
+  }
+
+  /// Maps the zero page at an untouched place, as `do_huge_pmd_anonymous_page` does for a read.
+  /// Where that fails the place stays untouched and reads as zeros all the same. Below a table
+  /// shared by a fork nothing is mapped: copying tables for the sake of reading is no bargain.
+  func readFault(_ offset: UInt64) {
+    machine.events.fault.count()
+    var held = machine.policy.zeroReference == .neverFreed ? takePermanentReference() : false
+    if machine.policy.zeroReference == .neverFreed && !held { return }
+    // Twice at the most: first without a reference, since the table may have one already.
+    while true {
+      let needsReference = lock.withLock { _ in mapZero(offset, holding: &held) }
+      guard needsReference else { break }
+      guard machine.getZeroPage() != nil else {
+        machine.events.faultFallback.count()
+        return
+      }
+      held = true
+    }
+    // Lost the race for the slot, or the table had a reference (history item 2).
+    if held && machine.policy.zeroReference != .neverFreed { machine.zeroPage.put() }
+  }
+
+  /// Under the lock. Looks at the entry again and maps the zero page if the place is still
+  /// untouched. Returns true if a reference is needed for that and `held` is not one; clears
+  /// `held` when the table has adopted it.
+  private func mapZero(_ offset: UInt64, holding held: inout Bool) -> Bool {
+    let slot = slot(offset)
+    guard slot.exclusive else { return false }
+    let table: Table
+    let index: Int
+    switch slot.entry.kind {
+    case .none:
+      guard let made = try? exclusiveTable(offset, 2) else { return false }
+      table = made
+      index = Radix.index(offset, 2)
+    case .table where slot.entry.isWritable:
+      table = Table(slot.entry.frame, in: arena)
+      index = Radix.index(offset, 1)
+    default: return false
+    }
+    guard table[index].kind == .none else { return false }
+    if machine.policy.zeroReference == .perMapping || table.zeroEntries == 0 {
+      guard held else { return true }
+      held = machine.policy.zeroReference == .neverFreed
+    }
+    table.set(index, .zero)
+    return false
+  }
+
+  /// The one reference that `neverFreed` takes and never gives back.
+  private func takePermanentReference() -> Bool {
+    if machine.pinned.load(.acquire) != 0 { return true }
+    guard machine.getZeroPage() != nil else {
+      machine.events.faultFallback.count()
+      return false
+    }
+    if !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged { machine.zeroPage.put() }
+    return true
+  }
+}

@@ -1,0 +1,105 @@
+import Frames
+import Paging
+import Primitives
+
+// Changing tables. Everything here runs under the space's lock.
+extension AddressSpace {
+  /// The table of `target` level that covers `offset`, owned by this space alone: missing tables
+  /// are made, shared ones are copied. A failure leaves what was done so far, which is sound.
+  func exclusiveTable(_ offset: UInt64, _ target: Int) throws(MemoryError) -> Table {
+    var table = try exclusive(Entry(raw: root.load(.relaxed)), level: level) { entry in
+      root.store(entry.raw, .release)
+    }
+    var depth = level
+    while depth > target {
+      let index = Radix.index(offset, depth)
+      let parent = table
+      depth -= 1
+      table = try exclusive(parent[index], level: depth) { parent.set(index, $0) }
+    }
+    return table
+  }
+
+  /// The table behind an entry, made or copied if need be; `install` puts a changed entry back.
+  func exclusive(
+    _ entry: Entry, level: Int, install: (Entry) -> Void
+  ) throws(MemoryError) -> Table {
+    if entry.kind == .none {
+      guard let table = Table.make(in: arena) else { throw machine.full }
+      install(Entry(.table, table.frame, writable: true))
+      return table
+    }
+    if entry.isWritable { return Table(entry.frame, in: arena) }
+    if arena.references(entry.frame) == 1 {
+      // The other sharers are gone. Its entries lost their `W` when one of them copied it.
+      install(entry.madeWritable)
+      return Table(entry.frame, in: arena)
+    }
+    let copy = try copyTable(Table(entry.frame, in: arena))
+    install(Entry(.table, copy.frame, writable: true))
+    machine.retire(.table(entry.frame, level: level))
+    return copy
+  }
+
+  /// A copy of a shared table. Both sides' entries lose their `W`, all that they map gets one
+  /// reference more, and the zero page as many as the copy needs, in one batch.
+  private func copyTable(_ original: Table) throws(MemoryError) -> Table {
+    guard let copy = Table.make(in: arena) else { throw machine.full }
+    machine.events.tableCopies.count()
+    for index in 0..<Table.count {
+      let entry = original[index]
+      switch entry.kind {
+      case .none: continue
+      case .zero: copy.set(index, entry)
+      case .small, .huge, .table:
+        if entry.isWritable { original.protect(index) }
+        arena.retain(entry.frame)
+        copy.set(index, entry.protected)
+      }
+    }
+    let references = machine.zeroReferences(of: copy)
+    // The original's reference keeps the page, so this never allocates (invariant 13).
+    if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
+    return copy
+  }
+
+  /// Replaces an entry by one that is not zero, and gives back the zero page's references that
+  /// the table no longer needs, after a grace period.
+  func replace(_ table: Table, _ index: Int, _ entry: Entry) {
+    let before = machine.zeroReferences(of: table)
+    table.set(index, entry)
+    let after = machine.zeroReferences(of: table)
+    if before > after { machine.retire(.zero(before - after)) }
+  }
+
+  /// The level 1 table of a slot, owned by this space alone. A zero or huge entry is split.
+  func smallTable(_ upper: Table, _ index: Int) throws(MemoryError) -> Table {
+    let entry = upper[index]
+    switch entry.kind {
+    case .none, .table, .small: return try exclusive(entry, level: 1) { upper.set(index, $0) }
+    case .zero:
+      guard let table = Table.make(in: arena) else { throw machine.full }
+      for slot in 0..<Table.count { table.set(slot, .zero) }
+      let references = machine.zeroReferences(of: table)
+      if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
+      machine.events.splitPMD.count()
+      replace(upper, index, Entry(.table, table.frame, writable: true))
+      return table
+    case .huge:
+      guard let table = Table.make(in: arena) else { throw machine.full }
+      // Not by `W`: a reply on its way to a socket may hold the frame too.
+      let sole = arena.splitFrame(entry.frame)
+      if sole {
+        machine.events.splitPage.count()
+      } else {
+        arena.splitMapping(entry.frame)
+      }
+      for slot in 0..<Table.count {
+        table.set(slot, Entry(.small, entry.frame + FrameNumber(slot), writable: sole))
+      }
+      machine.events.splitPMD.count()
+      upper.set(index, Entry(.table, table.frame, writable: true))
+      return table
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import Frames
+import Paging
+
+/// What a space maps, in bytes. The zero page is in none of these.
+public struct Usage: Sendable, Equatable {
+  /// Memory with data that the space can see.
+  public var data: UInt64 = 0
+  /// The part of `data` that other spaces refer to as well.
+  public var shared: UInt64 = 0
+  /// Memory, data and tables, that only this space refers to: what dropping it would free.
+  public var own: UInt64 = 0
+  /// Page tables, shared ones included.
+  public var tables: UInt64 = 0
+
+  public init() {}
+}
+
+extension AddressSpace {
+  /// Counts what the space maps. Holds the lock, so faults wait meanwhile; reads do not.
+  ///
+  /// - Complexity: O(entries).
+  public func usage() -> Usage {
+    var usage = Usage()
+    lock.withLock { _ in
+      let entry = Entry(raw: root.load(.relaxed))
+      if entry.kind == .table { count(entry.frame, level, sole: true, &usage) }
+    }
+    return usage
+  }
+
+  private func count(_ frame: FrameNumber, _ level: Int, sole: Bool, _ usage: inout Usage) {
+    let page = UInt64(FrameGeometry.frameSize)
+    let sole = sole && arena.references(frame) == 1
+    usage.tables += page
+    if sole { usage.own += page }
+    let table = Table(frame, in: arena)
+    for index in 0..<Table.count {
+      let entry = table[index]
+      switch entry.kind {
+      case .none, .zero: continue
+      case .table: count(entry.frame, level - 1, sole: sole, &usage)
+      case .small, .huge:
+        let bytes = entry.kind == .huge ? UInt64(FrameGeometry.hugeSize) : page
+        usage.data += bytes
+        if sole && (arena.references(entry.frame) == 1) {
+          usage.own += bytes
+        } else {
+          usage.shared += bytes
+        }
+      }
+    }
+  }
+}

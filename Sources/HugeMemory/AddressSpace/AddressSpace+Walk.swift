@@ -1,0 +1,85 @@
+import Frames
+import Paging
+
+/// A range of one kind.
+public struct Extent: Sendable, Equatable {
+  public enum Kind: Sendable { case hole, zero, data }
+  /// In bytes.
+  public var offset: UInt64
+  public var length: UInt64
+  /// `hole`: untouched. `zero`: read, mapped by the zero page. `data`: written. Told apart
+  /// everywhere (history item 16).
+  public var kind: Kind
+
+  public var end: UInt64 { offset + length }
+}
+
+extension AddressSpace {
+  /// Reports a range as extents, in order, adjacent ones of a kind joined; `body` returns false
+  /// to stop. It runs outside any lock or section, and may use this space.
+  ///
+  /// - Complexity: O(entries in the range); untouched ranges count once a table.
+  public func walk(
+    at offset: UInt64, length: UInt64, _ body: (Extent) -> Bool
+  ) throws(MemoryError) {
+    try check(offset, length)
+    let end = offset + length
+    var at = offset
+    while at < end {
+      let extent = extent(at, end)
+      guard body(extent) else { return }
+      at = extent.end
+    }
+  }
+
+  /// The extent that starts at `offset`, up to `end`. Sections stay short: one per 2 MiB slot.
+  private func extent(_ offset: UInt64, _ end: UInt64) -> Extent {
+    var (kind, at) = kind(offset)
+    while at < end {
+      let next = self.kind(at)
+      guard next.kind == kind else { break }
+      at = next.end
+    }
+    at = min(at, end)
+    return Extent(offset: offset, length: at - offset, kind: kind)
+  }
+
+  /// The kind of memory at `offset`, and up to where a table shows it at one look.
+  func kind(_ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+    let section = machine.grace.enter()
+    let found = mappedKind(offset)
+    section.leave()
+    return found
+  }
+
+  /// Within a section.
+  private func mappedKind(_ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+    var entry = Entry(raw: root.load(.acquire))
+    var depth = level + 1
+    while entry.kind == .table {
+      depth -= 1
+      let table = Table(entry.frame, in: arena)
+      entry = table[Radix.index(offset, depth)]
+      if depth == 1 { return smallRun(table, offset) }
+    }
+    // Before the first look the root itself is the entry: it spans the whole space.
+    let end = depth > Radix.topLevel ? UInt64.max : (offset | (Radix.span(depth) - 1)) + 1
+    return (Self.kind(of: entry), end)
+  }
+
+  private func smallRun(_ table: Table, _ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+    var index = Radix.index(offset, 1)
+    let kind = Self.kind(of: table[index])
+    let base = offset & ~(Radix.span(2) - 1)
+    repeat { index += 1 } while index < Table.count && Self.kind(of: table[index]) == kind
+    return (kind, base + UInt64(index) * Radix.span(1))
+  }
+
+  private static func kind(of entry: Entry) -> Extent.Kind {
+    switch entry.kind {
+    case .none: .hole
+    case .zero: .zero
+    default: .data
+    }
+  }
+}

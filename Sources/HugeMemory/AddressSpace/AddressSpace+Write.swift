@@ -1,0 +1,152 @@
+import Frames
+import Glibc
+import Paging
+
+extension AddressSpace {
+  /// Copies bytes in. Memory shared with a fork is copied first, 4 KiB at a time.
+  ///
+  /// On `outOfMemory` a part of a write of several pages may have been done.
+  /// - Complexity: O(length); lock-free where this space alone owns the memory.
+  public func write(
+    at offset: UInt64, from source: UnsafeRawBufferPointer
+  ) throws(MemoryError) {
+    try check(offset, UInt64(source.count))
+    var done = 0
+    while done < source.count {
+      let at = offset + UInt64(done)
+      // SAFETY: `done + length` lies within `source`.
+      let from = unsafe source.baseAddress.unsafelyUnwrapped + done
+      let length = min(source.count - done, Self.rest(at, 2))
+      let copied = unsafe copyIn(at, from, length)
+      done += copied
+      if copied < length {
+        let at = offset + UInt64(done)
+        done += unsafe try writeFault(at, from + copied, length - copied)
+      }
+    }
+  }
+
+  /// Copies into one 2 MiB slot as far as this space may write without a fault.
+  @inline(__always)
+  private func copyIn(_ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int) -> Int {
+    let section = machine.grace.enter()
+    let slot = slot(offset)
+    var done = 0
+    if slot.exclusive && slot.entry.isWritable {
+      if slot.entry.kind == .huge {
+        let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
+        unsafe memcpy(arena.address(slot.entry.frame) + within, source, length)
+        done = length
+      } else {
+        let table = Table(slot.entry.frame, in: arena)
+        while done < length {
+          let at = offset + UInt64(done)
+          let entry = table[Radix.index(at, 1)]
+          guard entry.kind == .small, entry.isWritable else { break }
+          let piece = min(length - done, Self.rest(at, 1))
+          let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
+          unsafe memcpy(arena.address(entry.frame) + within, source + done, piece)
+          done += piece
+        }
+      }
+    }
+    section.leave()
+    return done
+  }
+
+  /// Writes where an entry has to change first, all within one 2 MiB slot. A new frame is filled
+  /// before it is published. Returns the bytes written, 0 if somebody else was faster.
+  private func writeFault(
+    _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
+  ) throws(MemoryError) -> Int {
+    machine.events.fault.count()
+    return try lock.withLock { (_) throws(MemoryError) -> Int in
+      let upper = try exclusiveTable(offset, 2)
+      let index = Radix.index(offset, 2)
+      let entry = upper[index]
+      let whole = length == FrameGeometry.hugeSize
+      if entry.kind == .huge {
+        if entry.isWritable { return 0 }
+        if arena.references(entry.frame) == 1 {
+          upper.set(index, entry.madeWritable)
+          return 0
+        }
+      }
+      let untouched = entry.kind == .none || entry.kind == .zero
+      if whole || (untouched && machine.policy.hugePagesOnWrite) {
+        if unsafe writeHuge(upper, index, offset, source, length) { return length }
+        machine.events.faultFallback.count()
+      }
+      let table = try smallTable(upper, index)
+      return unsafe try writeSmall(table, offset, source, length)
+    }
+  }
+
+  /// Replaces a slot by a new huge frame; false if there is none.
+  private func writeHuge(
+    _ upper: Table, _ index: Int, _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
+  ) -> Bool {
+    let old = upper[index]
+    let whole = length == FrameGeometry.hugeSize
+    guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole) else {
+      return false
+    }
+    let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
+    unsafe memcpy(arena.address(frame) + within, source, length)
+    replace(upper, index, Entry(.huge, frame, writable: true))
+    machine.events.faultAlloc.count()
+    retire(old, level: 1)
+    return true
+  }
+
+  /// Writes page by page, as long as the pages need a fault.
+  private func writeSmall(
+    _ table: Table, _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
+  ) throws(MemoryError) -> Int {
+    var done = 0
+    while done < length {
+      let at = offset + UInt64(done)
+      let index = Radix.index(at, 1)
+      let entry = table[index]
+      if entry.kind == .small {
+        if entry.isWritable { return done }
+        if !arena.isHuge(entry.frame) && arena.references(entry.frame) == 1 {
+          table.set(index, entry.madeWritable)
+          return done
+        }
+      }
+      guard let frame = arena.allocateSmall() else {
+        // What is done is done; the next turn reports the full arena.
+        if done > 0 { return done }
+        throw machine.full
+      }
+      let piece = min(length - done, Self.rest(at, 1))
+      let page = unsafe arena.address(frame)
+      if piece < FrameGeometry.frameSize {
+        if entry.kind == .small {
+          unsafe memcpy(page, arena.address(entry.frame), FrameGeometry.frameSize)
+        } else {
+          unsafe memset(page, 0, FrameGeometry.frameSize)
+        }
+      }
+      let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
+      unsafe memcpy(page + within, source + done, piece)
+      replace(table, index, Entry(.small, frame, writable: true))
+      if entry.kind == .small {
+        machine.events.copyOnWrite.count()
+        machine.retire(.data(entry.frame))
+      }
+      done += piece
+    }
+    return done
+  }
+
+  /// Retires what an entry that is no longer in its table mapped. `level`: of a table it names.
+  func retire(_ entry: Entry, level: Int) {
+    switch entry.kind {
+    case .none, .zero: break
+    case .small, .huge: machine.retire(.data(entry.frame))
+    case .table: machine.retire(.table(entry.frame, level: level))
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import Frames
+import Paging
+import Primitives
+import Synchronization
+
+/// A sparse range of memory of up to 256 TiB that reads as zeros until it is written, forks in
+/// O(1) and copies on write at 4 KiB.
+///
+/// Untouched memory costs nothing; memory that was only read maps the machine's one zero page.
+/// All offsets and lengths are in bytes and may be unaligned.
+///
+/// - Thread safety: every method may be called on any thread. Reads, and writes to memory that
+///   this space alone owns, take no lock. A fork is a point after all writes that have returned.
+///   Overlapping reads and writes at the same time see a mixture, as with `pread(2)`.
+///
+/// Locking: `lock` serialises everything that changes a table; it is never taken within a
+/// grace-period section, and grace periods may be waited for under it. `root` with its `W` clear
+/// sends every writer to the lock.
+public final class AddressSpace: Sendable {
+  /// 256 TiB.
+  public static let maximalSize: UInt64 = 1 << 48
+
+  /// In bytes.
+  public let size: UInt64
+  let machine: Machine
+  /// (C) The level of the root table.
+  let level: Int
+  /// (A), written under the lock: a table entry, or none.
+  let root: AtomicWord
+  let lock = Mutex(())
+
+  init(size: UInt64, root: Entry, machine: Machine) {
+    self.size = size
+    self.machine = machine
+    level = Radix.level(forSize: size)
+    self.root = AtomicWord(root.raw)
+  }
+
+  deinit {
+    // Nobody can be reading: a reader holds the object. So this needs no grace period.
+    let entry = Entry(raw: root.load(.acquire))
+    if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }
+  }
+
+  var arena: Arena { @inline(__always) get { machine.arena } }
+
+  @inline(__always)
+  func check(_ offset: UInt64, _ length: UInt64) throws(MemoryError) {
+    guard offset <= size, length <= size - offset else {
+      throw .outOfRange(offset: offset, length: length, size: size)
+    }
+  }
+
+  /// What a walk from the root found at level 2, the level of 2 MiB entries.
+  struct Slot {
+    /// none, zero, huge or table.
+    var entry: Entry
+    /// Whether every table above was this space's alone.
+    var exclusive: Bool
+  }
+
+  /// Walks down to the 2 MiB entry. Only within a section, or under the lock.
+  @inline(__always)
+  func slot(_ offset: UInt64) -> Slot {
+    var entry = Entry(raw: root.load(.acquire))
+    var exclusive = true
+    var depth = level
+    while depth >= 2 {
+      guard entry.kind == .table else { return Slot(entry: .none, exclusive: exclusive) }
+      exclusive = exclusive && entry.isWritable
+      entry = Table(entry.frame, in: arena)[Radix.index(offset, depth)]
+      depth -= 1
+    }
+    return Slot(entry: entry, exclusive: exclusive)
+  }
+
+  /// Bytes from `offset` to the end of the slot of this level that it lies in.
+  @inline(__always)
+  static func rest(_ offset: UInt64, _ level: Int) -> Int {
+    let span = Radix.span(level)
+    return Int(span - offset & (span - 1))
+  }
+}

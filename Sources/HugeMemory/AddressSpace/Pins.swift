@@ -1,0 +1,142 @@
+import Frames
+import Glibc
+import HugeZeroPage
+import Paging
+
+/// Pieces of memory on their way out of a space, held by reference: each stays alive, and is
+/// nothing else, until `release`, without holding up a grace period for a slow reader.
+///
+/// A write at the same time may still change the bytes of a pinned frame, as it may change those
+/// of a `read` in progress. Holes come as pieces of the zero page.
+///
+/// Not thread safe: one owner at a time.
+@safe public struct Pins: ~Copyable {
+  /// Pieces and references held, each up to `capacity`.
+  public private(set) var count = 0
+  private var held = 0
+  private let capacity: Int
+  private let machine: Machine
+  private let pieces: UnsafeMutablePointer<UnsafeRawBufferPointer>
+  /// Frames held; 0 stands for a reference on the zero page.
+  private let frames: UnsafeMutablePointer<FrameNumber>
+
+  public init(machine: Machine, capacity: Int) {
+    self.machine = machine
+    self.capacity = capacity
+    unsafe pieces = .allocate(capacity: capacity)
+    unsafe frames = .allocate(capacity: capacity)
+  }
+
+  deinit {
+    for index in 0..<held { Self.release(unsafe frames[index], in: machine) }
+    unsafe pieces.deallocate()
+    unsafe frames.deallocate()
+  }
+
+  /// Room for pieces of 4 KiB.
+  public var room: Int { capacity - held }
+
+  public subscript(index: Int) -> UnsafeRawBufferPointer {
+    precondition(index < count, "pins: index out of range")
+    return unsafe pieces[index]
+  }
+
+  /// Lets go of everything.
+  public mutating func release() {
+    for index in 0..<held { Self.release(unsafe frames[index], in: machine) }
+    held = 0
+    count = 0
+  }
+
+  private static func release(_ frame: FrameNumber, in machine: Machine) {
+    if frame == 0 { machine.zeroPage.put() } else { machine.arena.release(frame) }
+  }
+
+  /// Appends a piece; `frame` is already retained, nil needs nothing held. Pieces that lie side
+  /// by side in memory are joined, so that a send has few of them.
+  mutating func append(_ address: UnsafeRawPointer, _ length: Int, holding frame: FrameNumber?) {
+    if let frame {
+      unsafe frames[held] = frame
+      held += 1
+    }
+    if count > 0 {
+      let last = unsafe pieces[count - 1]
+      if let base = last.baseAddress, unsafe base + last.count == address {
+        unsafe pieces[count - 1] = UnsafeRawBufferPointer(start: base, count: last.count + length)
+        return
+      }
+    }
+    precondition(count < capacity, "pins: over capacity")
+    unsafe pieces[count] = UnsafeRawBufferPointer(start: address, count: length)
+    count += 1
+  }
+}
+
+extension AddressSpace {
+  /// Appends the memory of a range to `pins`, as it is now. `pins` needs `room` for
+  /// `length / 4096 + 2` pieces.
+  ///
+  /// - Complexity: O(pages); lock-free.
+  public func pin(
+    at offset: UInt64, length: UInt64, into pins: inout Pins
+  ) throws(MemoryError) {
+    try check(offset, length)
+    precondition(UInt64(pins.room) >= length / 4096 + 2, "pins: not enough room")
+    let end = offset + length
+    var at = offset
+    while at < end {
+      let piece = min(end - at, UInt64(Self.rest(at, 2)))
+      // False: the slot's huge frame was being split. Look again.
+      if pinSlot(at, Int(piece), &pins) { at += piece }
+    }
+  }
+
+  private func pinSlot(_ offset: UInt64, _ length: Int, _ pins: inout Pins) -> Bool {
+    let section = machine.grace.enter()
+    let pinned = pinMapped(slot(offset), offset, length, &pins)
+    section.leave()
+    return pinned
+  }
+
+  /// Within a section.
+  private func pinMapped(
+    _ slot: Slot, _ offset: UInt64, _ length: Int, _ pins: inout Pins
+  ) -> Bool {
+    switch slot.entry.kind {
+    case .huge:
+      guard arena.retainHuge(slot.entry.frame) else { return false }
+      let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
+      unsafe pins.append(
+        UnsafeRawPointer(arena.address(slot.entry.frame) + within), length,
+        holding: slot.entry.frame)
+    case .table:
+      let table = Table(slot.entry.frame, in: arena)
+      var done = 0
+      while done < length {
+        let at = offset + UInt64(done)
+        let piece = min(length - done, Self.rest(at, 1))
+        let entry = table[Radix.index(at, 1)]
+        if entry.kind == .small {
+          arena.retain(entry.frame)
+          let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
+          unsafe pins.append(
+            UnsafeRawPointer(arena.address(entry.frame) + within), piece, holding: entry.frame)
+        } else {
+          pinZeros(piece, &pins)
+        }
+        done += piece
+      }
+    default: pinZeros(length, &pins)
+    }
+    return true
+  }
+
+  /// Zeros come from the zero page; where none can be had, from memory that the system keeps.
+  private func pinZeros(_ length: Int, _ pins: inout Pins) {
+    if let frame = machine.getZeroPage() {
+      unsafe pins.append(UnsafeRawPointer(arena.address(frame)), length, holding: 0)
+    } else {
+      unsafe pins.append(ZeroSource.page, length, holding: nil)
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import CLinux
+import Frames
+import GracePeriods
+import HugeZeroPage
+import Paging
+import Primitives
+import Synchronization
+
+/// Memory for address spaces: an arena with a hard limit, one zero page, and what was unmapped
+/// but may still be read.
+///
+/// - Thread safety: every method may be called on any thread.
+public final class Machine: Sendable {
+  /// The hard limit, in bytes, of data, tables and the zero page together.
+  public let limit: UInt64
+  public let policy: Policy
+
+  let arena: Arena
+  let zeroPage = HugeZeroPage()
+  let grace = GracePeriod.shared
+  let events = Counters()
+  let retired: RetiredList
+  /// (A) Whether the reference of `neverFreed` has been taken.
+  let pinned = AtomicWord(0)
+
+  /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
+  /// to 8 TiB.
+  public init(limit: UInt64, policy: Policy = Policy()) throws(MemoryError) {
+    do {
+      arena = try Arena(limit: limit)
+    } catch .invalidLimit(let bytes) {
+      throw .invalidSize(bytes, reason: "a memory limit lies between 2 MiB and 8 TiB")
+    } catch {
+      throw .system(call: "mmap", errno: 12)
+    }
+    self.limit = limit
+    self.policy = policy
+    retired = RetiredList()
+  }
+
+  /// A new space of `size` bytes, all untouched. Costs an object until it is used.
+  public func makeSpace(size: UInt64) throws(MemoryError) -> AddressSpace {
+    guard size > 0, size <= AddressSpace.maximalSize else {
+      throw .invalidSize(size, reason: "a space has 1 byte to 256 TiB")
+    }
+    return AddressSpace(size: size, root: .none, machine: self)
+  }
+
+  /// Bytes of frames in use: data, tables and the zero page.
+  public var memoryUsed: UInt64 {
+    UInt64(max(0, arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
+  }
+
+  /// Bytes that went back to the system since the start.
+  public var bytesGivenBack: UInt64 { arena.bytesGivenBack }
+
+  /// References held on the zero page, the shrinker's included; 0 when there is none.
+  public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
+
+  /// Event counters by the kernel's names.
+  public var counters: [(name: String, value: UInt64)] { events.all }
+
+  /// Waits for a grace period and frees all that was unmapped before the call.
+  public func settle() {
+    retired.drain(into: self)
+    arena.drainCaches()
+  }
+
+  /// Settles, then lets the shrinker free the zero page if nobody holds it. Returns the bytes freed.
+  @discardableResult
+  public func shrink() -> UInt64 {
+    let before = arena.framesInUse
+    settle()
+    _ = zeroPage.shrinkerScan(to: self)
+    return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
+  }
+
+  var full: MemoryError { .outOfMemory(limit: limit) }
+}
+
+// The machine is where the zero page's frame comes from.
+extension Machine: ZeroFrameSource {
+  public func allocateZeroFrame() -> UInt32? {
+    guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) else {
+      return nil
+    }
+    // Read-only in hardware: a stray write faults instead of leaking into every other reader.
+    let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 0)
+    precondition(failed == 0, "zero page: mprotect failed")
+    assert(isZero(frame), "zero page: not zero at its publication")
+    return frame
+  }
+
+  public func freeZeroFrame(_ frame: UInt32) {
+    assert(isZero(frame), "zero page: not zero at its free")
+    let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1)
+    precondition(failed == 0, "zero page: mprotect failed")
+    arena.release(frame)
+    _ = failed
+  }
+
+  private func isZero(_ frame: UInt32) -> Bool {
+    let words = unsafe arena.address(frame).assumingMemoryBound(to: UInt64.self)
+    for index in 0..<FrameGeometry.hugeSize / 8 where unsafe words[index] != 0 { return false }
+    return true
+  }
+
+  /// Takes references on the zero page, allocating it if need be; nil if that fails.
+  func getZeroPage(count: UInt32 = 1) -> FrameNumber? {
+    switch zeroPage.get(count: count, from: self) {
+    case .shared(let frame): return frame
+    case .published(let frame):
+      // Counted when published, not when allocated (history item 22).
+      events.zeroPageAlloc.count()
+      return frame
+    case .unavailable:
+      events.zeroPageAllocFailed.count()
+      return nil
+    }
+  }
+}

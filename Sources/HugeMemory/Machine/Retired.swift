@@ -1,0 +1,129 @@
+import Frames
+import Paging
+import Primitives
+import Synchronization
+
+/// Something that was unmapped and that a reader may still hold the translation of.
+enum Retired {
+  case data(FrameNumber)
+  case table(FrameNumber, level: Int)
+  /// References on the zero page (history items 6 and 7: given back here only, after a grace
+  /// period, and by no other way).
+  case zero(UInt32)
+
+  var word: UInt64 {
+    switch self {
+    case .data(let frame): UInt64(frame)
+    case .table(let frame, let level): UInt64(level) << 32 | UInt64(frame)
+    case .zero(let count): 1 << 63 | UInt64(count)
+    }
+  }
+
+  init(word: UInt64) {
+    let low = UInt32(truncatingIfNeeded: word)
+    if word >> 63 != 0 {
+      self = .zero(low)
+    } else {
+      let level = Int(word >> 32)
+      self = level == 0 ? .data(low) : .table(low, level: level)
+    }
+  }
+}
+
+/// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A full buffer is
+/// drained by the thread that filled it.
+///
+/// Lock order: a space's lock → `draining` → `lock`. Draining waits for readers, so nobody may
+/// take any of these inside a section.
+@safe final class RetiredList: @unchecked Sendable {
+  // Sendable: (L) under the locks named.
+  static let capacity = 8192
+
+  /// (L) lock: the buffer being filled, and how far.
+  private var filling: UnsafeMutablePointer<UInt64>
+  private var filled = 0
+  /// (L) draining: the other buffer.
+  private var spare: UnsafeMutablePointer<UInt64>
+  private let lock = SpinLock()
+  private let draining = Mutex(())
+
+  init() {
+    unsafe filling = .allocate(capacity: Self.capacity)
+    unsafe spare = .allocate(capacity: Self.capacity)
+  }
+  deinit {
+    unsafe filling.deallocate()
+    unsafe spare.deallocate()
+  }
+
+  func add(_ retired: Retired, in machine: Machine) {
+    while true {
+      let added = lock.withLock {
+        guard filled < Self.capacity else { return false }
+        unsafe filling[filled] = retired.word
+        filled += 1
+        return true
+      }
+      if added { return }
+      drain(into: machine)
+    }
+  }
+
+  /// Waits for a grace period, then frees everything retired before the call.
+  func drain(into machine: Machine) {
+    draining.withLock { _ in
+      let count = lock.withLock {
+        let full = unsafe filling
+        unsafe filling = spare
+        unsafe spare = full
+        let count = filled
+        filled = 0
+        return count
+      }
+      guard count > 0 else { return }
+      machine.grace.synchronize()
+      for index in 0..<count { machine.dispose(Retired(word: unsafe spare[index])) }
+    }
+  }
+}
+
+extension Machine {
+  func retire(_ retired: Retired) { self.retired.add(retired, in: self) }
+
+  /// Drops what no reader can reach any more.
+  func dispose(_ retired: Retired) {
+    switch retired {
+    case .data(let frame): arena.release(frame)
+    case .table(let frame, let level): disposeTable(frame, level: level)
+    case .zero(let count): zeroPage.put(count: count)
+    }
+  }
+
+  /// Drops a reference on a table; the last one drops all that its entries hold.
+  func disposeTable(_ frame: FrameNumber, level: Int) {
+    guard arena.drop(frame) else { return }
+    let table = Table(frame, in: arena)
+    if table.liveEntries > 0 {
+      for index in 0..<Table.count {
+        let entry = table[index]
+        switch entry.kind {
+        case .none, .zero: break
+        case .small, .huge: arena.release(entry.frame)
+        case .table: disposeTable(entry.frame, level: level - 1)
+        }
+      }
+    }
+    let references = zeroReferences(of: table)
+    if references > 0 { zeroPage.put(count: references) }
+    arena.free(frame)
+  }
+
+  /// References on the zero page that a table with its zero entries holds.
+  func zeroReferences(of table: Table) -> UInt32 {
+    switch policy.zeroReference {
+    case .perTable: table.zeroEntries > 0 ? 1 : 0
+    case .perMapping: table.zeroEntries
+    case .neverFreed: 0
+    }
+  }
+}
