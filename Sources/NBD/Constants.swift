@@ -1,0 +1,103 @@
+// The protocol's numbers: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
+
+enum Magic {
+  static let greeting: UInt64 = 0x4e42_444d_4147_4943  // "NBDMAGIC"
+  static let option: UInt64 = 0x4948_4156_454f_5054  // "IHAVEOPT"
+  static let optionReply: UInt64 = 0x3_e889_0455_65a9
+  static let request: UInt32 = 0x2560_9513
+  static let simpleReply: UInt32 = 0x6744_6698
+  static let structuredReply: UInt32 = 0x668e_33ef
+}
+
+/// What a client may ask for before transmission.
+enum OptionCode: UInt32, Sendable {
+  case exportName = 1
+  case abort = 2
+  case list = 3
+  case info = 6
+  case go = 7
+  case structuredReply = 8
+  case listMetaContext = 9
+  case setMetaContext = 10
+}
+
+/// How an option is answered. The upper half are errors.
+public enum OptionReply: UInt32, Sendable {
+  case acknowledge = 1
+  case server = 2
+  case info = 3
+  case metaContext = 4
+  case unsupported = 0x8000_0001
+  case policy = 0x8000_0002
+  case invalid = 0x8000_0003
+  case unknown = 0x8000_0006
+  case tooBig = 0x8000_0009
+}
+
+enum InfoType: UInt16 {
+  case export = 0
+  case name = 1
+  case description = 2
+  case blockSize = 3
+}
+
+/// What a server says that it can do with an export.
+public struct TransmissionFlags: OptionSet, Sendable {
+  public let rawValue: UInt16
+  public init(rawValue: UInt16) { self.rawValue = rawValue }
+  public static let hasFlags = Self(rawValue: 1 << 0)
+  public static let readOnly = Self(rawValue: 1 << 1)
+  public static let flush = Self(rawValue: 1 << 2)
+  public static let forceUnitAccess = Self(rawValue: 1 << 3)
+  public static let trim = Self(rawValue: 1 << 5)
+  public static let writeZeroes = Self(rawValue: 1 << 6)
+  public static let dontFragment = Self(rawValue: 1 << 7)
+  public static let multiConnection = Self(rawValue: 1 << 8)
+  public static let cache = Self(rawValue: 1 << 10)
+  public static let fastZero = Self(rawValue: 1 << 11)
+}
+
+public enum Command: UInt16, Sendable {
+  case read = 0
+  case write = 1
+  case disconnect = 2
+  case flush = 3
+  case trim = 4
+  case cache = 5
+  case writeZeroes = 6
+  case blockStatus = 7
+}
+
+public struct CommandFlags: OptionSet, Sendable {
+  public let rawValue: UInt16
+  @inlinable public init(rawValue: UInt16) { self.rawValue = rawValue }
+  public static let forceUnitAccess = Self(rawValue: 1 << 0)
+  public static let noHole = Self(rawValue: 1 << 1)
+  public static let dontFragment = Self(rawValue: 1 << 2)
+  public static let requireOne = Self(rawValue: 1 << 3)
+  public static let fastZero = Self(rawValue: 1 << 4)
+}
+
+/// The errors that a reply can carry: Linux's numbers.
+public enum ReplyError: UInt32, Error, Sendable {
+  case notPermitted = 1
+  case inputOutput = 5
+  case outOfMemory = 12
+  case invalid = 22
+  case noSpace = 28
+  case notSupported = 95
+}
+
+/// Limits that the server tells, or keeps to.
+public enum Limits {
+  public static let minimalBlock: UInt32 = 1
+  public static let preferredBlock: UInt32 = 4096
+  /// A read or write of more than this is refused.
+  public static let payload: UInt32 = 32 << 20
+  /// An option of more than this is refused, and skipped.
+  public static let option: UInt32 = 64 << 10
+  /// A name or query, as the protocol has it.
+  public static let string = 4096
+  /// Extents in one reply to BLOCK_STATUS; a client asks again for the rest.
+  public static let extents = 4096
+}

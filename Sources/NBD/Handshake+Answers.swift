@@ -1,0 +1,102 @@
+// What the driver found out, turned into replies.
+extension Handshake {
+  /// Continues after `.resolve`.
+  public mutating func resolved(_ result: Result<Export, Refusal>) -> Action {
+    guard case .resolving(let purpose) = state else {
+      preconditionFailure("handshake: resolved in state \(state)")
+    }
+    state = .option
+    let export: Export
+    switch result {
+    case .success(let found): export = found
+    case .failure(let refusal):
+      // EXPORT_NAME has no way to say no.
+      if purpose == .exportName { return close() }
+      return refuse(refusal.reply, refusal.message)
+    }
+    switch purpose {
+    case .exportName:
+      var bytes: [UInt8] = []
+      bytes.append(number: export.size)
+      bytes.append(number: export.flags(structured: session.structured).rawValue)
+      if !omitsZeroes { bytes.append(contentsOf: repeatElement(0, count: 124)) }
+      return transmit(bytes)
+    case .info(let requests):
+      return .send(information(export, requests) + reply(.acknowledge))
+    case .go(let requests):
+      return transmit(information(export, requests) + reply(.acknowledge))
+    case .metaContexts(let set, let queries):
+      return .send(contexts(set, queries) + reply(.acknowledge))
+    }
+  }
+
+  /// Continues after `.list`.
+  public mutating func listed(_ names: [String]) -> Action {
+    precondition(state == .listing, "handshake: listed in state \(state)")
+    state = .option
+    var bytes: [UInt8] = []
+    for name in names {
+      var payload: [UInt8] = []
+      payload.append(number: UInt32(name.utf8.count))
+      payload.append(contentsOf: name.utf8)
+      bytes += reply(.server, payload)
+    }
+    return .send(bytes + reply(.acknowledge))
+  }
+
+  private mutating func transmit(_ bytes: [UInt8]) -> Action {
+    state = .transmission
+    session.allocation = contextExport == exportName
+    return .transmit(bytes, session)
+  }
+
+  private func information(_ export: Export, _ requests: [UInt16]) -> [UInt8] {
+    var payload: [UInt8] = []
+    payload.append(number: InfoType.export.rawValue)
+    payload.append(number: export.size)
+    payload.append(number: export.flags(structured: session.structured).rawValue)
+    var bytes = reply(.info, payload)
+    payload = []
+    payload.append(number: InfoType.blockSize.rawValue)
+    payload.append(number: Limits.minimalBlock)
+    payload.append(number: Limits.preferredBlock)
+    payload.append(number: Limits.payload)
+    bytes += reply(.info, payload)
+    for (type, text) in [(InfoType.name, export.name), (.description, export.description)]
+    where requests.contains(type.rawValue) {
+      payload = []
+      payload.append(number: type.rawValue)
+      payload.append(contentsOf: text.utf8)
+      bytes += reply(.info, payload)
+    }
+    return bytes
+  }
+
+  /// Selects or lists `base:allocation`. `base:` alone is a wildcard in a LIST only, and so is
+  /// no query at all.
+  private mutating func contexts(_ set: Bool, _ queries: [String]) -> [UInt8] {
+    let wanted =
+      set
+      ? queries.contains(AllocationContext.name)
+      : queries.isEmpty || queries.contains { $0 == AllocationContext.name || $0 == "base:" }
+    guard wanted else { return [] }
+    if set { contextExport = exportName }
+    var payload: [UInt8] = []
+    payload.append(number: set ? AllocationContext.identifier : 0)
+    payload.append(contentsOf: AllocationContext.name.utf8)
+    return reply(.metaContext, payload)
+  }
+
+  func refuse(_ type: OptionReply, _ message: String) -> Action {
+    .send(reply(type, Array(message.utf8)))
+  }
+
+  func reply(_ type: OptionReply, _ payload: [UInt8] = []) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.append(number: Magic.optionReply)
+    bytes.append(number: code)
+    bytes.append(number: type.rawValue)
+    bytes.append(number: UInt32(payload.count))
+    return bytes + payload
+  }
+}
