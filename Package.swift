@@ -10,6 +10,9 @@ let package = Package(
     .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
   ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0")
+  ],
   targets: [
     .target(name: "CLinux"),
     .target(name: "Primitives", swiftSettings: settings),
@@ -22,6 +25,10 @@ let package = Package(
       name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
+    .target(
+      name: "NBDServer",
+      dependencies: ["HugeMemory", "NBD", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],

@@ -44,6 +44,11 @@ public struct RequestError: Error, Sendable, Equatable {
   public var error: ReplyError
   public var message: StaticString
 
+  public init(error: ReplyError, message: StaticString) {
+    self.error = error
+    self.message = message
+  }
+
   public static func == (a: Self, b: Self) -> Bool { a.error == b.error }
 }
 

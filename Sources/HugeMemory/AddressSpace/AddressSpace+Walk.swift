@@ -26,14 +26,22 @@ extension AddressSpace {
     let end = offset + length
     var at = offset
     while at < end {
-      let extent = extent(at, end)
+      let extent = extent(at, end: end)
       guard body(extent) else { return }
       at = extent.end
     }
   }
 
-  /// The extent that starts at `offset`, up to `end`. Sections stay short: one per 2 MiB slot.
-  private func extent(_ offset: UInt64, _ end: UInt64) -> Extent {
+  /// The first extent of a range that is not empty: a walk by hand.
+  public func firstExtent(at offset: UInt64, length: UInt64) throws(MemoryError) -> Extent {
+    try check(offset, length)
+    precondition(length > 0, "walk: an empty range has no extent")
+    return extent(offset, end: offset + length)
+  }
+
+  /// The extent that starts at `offset`, up to `end`; the caller has checked the range. Sections
+  /// stay short: one per 2 MiB slot.
+  private func extent(_ offset: UInt64, end: UInt64) -> Extent {
     var (kind, at) = kind(offset)
     while at < end {
       let next = self.kind(at)

@@ -14,6 +14,8 @@ import Paging
   /// Pieces and references held, each up to `capacity`.
   public private(set) var count = 0
   private var held = 0
+  /// Where the pieces of this `pin` begin: earlier ones are not joined with.
+  private var first = 0
   private let capacity: Int
   private let machine: Machine
   private let pieces: UnsafeMutablePointer<UnsafeRawBufferPointer>
@@ -46,11 +48,14 @@ import Paging
     for index in 0..<held { Self.release(unsafe frames[index], in: machine) }
     held = 0
     count = 0
+    first = 0
   }
 
   private static func release(_ frame: FrameNumber, in machine: Machine) {
     if frame == 0 { machine.zeroPage.put() } else { machine.arena.release(frame) }
   }
+
+  mutating func begin() { first = count }
 
   /// Appends a piece; `frame` is already retained, nil needs nothing held. Pieces that lie side
   /// by side in memory are joined, so that a send has few of them.
@@ -59,7 +64,7 @@ import Paging
       unsafe frames[held] = frame
       held += 1
     }
-    if count > 0 {
+    if count > first {
       let last = unsafe pieces[count - 1]
       if let base = last.baseAddress, unsafe base + last.count == address {
         unsafe pieces[count - 1] = UnsafeRawBufferPointer(start: base, count: last.count + length)
@@ -82,6 +87,7 @@ extension AddressSpace {
   ) throws(MemoryError) {
     try check(offset, length)
     precondition(UInt64(pins.room) >= length / 4096 + 2, "pins: not enough room")
+    pins.begin()
     let end = offset + length
     var at = offset
     while at < end {

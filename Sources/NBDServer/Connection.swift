@@ -1,0 +1,116 @@
+import Glibc
+import Logging
+import NBD
+
+/// One client, from its greeting to its end, on its own thread.
+struct Connection {
+  /// Seconds that a client has for each message of the negotiation.
+  static let patience = 30
+  /// Seconds without a request after which a connection gives its buffers back.
+  static let idleAfter = 1
+
+  let socket: Int32
+  let disks: Disks
+  let log: Logger
+
+  /// Returns when the client is gone. Closes nothing.
+  func serve() {
+    setTimeout(Self.patience)
+    guard send(Handshake.greeting) else { return }
+    var handshake = Handshake()
+    var received: [UInt8] = []
+    var input = received[...]
+    var connected: Disk?
+    defer { if let connected { disks.disconnect(connected.name) } }
+    var action = Handshake.Action.receive
+    while true {
+      switch action {
+      case .receive:
+        received = Array(input)
+        guard receive(&received) else { return }
+        input = received[...]
+        action = handshake.step(&input)
+      case .send(let bytes):
+        guard send(bytes) else { return }
+        action = handshake.step(&input)
+      case .list:
+        action = handshake.listed(disks.list().filter { !$0.isTemporary }.map(\.name))
+      case .resolve(let name, let connect):
+        do {
+          if connect {
+            let (disk, export) = try disks.connect(name)
+            connected = disk
+            action = handshake.resolved(.success(export))
+          } else {
+            action = handshake.resolved(.success(try disks.describe(name)))
+          }
+        } catch {
+          log.notice("refused", metadata: ["export": "\(name)", "reason": "\(error)"])
+          action = handshake.resolved(.failure(Self.refusal(error)))
+        }
+      case .transmit(let bytes, let session):
+        guard let disk = connected, send(bytes) else { return }
+        log.debug("connected", metadata: ["disk": "\(disk.name)", "session": "\(session)"])
+        setTimeout(Self.idleAfter)
+        // A client sends no request before the answer to its last option, so nothing is left.
+        guard input.isEmpty else { return }
+        transmit(disk, session)
+        log.debug("disconnected", metadata: ["disk": "\(disk.name)"])
+        return
+      case .close(let bytes):
+        _ = send(bytes)
+        return
+      }
+    }
+  }
+
+  /// Apart from the negotiation, so that its strings and arrays are gone by now.
+  @inline(never)
+  private func transmit(_ disk: Disk, _ session: Session) {
+    var transmission = Transmission(
+      socket: socket, space: disk.space, readOnly: false, session: session,
+      machine: disks.machine)
+    transmission.run()
+  }
+
+  private static func refusal(_ error: DiskError) -> Handshake.Refusal {
+    let reply: OptionReply =
+      switch error {
+      case .notFound, .noDefault: .unknown
+      case .invalidName: .invalid
+      default: .policy
+      }
+    return Handshake.Refusal(reply, "\(error)")
+  }
+
+  private func setTimeout(_ seconds: Int) {
+    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    let size = socklen_t(MemoryLayout<timeval>.size)
+    unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &time, size)
+  }
+
+  private func receive(_ bytes: inout [UInt8]) -> Bool {
+    let old = bytes.count
+    bytes.append(contentsOf: repeatElement(0, count: 4096))
+    let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+      unsafe recv(socket, buffer.baseAddress.unsafelyUnwrapped + old, 4096, 0)
+    }
+    guard count > 0 else { return false }
+    bytes.removeLast(4096 - count)
+    return true
+  }
+
+  private func send(_ bytes: [UInt8]) -> Bool {
+    var done = 0
+    while done < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe Glibc.send(
+          socket, buffer.baseAddress.unsafelyUnwrapped + done, bytes.count - done,
+          Int32(MSG_NOSIGNAL))
+      }
+      guard count > 0 else { return false }
+      done += count
+    }
+    return true
+  }
+}

@@ -1,0 +1,141 @@
+public import HugeMemory
+import Synchronization
+
+/// One disk as the registry saw it at the moment of asking; its `space` is the live one.
+public struct Disk: Sendable {
+  public let name: String
+  /// The contents: the same object for the disk's whole life, a reset changes it in place.
+  public let space: AddressSpace
+  /// The disk this one was forked from, which may be gone; nil for a created or imported one.
+  public let origin: String?
+  /// The contents to which a reset returns: the origin's, at the fork.
+  let snapshot: AddressSpace?
+  /// Clients connected now.
+  public internal(set) var connections = 0
+  /// Whether it goes with its only connection.
+  public let isTemporary: Bool
+
+  /// In bytes.
+  public var size: UInt64 { space.size }
+}
+
+/// All disks by name. One lock guards names, lineage and connection counts; none of it is on the
+/// path of a read or a write, which go to a disk's address space alone.
+///
+/// - Thread safety: every method may be called on any thread, and happens to all the disks it
+///   names or to none.
+public final class Disks: Sendable {
+  public let machine: Machine
+  let table = Mutex(Table())
+
+  struct Table {
+    var disks: [String: Disk] = [:]
+    /// Numbers the forks that go with their connection.
+    var temporaries = 0
+  }
+
+  public init(machine: Machine) { self.machine = machine }
+
+  /// Creates an empty disk of `size` bytes. Memory is taken by what is written.
+  public func create(_ name: String, size: UInt64) throws(DiskError) {
+    try Self.check(name)
+    let space = try memory { () throws(MemoryError) in try machine.makeSpace(size: size) }
+    try add(name, space: space)
+  }
+
+  /// Registers a space made elsewhere, by an import.
+  public func add(_ name: String, space: AddressSpace) throws(DiskError) {
+    try Self.check(name)
+    try table.withLock { (table) throws(DiskError) in
+      guard table.disks[name] == nil else { throw .exists(name) }
+      table.disks[name] = Disk(
+        name: name, space: space, origin: nil, snapshot: nil, isTemporary: false)
+    }
+  }
+
+  /// Throws unless `name` could be given to a new disk now.
+  public func checkFree(_ name: String) throws(DiskError) {
+    try Self.check(name)
+    guard table.withLock({ $0.disks[name] == nil }) else { throw .exists(name) }
+  }
+
+  /// Forks `source` once for each of `names`, all at the same point: after every write that was
+  /// completed before the call. All share one snapshot, to be reset to.
+  ///
+  /// - Complexity: O(names), whatever the size and the depth of `source`.
+  public func fork(_ source: String, names: [String]) throws(DiskError) {
+    for name in names { try Self.check(name) }
+    try table.withLock { (table) throws(DiskError) in
+      try table.fork(source, names: names, isTemporary: false)
+    }
+  }
+
+  /// Returns a fork to its state at birth, in place and with its clients connected.
+  public func reset(_ name: String) throws(DiskError) {
+    let disk = try lookup(name)
+    guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
+    try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
+  }
+
+  /// Removes disks; their forks live on.
+  public func remove(_ names: [String]) throws(DiskError) {
+    // The last references are dropped outside the lock: freeing a large disk takes its time.
+    let removed: [Disk] = try table.withLock { (table) throws(DiskError) in
+      for name in names {
+        guard let disk = table.disks[name] else { throw .notFound(name) }
+        guard disk.connections == 0 else { throw .inUse(name, connections: disk.connections) }
+      }
+      return names.compactMap { table.disks.removeValue(forKey: $0) }
+    }
+    _ = consume removed
+  }
+
+  /// All disks, by name.
+  public func list() -> [Disk] {
+    table.withLock { Array($0.disks.values) }.sorted { $0.name < $1.name }
+  }
+
+  public func lookup(_ name: String) throws(DiskError) -> Disk {
+    guard let disk = table.withLock({ $0.disks[name] }) else { throw .notFound(name) }
+    return disk
+  }
+
+  static func check(_ name: String) throws(DiskError) {
+    func refuse(_ reason: String) -> DiskError { .invalidName(name, reason: reason) }
+    guard !name.isEmpty else { throw refuse("is empty") }
+    guard name.utf8.count <= 255 else { throw refuse("is longer than 255 bytes") }
+    guard !name.hasPrefix(".") else { throw refuse("begins with a dot") }
+    for character in name.unicodeScalars {
+      let letter = "a"..."z" ~= character || "A"..."Z" ~= character || "0"..."9" ~= character
+      guard letter || "._-".unicodeScalars.contains(character) else {
+        throw refuse("contains \"\(character)\"")
+      }
+    }
+  }
+
+  private func memory<Result>(
+    _ body: () throws(MemoryError) -> Result
+  ) throws(DiskError) -> Result {
+    do { return try body() } catch { throw .memory(error) }
+  }
+}
+
+extension Disks.Table {
+  mutating func fork(_ source: String, names: [String], isTemporary: Bool) throws(DiskError) {
+    guard let disk = disks[source] else { throw .notFound(source) }
+    var taken = Set<String>()
+    for name in names where disks[name] != nil || !taken.insert(name).inserted {
+      throw .exists(name)
+    }
+    do {
+      let snapshot = try disk.space.fork()
+      let spaces = try names.map { _ throws(MemoryError) in try snapshot.fork() }
+      for (name, space) in zip(names, spaces) {
+        disks[name] = Disk(
+          name: name, space: space, origin: source, snapshot: snapshot, isTemporary: isTemporary)
+      }
+    } catch {
+      throw .memory(error)
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import Glibc
+
+/// Why a socket could not be had.
+public struct SocketError: Error, Sendable, CustomStringConvertible {
+  public var description: String
+  public init(_ what: String, errno code: Int32? = nil) {
+    description = code.map { "\(what): \(unsafe String(cString: strerror($0)))" } ?? what
+  }
+}
+
+/// A listening socket.
+public struct Listener: Sendable {
+  public let descriptor: Int32
+  /// Where clients find it: `unix:` and a path, or a host and port.
+  public let address: String
+  /// The port of a TCP listener.
+  public let port: UInt16?
+
+  /// Listens on a Unix socket, in place of one that a dead server left.
+  public static func unix(_ path: String) throws(SocketError) -> Listener {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let room = MemoryLayout.size(ofValue: address.sun_path)
+    guard path.utf8.count < room else {
+      throw SocketError("socket path \(path): longer than \(room - 1) bytes; choose a shorter one")
+    }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
+    unsafe unlink(path)
+    let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let bound = unsafe withUnsafePointer(to: &address) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe bind(descriptor, $0, size)
+      }
+    }
+    guard bound == 0, listen(descriptor, SOMAXCONN) == 0 else {
+      let code = errno
+      close(descriptor)
+      throw SocketError("listen on \(path)", errno: code)
+    }
+    return Listener(descriptor: descriptor, address: path, port: nil)
+  }
+
+  /// Listens on TCP; port 0 takes any free one.
+  public static func tcp(host: String, port: UInt16) throws(SocketError) -> Listener {
+    var hints = unsafe addrinfo()
+    unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    unsafe hints.ai_flags = AI_PASSIVE
+    var found: UnsafeMutablePointer<addrinfo>?
+    let failed = unsafe getaddrinfo(host, String(port), &hints, &found)
+    guard failed == 0, let first = unsafe found else {
+      throw SocketError("host \(host): \(unsafe String(cString: gai_strerror(failed)))")
+    }
+    defer { unsafe freeaddrinfo(first) }
+    let descriptor = unsafe socket(
+      first.pointee.ai_family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
+    var on: Int32 = 1
+    unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, 4)
+    guard unsafe bind(descriptor, first.pointee.ai_addr, first.pointee.ai_addrlen) == 0,
+      listen(descriptor, SOMAXCONN) == 0
+    else {
+      let code = errno
+      close(descriptor)
+      throw SocketError("listen on \(host):\(port)", errno: code)
+    }
+    let actual = boundPort(descriptor) ?? port
+    let shown = host.contains(":") ? "[\(host)]" : host
+    return Listener(descriptor: descriptor, address: "\(shown):\(actual)", port: actual)
+  }
+
+  private static func boundPort(_ descriptor: Int32) -> UInt16? {
+    var address = sockaddr_in6()
+    var size = socklen_t(MemoryLayout<sockaddr_in6>.size)
+    let failed = unsafe withUnsafeMutablePointer(to: &address) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe getsockname(descriptor, $0, &size)
+      }
+    }
+    // The port lies at the same place for IPv4 and IPv6.
+    return failed == 0 ? UInt16(bigEndian: address.sin6_port) : nil
+  }
+}

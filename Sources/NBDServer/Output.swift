@@ -1,0 +1,120 @@
+import Glibc
+import HugeMemory
+import NBD
+
+/// Replies on their way out: a list of memory pieces for one vectored send. Heads and small data
+/// are copied into a buffer here; large data is pinned in its frames and sent from there.
+///
+/// The pieces stay alive until they are sent, so a slow reader holds frames but no grace period.
+@safe struct Output: ~Copyable {
+  /// Bytes of heads and copied data in one batch.
+  static let capacity = 256 << 10
+  /// Linux's UIO_MAXIOV is 1024.
+  static let pieceLimit = 1000
+  /// Frames held by one batch, and so the most that one call may pin is `pinLimit` bytes.
+  static let frameLimit = 1024
+  static let pinLimit: UInt64 = 512 << 10
+
+  let socket: Int32
+  private let buffer: UnsafeMutableRawPointer
+  private var filled = 0
+  private let pieces: UnsafeMutablePointer<iovec>
+  private var count = 0
+  private var pins: Pins
+
+  init(socket: Int32, machine: Machine) {
+    self.socket = socket
+    unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
+    unsafe pieces = .allocate(capacity: Self.pieceLimit)
+    pins = Pins(machine: machine, capacity: Self.frameLimit)
+  }
+
+  deinit {
+    unsafe buffer.deallocate()
+    unsafe pieces.deallocate()
+  }
+
+  var isEmpty: Bool { count == 0 }
+
+  /// Room for `bytes` in the buffer, after a send if need be; nil if the client is gone. What is
+  /// stored there goes out once `commit` says how much it is.
+  mutating func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
+    if filled + bytes > Self.capacity || count + 2 > Self.pieceLimit {
+      guard flush() else { return nil }
+    }
+    return unsafe buffer + filled
+  }
+
+  mutating func commit(_ bytes: Int) {
+    let start = unsafe buffer + filled
+    filled += bytes
+    if count > 0 {
+      let last = unsafe pieces[count - 1]
+      if let base = unsafe last.iov_base, unsafe base + last.iov_len == start {
+        return unsafe pieces[count - 1].iov_len += bytes
+      }
+    }
+    unsafe pieces[count] = iovec(iov_base: start, iov_len: bytes)
+    count += 1
+  }
+
+  /// Sends a range of a space from its frames; false if the client is gone.
+  mutating func pin(
+    _ space: AddressSpace, at offset: UInt64, length: UInt64
+  ) throws(MemoryError) -> Bool {
+    var done: UInt64 = 0
+    while done < length {
+      let part = min(length - done, Self.pinLimit)
+      let wanted = Int(part / 4096) + 2
+      if pins.room < wanted || count + wanted > Self.pieceLimit {
+        guard flush() else { return false }
+      }
+      let before = pins.count
+      try space.pin(at: offset + done, length: part, into: &pins)
+      for index in before..<pins.count {
+        let piece = unsafe pins[index]
+        // The kernel only reads through this pointer.
+        unsafe pieces[count] = iovec(
+          iov_base: UnsafeMutableRawPointer(mutating: piece.baseAddress), iov_len: piece.count)
+        count += 1
+      }
+      done += part
+    }
+    return true
+  }
+
+  /// Sends everything; false if the client is gone.
+  mutating func flush() -> Bool {
+    let sent = sendAll()
+    pins.release()
+    filled = 0
+    count = 0
+    return sent
+  }
+
+  private func sendAll() -> Bool {
+    var next = 0
+    while next < count {
+      var message = unsafe msghdr()
+      unsafe message.msg_iov = pieces + next
+      unsafe message.msg_iovlen = count - next
+      var sent = unsafe sendmsg(socket, &message, Int32(MSG_NOSIGNAL))
+      if sent < 0 {
+        if errno == EINTR { continue }
+        return false
+      }
+      while next < count, unsafe sent >= pieces[next].iov_len {
+        unsafe sent -= pieces[next].iov_len
+        next += 1
+      }
+      if sent > 0 {
+        unsafe pieces[next].iov_base = pieces[next].iov_base + sent
+        unsafe pieces[next].iov_len -= sent
+      }
+    }
+    return true
+  }
+
+  /// Gives the buffer's memory back while nothing is in it.
+  func rest() { unsafe madvise(buffer, Self.capacity, MADV_DONTNEED) }
+}

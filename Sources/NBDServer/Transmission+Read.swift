@@ -1,0 +1,92 @@
+import HugeMemory
+import NBD
+
+extension Transmission {
+  mutating func read(_ request: Request) throws(MemoryError) -> Bool {
+    let cookie = request.cookie
+    guard session.structured else {
+      guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+      output.commit(unsafe Reply.simple(head, cookie: cookie))
+      return try data(request.offset, request.length)
+    }
+    if request.length == 0 {
+      guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+      output.commit(unsafe Reply.none(head, cookie: cookie))
+      return true
+    }
+    if request.flags.contains(.dontFragment) {
+      return try chunk(cookie, request.offset, request.length, last: true)
+    }
+    let end = request.offset + UInt64(request.length)
+    var at = request.offset
+    while at < end {
+      let extent = try run(at, end)
+      let last = extent.end == end
+      if extent.kind == .data {
+        guard try chunk(cookie, at, UInt32(extent.length), last: last) else { return false }
+      } else {
+        guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+        output.commit(
+          unsafe Reply.hole(
+            head, cookie: cookie, offset: at, length: UInt32(extent.length), last: last))
+      }
+      at = extent.end
+    }
+    return true
+  }
+
+  /// Extents of `base:allocation`: merged, clipped to the request, so each fits 32 bits.
+  mutating func blockStatus(_ request: Request) throws(MemoryError) -> Bool {
+    let end = request.offset + UInt64(request.length)
+    let limit = request.flags.contains(.requireOne) ? 1 : Limits.extents
+    guard let head = unsafe output.reserve(Reply.longestHead + 8 * limit) else { return false }
+    // The head's length, before its contents are known.
+    var filled = unsafe Reply.blockStatus(head, cookie: request.cookie, extents: 0)
+    var at = request.offset
+    var count = 0
+    while at < end && count < limit {
+      let extent = try run(at, end)
+      filled += unsafe Reply.extent(
+        head + filled, length: UInt32(extent.length), isHole: extent.kind != .data)
+      count += 1
+      at = extent.end
+    }
+    _ = unsafe Reply.blockStatus(head, cookie: request.cookie, extents: count)
+    output.commit(filled)
+    return true
+  }
+
+  /// An extent for which holes and the zero page's mappings are the same: both are free to be
+  /// had and read as zeros.
+  private func run(_ offset: UInt64, _ end: UInt64) throws(MemoryError) -> Extent {
+    var extent = try space.firstExtent(at: offset, length: end - offset)
+    while extent.kind != .data, extent.end < end {
+      let next = try space.firstExtent(at: extent.end, length: end - extent.end)
+      guard next.kind != .data else { break }
+      extent.length += next.length
+    }
+    return extent
+  }
+
+  private mutating func chunk(
+    _ cookie: UInt64, _ offset: UInt64, _ length: UInt32, last: Bool
+  ) throws(MemoryError) -> Bool {
+    guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+    output.commit(
+      unsafe Reply.data(head, cookie: cookie, offset: offset, length: length, last: last))
+    return try data(offset, length)
+  }
+
+  /// The bytes themselves: copied if they are few, else sent from their frames.
+  private mutating func data(_ offset: UInt64, _ length: UInt32) throws(MemoryError) -> Bool {
+    if length > Self.copyLimit {
+      return try output.pin(space, at: offset, length: UInt64(length))
+    }
+    guard length > 0 else { return true }
+    guard let target = unsafe output.reserve(Int(length)) else { return false }
+    unsafe try space.read(
+      at: offset, into: UnsafeMutableRawBufferPointer(start: target, count: Int(length)))
+    output.commit(Int(length))
+    return true
+  }
+}

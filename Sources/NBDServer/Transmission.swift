@@ -1,0 +1,156 @@
+import HugeMemory
+import NBD
+
+/// The transmission phase of one connection, on its own thread: handles all the requests that one
+/// `recv` brought, and answers with one vectored send.
+///
+/// Measured against an event loop with reference-counted buffers and against io_uring, this was
+/// as fast as the latter and copied less than the former; see the README. No lock, allocation or
+/// reference count of the Swift runtime on the path of a request.
+struct Transmission: ~Copyable {
+  /// Up to this size a READ is copied: cheaper than holding frames.
+  static let copyLimit: UInt32 = 16 << 10
+
+  let space: AddressSpace
+  let size: UInt64
+  let readOnly: Bool
+  let session: Session
+  var input: Input
+  var output: Output
+
+  init(socket: Int32, space: AddressSpace, readOnly: Bool, session: Session, machine: Machine) {
+    self.space = space
+    size = space.size
+    self.readOnly = readOnly
+    self.session = session
+    input = Input(socket: socket)
+    output = Output(socket: socket, machine: machine)
+  }
+
+  /// Serves until the client is done or gone, or out of step.
+  mutating func run() {
+    while true {
+      while input.available >= Request.length {
+        guard let request = unsafe Request(input.bytes) else { return }
+        input.take(Request.length)
+        guard handle(request) else {
+          _ = output.flush()
+          return
+        }
+      }
+      guard receive() else { return }
+    }
+  }
+
+  /// Sends what there is, then waits for more; false if the client is gone.
+  mutating func receive() -> Bool {
+    if !output.isEmpty { guard output.flush() else { return false } }
+    while true {
+      switch input.receive() {
+      case .bytes: return true
+      case .closed: return false
+      case .idle:
+        output.rest()
+        input.rest()
+      }
+    }
+  }
+
+  /// False at the end of the connection.
+  private mutating func handle(_ request: Request) -> Bool {
+    let command: Command
+    do {
+      command = try request.command(size: size, readOnly: readOnly, session: session)
+    } catch {
+      guard skip(Int(request.payload)) else { return false }
+      return refuse(request, error)
+    }
+    do {
+      switch command {
+      case .read: return try read(request)
+      case .write: return try write(request)
+      case .disconnect: return false
+      case .flush, .cache: break
+      case .trim: try space.discard(at: request.offset, length: UInt64(request.length))
+      case .writeZeroes:
+        let reserve = request.flags.contains(.noHole)
+        if reserve && request.flags.contains(.fastZero) {
+          return refuse(
+            request,
+            RequestError(error: .notSupported, message: "flags: zeroes without a hole take time"))
+        }
+        try space.zero(at: request.offset, length: UInt64(request.length), reserve: reserve)
+      case .blockStatus: return try blockStatus(request)
+      }
+    } catch {
+      return refuse(request, Self.error(for: error))
+    }
+    return acknowledge(request)
+  }
+
+  mutating func acknowledge(_ request: Request) -> Bool {
+    guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+    output.commit(unsafe Reply.simple(head, cookie: request.cookie))
+    return true
+  }
+
+  /// A READ or BLOCK_STATUS under structured replies is never answered simply, errors included.
+  mutating func refuse(_ request: Request, _ error: RequestError) -> Bool {
+    guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
+    if session.structured {
+      output.commit(
+        unsafe Reply.error(
+          head, cookie: request.cookie, error: error.error, message: error.message))
+    } else {
+      output.commit(unsafe Reply.simple(head, cookie: request.cookie, error: error.error))
+    }
+    return true
+  }
+
+  static func error(for error: MemoryError) -> RequestError {
+    switch error {
+    case .outOfMemory:
+      RequestError(error: .noSpace, message: "the server's memory limit is reached")
+    case .outOfRange, .invalidSize:
+      RequestError(error: .invalid, message: "offset and length: beyond the end of the export")
+    case .system: RequestError(error: .inputOutput, message: "a system call failed")
+    }
+  }
+
+  /// Drops a payload, so that the stream stays in step.
+  private mutating func skip(_ length: Int) -> Bool {
+    var left = length
+    while left > 0 {
+      let part = min(left, input.available)
+      input.take(part)
+      left -= part
+      if left > 0 { guard receive() else { return false } }
+    }
+    return true
+  }
+
+  /// Copies the payload into the space as it comes, whole pages at a time.
+  private mutating func write(_ request: Request) throws(MemoryError) -> Bool {
+    var offset = request.offset
+    var left = Int(request.length)
+    while left > 0 {
+      var part = min(left, input.available)
+      if part < left { part -= min(part, Int((offset + UInt64(part)) % 4096)) }
+      guard part > 0 else {
+        guard receive() else { return false }
+        continue
+      }
+      do {
+        unsafe try space.write(
+          at: offset, from: UnsafeRawBufferPointer(start: input.bytes, count: part))
+      } catch {
+        guard skip(left) else { return false }
+        throw error
+      }
+      input.take(part)
+      offset += UInt64(part)
+      left -= part
+    }
+    return acknowledge(request)
+  }
+}
