@@ -9,8 +9,10 @@ let package = Package(
   products: [
     .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
+    .executable(name: "hugemem", targets: ["hugemem"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0")
   ],
   targets: [
@@ -28,6 +30,15 @@ let package = Package(
     .target(
       name: "NBDServer",
       dependencies: ["HugeMemory", "NBD", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: settings),
+    .target(
+      name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
+    .executableTarget(
+      name: "hugemem",
+      dependencies: [
+        "ControlPlane",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),

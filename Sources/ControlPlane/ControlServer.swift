@@ -1,0 +1,87 @@
+public import Logging
+public import NBDServer
+
+/// Does what the command line asks for, on connections of the control socket.
+public struct ControlServer: Sendable {
+  let disks: Disks
+  let directory: RuntimeDirectory
+  let log: Logger
+
+  public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
+    self.disks = disks
+    self.directory = directory
+    self.log = log
+  }
+
+  /// One client, until it is gone.
+  public func serve(socket: Int32) {
+    var channel = Channel(socket: socket)
+    while true {
+      do {
+        guard let request = try channel.receive(ControlRequest.self) else { return }
+        let response = answer(request) { done, total in
+          // Whether anybody still looks makes no difference to the work.
+          try? Channel(socket: socket).send(ControlResponse.progress(done: done, total: total))
+        }
+        if case .failure(let message) = response {
+          log.notice("refused", metadata: ["request": "\(request)", "reason": "\(message)"])
+        } else {
+          log.debug("done", metadata: ["request": "\(request)"])
+        }
+        try channel.send(response)
+      } catch {
+        try? channel.send(ControlResponse.failure(message: error.description))
+        return
+      }
+    }
+  }
+
+  /// Carries a request out; errors become responses.
+  public func answer(
+    _ request: ControlRequest, progress: DiskFile.Progress
+  ) -> ControlResponse {
+    do {
+      return try perform(request, progress)
+    } catch {
+      return .failure(message: "\(error)")
+    }
+  }
+
+  private func perform(
+    _ request: ControlRequest, _ progress: DiskFile.Progress
+  ) throws -> ControlResponse {
+    switch request {
+    case .create(let name, let size): try disks.create(name, size: size)
+    case .importFile(let name, let path):
+      try disks.checkFree(name)
+      try disks.add(name, space: DiskFile.load(path, into: disks.machine, progress: progress))
+    case .exportFile(let name, let path):
+      // From a fork: the contents of one moment, while clients go on writing.
+      try DiskFile.save(disks.lookup(name).space.fork(), to: path, progress: progress)
+    case .fork(let source, let names): try disks.fork(source, names: names)
+    case .reset(let name): try disks.reset(name)
+    case .remove(let names): try disks.remove(names)
+    case .list: return .disks(disks.list().map(status))
+    case .stat(let name):
+      let chosen = try name.map { [try disks.lookup($0)] } ?? disks.list()
+      return .status(serverStatus(chosen))
+    case .shrink: return .freed(bytes: disks.machine.shrink())
+    }
+    return .done
+  }
+
+  private func status(_ disk: Disk) -> DiskStatus {
+    let usage = disk.space.usage()
+    return DiskStatus(
+      name: disk.name, size: disk.size, data: usage.data, shared: usage.shared, own: usage.own,
+      origin: disk.origin, connections: disk.connections, uri: directory.uri(disk.name))
+  }
+
+  private func serverStatus(_ chosen: [Disk]) -> ServerStatus {
+    let machine = disks.machine
+    return ServerStatus(
+      disks: chosen.map(status), memoryLimit: machine.limit, memoryUsed: machine.memoryUsed,
+      memoryGivenBack: machine.bytesGivenBack, zeroPageReferences: machine.zeroPageReferences,
+      counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) })
+  }
+}

@@ -1,0 +1,62 @@
+/// What the command line asks of a server: one line of JSON on the control socket.
+public enum ControlRequest: Codable, Sendable, Equatable {
+  case create(name: String, size: UInt64)
+  /// The server opens the file itself; its path is absolute.
+  case importFile(name: String, path: String)
+  case exportFile(name: String, path: String)
+  case fork(source: String, names: [String])
+  case reset(name: String)
+  case remove(names: [String])
+  case list
+  case stat(name: String?)
+  /// Gives back what can be given back now, and runs the shrinkers.
+  case shrink
+}
+
+/// What the server answers: any number of `progress` lines, then one of the others.
+public enum ControlResponse: Codable, Sendable, Equatable {
+  case progress(done: UInt64, total: UInt64)
+  case done
+  case disks([DiskStatus])
+  case status(ServerStatus)
+  case freed(bytes: UInt64)
+  case failure(message: String)
+}
+
+/// One disk; all sizes in bytes.
+public struct DiskStatus: Codable, Sendable, Equatable {
+  public var name: String
+  public var size: UInt64
+  /// Memory with data that the disk can see, of which `shared` is other disks' as well.
+  public var data: UInt64
+  public var shared: UInt64
+  /// Data and tables that removing the disk would free.
+  public var own: UInt64
+  public var origin: String?
+  public var connections: Int
+  public var uri: String
+}
+
+/// The server as a whole, and the disks that were asked for.
+public struct ServerStatus: Codable, Sendable, Equatable {
+  public var disks: [DiskStatus]
+  /// In bytes: the limit; frames in use for data, tables and the zero page; given back so far.
+  public var memoryLimit: UInt64
+  public var memoryUsed: UInt64
+  public var memoryGivenBack: UInt64
+  /// References on the zero page, the shrinker's included; 0: there is none now.
+  public var zeroPageReferences: UInt32
+  /// By the kernel's names, in the order of `/proc/vmstat`.
+  public var counters: [Counter]
+
+  public struct Counter: Codable, Sendable, Equatable {
+    public var name: String
+    public var value: UInt64
+  }
+}
+
+/// A failure with a message for the user.
+public struct ControlError: Error, Sendable, CustomStringConvertible {
+  public var description: String
+  public init(_ description: String) { self.description = description }
+}
