@@ -23,6 +23,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
+    .testTarget(
+      name: "HugeMemoryTests", dependencies: ["HugeMemory"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
