@@ -24,7 +24,7 @@ import Testing
   @Test(arguments: Configuration.all)
   func randomProgramsAgreeWithByteArrays(_ configuration: Configuration) throws {
     let first = UInt64(ProcessInfo.processInfo.environment["HUGEMEMORY_SEED"] ?? "1")!
-    let runs = UInt64(ProcessInfo.processInfo.environment["HUGEMEMORY_RUNS"] ?? "4")!
+    let runs = UInt64(ProcessInfo.processInfo.environment["HUGEMEMORY_RUNS"] ?? "2")!
     for seed in first..<first + runs {
       var program = try Program(configuration, seed: seed)
       for step in 0..<120 where program.failure == nil {
