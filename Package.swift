@@ -24,7 +24,8 @@ let package = Package(
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
     .testTarget(
-      name: "HugeMemoryTests", dependencies: ["HugeMemory"], swiftSettings: settings),
+      name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
