@@ -73,17 +73,28 @@ extension Machine {
   }
 }
 
-/// A thread of its own, so that it may hold a section or block; `join` waits for its end.
+/// A thread of its own, so that it may hold a section or block. After `join` the thread has ended
+/// and holds no object any more.
 final class TestThread: Sendable {
-  private let done = DispatchSemaphore(value: 0)
-  init(_ body: @escaping @Sendable () -> Void) {
-    let thread = Thread { [done] in
-      body()
-      done.signal()
-    }
-    thread.start()
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
   }
-  func join() { done.wait() }
+  private let thread: pthread_t
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let argument = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
+    let failed = unsafe pthread_create(
+      &thread, nil,
+      { argument in
+        unsafe Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, argument)
+    precondition(failed == 0, "pthread_create failed")
+    self.thread = thread
+  }
+  func join() { pthread_join(thread, nil) }
 }
 
 /// Runs `body(index)` on `count` threads and waits for all.
