@@ -42,6 +42,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
+    .testTarget(
+      name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -27,41 +27,107 @@ extension AddressSpace {
         let old = Entry(raw: root.load(.relaxed))
         root.store(0, .release)
         retire(old, level: level)
-      } else if Entry(raw: root.load(.relaxed)).kind == .table {
+      } else {
+        let range = Zap(first: first, last: last)
+        let entry = Entry(raw: root.load(.relaxed))
+        guard look(entry, level, base: 0, range).inside else { return }
+        // All that can fail comes before anything is removed.
         let table = try exclusiveTable(first, level)
-        try zap(table, level, base: 0, first, last)
+        try own(table, level, base: 0, range)
+        zap(table, level, base: 0, range)
       }
     }
     machine.settle()
   }
 
-  /// Clears the entries of `[first, last)` below a table that this space owns.
-  private func zap(
-    _ table: Table, _ level: Int, base: UInt64, _ first: UInt64, _ last: UInt64
+  /// A range of whole pages, and how a slot lies to it.
+  private struct Zap {
+    var first: UInt64
+    var last: UInt64
+    func covers(_ start: UInt64, _ span: UInt64) -> Bool {
+      first <= start && last > start && last - start >= span
+    }
+    func misses(_ start: UInt64, _ span: UInt64) -> Bool {
+      last <= start || first > start && first - start >= span
+    }
+  }
+
+  /// Whether a table has anything inside a range, and anything outside. Decides which tables are
+  /// neither copied nor split: those with nothing to remove and those with nothing to keep.
+  private func look(
+    _ entry: Entry, _ level: Int, base: UInt64, _ range: Zap
+  ) -> (inside: Bool, outside: Bool) {
+    guard entry.kind == .table else { return (entry.kind != .none, entry.kind != .none) }
+    let table = Table(entry.frame, in: arena)
+    let span = Radix.span(level)
+    var found = (inside: false, outside: false)
+    for index in 0..<Table.count where !(found.inside && found.outside) {
+      let entry = table[index]
+      let start = base + UInt64(index) * span
+      if entry.kind == .none { continue }
+      if range.covers(start, span) {
+        found.inside = true
+      } else if range.misses(start, span) {
+        found.outside = true
+      } else {
+        let lower = look(entry, level - 1, base: start, range)
+        found = (found.inside || lower.inside, found.outside || lower.outside)
+      }
+    }
+    return found
+  }
+
+  /// Makes the tables at the edges of a range this space's own, and small where they have to be.
+  private func own(
+    _ table: Table, _ level: Int, base: UInt64, _ range: Zap
   ) throws(MemoryError) {
     let span = Radix.span(level)
-    var index = first > base ? Int(min(511, (first - base) / span)) : 0
-    while index < Table.count, table.liveEntries > 0 {
-      let start = base + UInt64(index) * span
-      guard start < last else { break }
+    for index in 0..<Table.count {
       let entry = table[index]
-      if entry.kind != .none {
-        if first <= start && last - start >= span {
-          replace(table, index, .none)
-          retire(entry, level: level - 1)
-        } else {
-          let lower =
-            level == 2
-            ? try smallTable(table, index)
-            : try exclusive(entry, level: level - 1) { table.set(index, $0) }
-          try zap(lower, level - 1, base: start, first, last)
-          if lower.liveEntries == 0 {
-            replace(table, index, .none)
-            machine.retire(.table(lower.frame, level: level - 1))
-          }
+      let start = base + UInt64(index) * span
+      if entry.kind == .none || range.covers(start, span) || range.misses(start, span) { continue }
+      guard look(entry, level - 1, base: start, range) == (true, true) else { continue }
+      if level > 2 {
+        let lower = try exclusive(entry, level: level - 1) { table.set(index, $0) }
+        try own(lower, level - 1, base: start, range)
+      } else {
+        do { _ = try smallTable(table, index) } catch {
+          // There is no frame for a table. Zeros stay mapped, and a huge frame that is this
+          // space's alone can be cleared in place.
+          guard entry.kind == .zero || entry.kind == .huge && entry.isWritable else { throw error }
         }
       }
-      index += 1
+    }
+  }
+
+  /// Removes a range below a table that this space owns, after `own`.
+  private func zap(_ table: Table, _ level: Int, base: UInt64, _ range: Zap) {
+    let span = Radix.span(level)
+    for index in 0..<Table.count where table.liveEntries > 0 {
+      let entry = table[index]
+      let start = base + UInt64(index) * span
+      if entry.kind == .none || range.misses(start, span) { continue }
+      if range.covers(start, span) {
+        replace(table, index, .none)
+        retire(entry, level: level - 1)
+        continue
+      }
+      switch entry.kind {
+      case .none, .zero, .small: break
+      case .huge:
+        let from = max(range.first, start)
+        let count = Int(min(range.last, start + span) - from)
+        unsafe memset(arena.address(entry.frame) + Int(from - start), 0, count)
+      case .table:
+        let lower = look(entry, level - 1, base: start, range)
+        guard lower.inside else { continue }
+        if lower.outside {
+          zap(Table(entry.frame, in: arena), level - 1, base: start, range)
+        } else {
+          replace(table, index, .none)
+          retire(entry, level: level - 1)
+        }
+      }
     }
   }
 

@@ -25,7 +25,7 @@ extension AddressSpace {
     _ entry: Entry, level: Int, install: (Entry) -> Void
   ) throws(MemoryError) -> Table {
     if entry.kind == .none {
-      guard let table = Table.make(in: arena) else { throw machine.full }
+      let table = try machine.makeTable()
       install(Entry(.table, table.frame, writable: true))
       return table
     }
@@ -44,7 +44,7 @@ extension AddressSpace {
   /// A copy of a shared table. Both sides' entries lose their `W`, all that they map gets one
   /// reference more, and the zero page as many as the copy needs, in one batch.
   private func copyTable(_ original: Table) throws(MemoryError) -> Table {
-    guard let copy = Table.make(in: arena) else { throw machine.full }
+    let copy = try machine.makeTable()
     machine.events.tableCopies.count()
     for index in 0..<Table.count {
       let entry = original[index]
@@ -78,7 +78,7 @@ extension AddressSpace {
     switch entry.kind {
     case .none, .table, .small: return try exclusive(entry, level: 1) { upper.set(index, $0) }
     case .zero:
-      guard let table = Table.make(in: arena) else { throw machine.full }
+      let table = try machine.makeTable()
       for slot in 0..<Table.count { table.set(slot, .zero) }
       let references = machine.zeroReferences(of: table)
       if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
@@ -86,7 +86,7 @@ extension AddressSpace {
       replace(upper, index, Entry(.table, table.frame, writable: true))
       return table
     case .huge:
-      guard let table = Table.make(in: arena) else { throw machine.full }
+      let table = try machine.makeTable()
       // Not by `W`: a reply on its way to a socket may hold the frame too.
       let sole = arena.splitFrame(entry.frame)
       if sole {
@@ -99,7 +99,20 @@ extension AddressSpace {
       }
       machine.events.splitPMD.count()
       upper.set(index, Entry(.table, table.frame, writable: true))
+      // From here on pages are copied before they are written. A write that is still on its way
+      // through the huge entry must land before that, or the copy misses it.
+      if !sole && entry.isWritable { machine.grace.synchronize() }
       return table
     }
+  }
+}
+
+extension Machine {
+  /// A table without entries. A full arena is reclaimed from before this fails.
+  func makeTable() throws(MemoryError) -> Table {
+    if let table = Table.make(in: arena) { return table }
+    shrink()
+    guard let table = Table.make(in: arena) else { throw full }
+    return table
   }
 }

@@ -21,7 +21,13 @@ extension AddressSpace {
       done += copied
       if copied < length {
         let at = offset + UInt64(done)
-        done += unsafe try writeFault(at, from + copied, length - copied)
+        do {
+          done += unsafe try writeFault(at, from + copied, length - copied)
+        } catch {
+          // Direct reclaim: what waits for a grace period, and a zero page that nobody holds.
+          machine.shrink()
+          done += unsafe try writeFault(at, from + copied, length - copied)
+        }
       }
     }
   }
@@ -88,9 +94,11 @@ extension AddressSpace {
   ) -> Bool {
     let old = upper[index]
     let whole = length == FrameGeometry.hugeSize
-    guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole) else {
-      return false
+    var found = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole)
+    if found == nil && machine.retired.drain(into: machine) {
+      found = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole)
     }
+    guard let frame = found else { return false }
     let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
     unsafe memcpy(arena.address(frame) + within, source, length)
     replace(upper, index, Entry(.huge, frame, writable: true))
@@ -145,8 +153,10 @@ extension AddressSpace {
   func retire(_ entry: Entry, level: Int) {
     switch entry.kind {
     case .none, .zero: break
-    case .small, .huge: machine.retire(.data(entry.frame))
-    case .table: machine.retire(.table(entry.frame, level: level))
+    case .small: machine.retire(.data(entry.frame))
+    case .huge: machine.retire(.data(entry.frame), frames: FrameGeometry.framesPerHuge)
+    case .table:
+      machine.retire(.table(entry.frame, level: level), frames: FrameGeometry.framesPerHuge)
     }
   }
 }

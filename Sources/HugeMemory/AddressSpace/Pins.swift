@@ -36,7 +36,7 @@ import Paging
   }
 
   /// Room for pieces of 4 KiB.
-  public var room: Int { capacity - held }
+  public var room: Int { capacity - max(count, held) }
 
   public subscript(index: Int) -> UnsafeRawBufferPointer {
     precondition(index < count, "pins: index out of range")
@@ -120,7 +120,7 @@ extension AddressSpace {
       var done = 0
       while done < length {
         let at = offset + UInt64(done)
-        let piece = min(length - done, Self.rest(at, 1))
+        var piece = min(length - done, Self.rest(at, 1))
         let entry = table[Radix.index(at, 1)]
         if entry.kind == .small {
           arena.retain(entry.frame)
@@ -128,6 +128,12 @@ extension AddressSpace {
           unsafe pins.append(
             UnsafeRawPointer(arena.address(entry.frame) + within), piece, holding: entry.frame)
         } else {
+          // A run of zeros is one piece and one reference.
+          while done + piece < length,
+            table[Radix.index(offset + UInt64(done + piece), 1)].kind != .small
+          {
+            piece = min(length - done, piece + FrameGeometry.frameSize)
+          }
           pinZeros(piece, &pins)
         }
         done += piece

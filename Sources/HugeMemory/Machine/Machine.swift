@@ -1,5 +1,6 @@
 import CLinux
 import Frames
+import Glibc
 import GracePeriods
 import HugeZeroPage
 import Paging
@@ -71,7 +72,7 @@ public final class Machine: Sendable {
   public func shrink() -> UInt64 {
     let before = arena.framesInUse
     settle()
-    _ = zeroPage.shrinkerScan(to: self)
+    if zeroPage.shrinkerScan(to: self) > 0 { events.zeroPageFree.count() }
     return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
   }
 
@@ -96,13 +97,13 @@ extension Machine: ZeroFrameSource {
     let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1)
     precondition(failed == 0, "zero page: mprotect failed")
     arena.release(frame)
-    _ = failed
   }
 
   private func isZero(_ frame: UInt32) -> Bool {
-    let words = unsafe arena.address(frame).assumingMemoryBound(to: UInt64.self)
-    for index in 0..<FrameGeometry.hugeSize / 8 where unsafe words[index] != 0 { return false }
-    return true
+    let start = unsafe arena.address(frame)
+    // The first word is zero, and every byte equals the one eight further on.
+    return unsafe start.load(as: UInt64.self) == 0
+      && memcmp(start, start + 8, FrameGeometry.hugeSize - 8) == 0
   }
 
   /// Takes references on the zero page, allocating it if need be; nil if that fails.

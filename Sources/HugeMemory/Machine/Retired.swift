@@ -30,18 +30,22 @@ enum Retired {
   }
 }
 
-/// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A full buffer is
-/// drained by the thread that filled it.
+/// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A buffer that is
+/// full, or holds much memory, is drained by the thread that made it so.
 ///
 /// Lock order: a space's lock → `draining` → `lock`. Draining waits for readers, so nobody may
 /// take any of these inside a section.
 @safe final class RetiredList: @unchecked Sendable {
   // Sendable: (L) under the locks named.
   static let capacity = 8192
+  /// Frames that may wait: 64 MiB.
+  static let maximalFrames = 16384
 
   /// (L) lock: the buffer being filled, and how far.
   private var filling: UnsafeMutablePointer<UInt64>
   private var filled = 0
+  /// (L) lock: frames that wait, tables taken as full.
+  private var frames = 0
   /// (L) draining: the other buffer.
   private var spare: UnsafeMutablePointer<UInt64>
   private let lock = SpinLock()
@@ -56,12 +60,13 @@ enum Retired {
     unsafe spare.deallocate()
   }
 
-  func add(_ retired: Retired, in machine: Machine) {
+  func add(_ retired: Retired, frames weight: Int, in machine: Machine) {
     while true {
       let added = lock.withLock {
-        guard filled < Self.capacity else { return false }
+        guard filled < Self.capacity, frames < Self.maximalFrames else { return false }
         unsafe filling[filled] = retired.word
         filled += 1
+        frames += weight
         return true
       }
       if added { return }
@@ -69,8 +74,10 @@ enum Retired {
     }
   }
 
-  /// Waits for a grace period, then frees everything retired before the call.
-  func drain(into machine: Machine) {
+  /// Waits for a grace period, then frees everything retired before the call. Returns whether
+  /// there was anything.
+  @discardableResult
+  func drain(into machine: Machine) -> Bool {
     draining.withLock { _ in
       let count = lock.withLock {
         let full = unsafe filling
@@ -78,17 +85,22 @@ enum Retired {
         unsafe spare = full
         let count = filled
         filled = 0
+        frames = 0
         return count
       }
-      guard count > 0 else { return }
+      guard count > 0 else { return false }
       machine.grace.synchronize()
       for index in 0..<count { machine.dispose(Retired(word: unsafe spare[index])) }
+      return true
     }
   }
 }
 
 extension Machine {
-  func retire(_ retired: Retired) { self.retired.add(retired, in: self) }
+  /// Keeps something until no reader can hold its translation. `frames`: what it may free.
+  func retire(_ retired: Retired, frames: Int = 1) {
+    self.retired.add(retired, frames: frames, in: self)
+  }
 
   /// Drops what no reader can reach any more.
   func dispose(_ retired: Retired) {

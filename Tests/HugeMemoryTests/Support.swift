@@ -1,0 +1,104 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import HugeMemory
+
+let kib: UInt64 = 1 << 10
+let page: UInt64 = 4 << 10
+let mib: UInt64 = 1 << 20
+let slot: UInt64 = 2 << 20
+let gib: UInt64 = 1 << 30
+
+/// SplitMix64: the same numbers for a seed, everywhere.
+struct Random: RandomNumberGenerator {
+  var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+    return z ^ z >> 31
+  }
+  mutating func below(_ bound: UInt64) -> UInt64 { UInt64.random(in: 0..<bound, using: &self) }
+}
+
+extension Policy {
+  init(huge: Bool = true, zero: Bool = true, reference: ZeroReference = .perTable) {
+    self.init()
+    hugePagesOnWrite = huge
+    useZeroPage = zero
+    zeroReference = reference
+  }
+}
+
+extension AddressSpace {
+  func write(_ bytes: [UInt8], at offset: UInt64) throws {
+    try unsafe bytes.withUnsafeBytes { try unsafe write(at: offset, from: $0) }
+  }
+
+  /// `count` bytes of one value.
+  func fill(_ value: UInt8, at offset: UInt64, count: UInt64) throws {
+    try write([UInt8](repeating: value, count: Int(count)), at: offset)
+  }
+
+  func bytes(at offset: UInt64, count: UInt64) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0xaa, count: Int(count))
+    try unsafe bytes.withUnsafeMutableBytes { try unsafe read(at: offset, into: $0) }
+    return bytes
+  }
+
+  func byte(at offset: UInt64) throws -> UInt8 { try bytes(at: offset, count: 1)[0] }
+
+  func extents(at offset: UInt64 = 0, length: UInt64? = nil) throws -> [Extent] {
+    var found: [Extent] = []
+    try walk(at: offset, length: length ?? size - offset) {
+      found.append($0)
+      return true
+    }
+    return found
+  }
+}
+
+extension Machine {
+  subscript(counter name: String) -> UInt64 { counters.first { $0.name == name }!.value }
+
+  /// At rest nothing may be left: neither frames nor references (invariant 17).
+  func expectBaseline(_ comment: Comment = "", _ location: SourceLocation = #_sourceLocation) {
+    shrink()
+    let kept: UInt64 = policy.zeroReference == .neverFreed && zeroPageReferences != 0 ? 1 : 0
+    #expect(zeroPageReferences == kept * 2, comment, sourceLocation: location)
+    #expect(memoryUsed == kept * slot, comment, sourceLocation: location)
+  }
+}
+
+/// A thread of its own, so that it may hold a section or block. After `join` the thread has ended
+/// and holds no object any more.
+final class TestThread: Sendable {
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+  private let thread: pthread_t
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let argument = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
+    let failed = unsafe pthread_create(
+      &thread, nil,
+      { argument in
+        unsafe Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, argument)
+    precondition(failed == 0, "pthread_create failed")
+    self.thread = thread
+  }
+  func join() { pthread_join(thread, nil) }
+}
+
+/// Runs `body(index)` on `count` threads and waits for all.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+  let threads = (0..<count).map { index in TestThread { body(index) } }
+  for thread in threads { thread.join() }
+}
