@@ -1,0 +1,143 @@
+import ArgumentParser
+import ControlPlane
+import Glibc
+import HugeMemory
+import Logging
+import NBDServer
+
+struct Serve: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Serve disks until SIGINT or SIGTERM.")
+  @OptionGroup var server: ServerOptions
+  @Option(help: ArgumentHelp("Listen on TCP as well; no encryption.", valueName: "host:port"))
+  var tcp: String?
+  @Option(help: "The limit for all disks together, for example 8G (default: half of what there is).")
+  var memory: ByteSize?
+  @Option(help: ArgumentHelp("Start with an empty disk; repeatable.", valueName: "name=size"))
+  var create: [String] = []
+  @Option(
+    name: .customLong("import"),
+    help: ArgumentHelp("Start with a disk from a raw image; repeatable.", valueName: "name=file"))
+  var imports: [String] = []
+  @Option(help: "trace, debug, info, notice, warning or error; the log goes to standard error.")
+  var logLevel: String = "notice"
+
+  func validate() throws {
+    if Logger.Level(rawValue: logLevel) == nil {
+      throw ValidationError("--log-level \(logLevel): no such level")
+    }
+    for text in create {
+      guard let (_, size) = pair(text), ByteSize(size) != nil else {
+        throw ValidationError("--create \(text): write NAME=SIZE, for example data=10G")
+      }
+    }
+    for text in imports where pair(text) == nil {
+      throw ValidationError("--import \(text): write NAME=FILE")
+    }
+    if let tcp, address(tcp) == nil {
+      throw ValidationError("--tcp \(tcp): write HOST:PORT, for example 127.0.0.1:10809")
+    }
+  }
+
+  func run() throws {
+    // Before the first thread, so that all inherit it: signals are waited for below.
+    var signals = sigset_t()
+    unsafe sigemptyset(&signals)
+    for signal in [SIGINT, SIGTERM] { unsafe sigaddset(&signals, signal) }
+    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+    raiseDescriptorLimit()
+    var log = Logger(label: "hugemem") { StreamLogHandler.standardError(label: $0) }
+    log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
+
+    let directory = RuntimeDirectory(server.directory)
+    let lock = try directory.lock()
+    defer { close(lock) }
+    let machine = try machine()
+    guard let reclaimer = Reclaimer(machine) else { throw ControlError("no thread to be had") }
+    let disks = Disks(machine: machine)
+    try fill(disks)
+
+    let acceptor = Acceptor(log: log)
+    let nbd = Server(disks: disks, log: log, acceptor: acceptor)
+    var listeners = [try Listener.unix(directory.diskSocket)]
+    if let tcp, let (host, port) = address(tcp) {
+      listeners.append(try Listener.tcp(host: host, port: port))
+    }
+    for listener in listeners { try nbd.serve(listener) }
+    let control = ControlServer(disks: disks, directory: directory, log: log)
+    try acceptor.accept(on: Listener.unix(directory.controlSocket)) { control.serve(socket: $0) }
+    announce(disks, directory, listeners)
+
+    var received: Int32 = 0
+    unsafe sigwait(&signals, &received)
+    log.info("stopping", metadata: ["signal": "\(received)"])
+    acceptor.stop()
+    reclaimer.stop()
+    directory.clean()
+  }
+
+  /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes in huge
+  /// frames, since a write of a whole 2 MiB takes one.
+  private func machine() throws -> Machine {
+    var policy = Policy()
+    policy.hugePagesOnWrite = false
+    do {
+      return try Machine(limit: memory?.bytes ?? MemoryDefault.bytes, policy: policy)
+    } catch {
+      throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
+    }
+  }
+
+  private func fill(_ disks: Disks) throws {
+    for text in create {
+      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
+      do { try disks.create(name, size: size.bytes) } catch {
+        throw ControlError("--create \(text): \(error)")
+      }
+    }
+    for text in imports {
+      guard let (name, path) = pair(text) else { continue }
+      let bar = ProgressBar("import \(name)")
+      do {
+        try disks.checkFree(name)
+        try disks.add(name, space: DiskFile.load(path, into: disks.machine) { bar.show($0, $1) })
+      } catch {
+        throw ControlError("--import \(text): \(error)")
+      }
+      bar.finish()
+    }
+  }
+
+  private func announce(_ disks: Disks, _ directory: RuntimeDirectory, _ listeners: [Listener]) {
+    print("hugemem: ready, memory limit \(ByteSize(disks.machine.limit)), in \(directory.path)")
+    for disk in disks.list() {
+      print("  \(disk.name), \(ByteSize(disk.size)): \(directory.uri(disk.name))")
+    }
+    print("  any disk, or a fork of it: \(directory.uri("NAME")) NAME@FORK NAME@")
+    for listener in listeners where listener.port != nil {
+      print("  over TCP: nbd://\(listener.address)/NAME")
+    }
+    fflush(nil)
+  }
+
+  private func pair(_ text: String) -> (String, String)? {
+    guard let equals = text.firstIndex(of: "=") else { return nil }
+    return (String(text[..<equals]), String(text[text.index(after: equals)...]))
+  }
+
+  private func address(_ text: String) -> (host: String, port: UInt16)? {
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
+    else { return nil }
+    var host = String(text[..<colon])
+    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    return host.isEmpty ? nil : (host, port)
+  }
+
+  /// Each client is a descriptor.
+  private func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+}
