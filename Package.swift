@@ -42,6 +42,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
+    .testTarget(name: "FramesTests", dependencies: ["Frames"], swiftSettings: settings),
     .testTarget(
       name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
       swiftSettings: settings),

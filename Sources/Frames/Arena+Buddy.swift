@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import Primitives
 
 // The buddy allocator: free blocks of 2^order frames, aligned to their size, coalesced eagerly so
@@ -8,11 +9,16 @@ extension Arena {
   /// block is that large. `zeroed` clears it, unless the system has just done so.
   public func allocate(order: Int, zeroed: Bool) -> FrameNumber? {
     precondition(order >= 0 && order <= FrameGeometry.hugeOrder, "frames: order out of range")
-    var found = take(order)
+    var found = take(order).block
     if found == nil {
       // What the core caches hold may be all that is missing.
       drainCaches()
-      found = take(order)
+      while true {
+        let (block, again) = take(order)
+        found = block
+        guard again else { break }
+        sched_yield()
+      }
     }
     guard let (frame, clean) = found else { return nil }
     if zeroed && !clean { clear(frame, order: order) }
@@ -24,8 +30,13 @@ extension Arena {
       as: UInt8.self, repeating: 0, count: FrameGeometry.frameSize << order)
   }
 
-  private func take(_ order: Int) -> (FrameNumber, clean: Bool)? {
-    lock.withLock { takeLocked(order) }
+  /// `again`: there is none, but a block that is just being given back will do.
+  private func take(_ order: Int) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
+    lock.withLock {
+      let block = takeLocked(order)
+      let fits = outstanding.load(.relaxed) + 1 << UInt64(order) <= UInt64(limit)
+      return (block, block == nil && fits && returning.load(.relaxed) != 0)
+    }
   }
 
   /// Takes a block under the lock; marks it allocated with one reference.
@@ -76,7 +87,10 @@ extension Arena {
       block = min(block, buddy)
       order += 1
     }
-    if order == FrameGeometry.hugeOrder { return block }
+    if order == FrameGeometry.hugeOrder {
+      returning.add(1, .relaxed)
+      return block
+    }
     link(block, order: order, clean: false)
     return 0
   }
@@ -85,7 +99,10 @@ extension Arena {
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
     givenBack.add(UInt64(FrameGeometry.hugeSize), .relaxed)
-    lock.withLock { link(block, order: FrameGeometry.hugeOrder, clean: failed == 0) }
+    lock.withLock {
+      link(block, order: FrameGeometry.hugeOrder, clean: failed == 0)
+      returning.subtract(1, .relaxed)
+    }
   }
 
   private func link(_ block: FrameNumber, order: Int, clean: Bool) {

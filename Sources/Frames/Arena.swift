@@ -35,6 +35,8 @@ import Primitives
   var nextFresh: FrameNumber
   /// (A), written under the lock: frames that the buddy allocator has out.
   let outstanding = AtomicWord(0)
+  /// (A), written under the lock: free blocks in no list, since they are being given back.
+  let returning = AtomicWord(0)
   /// (A) Bytes given back to the system so far.
   let givenBack = AtomicWord(0)
 
@@ -51,6 +53,7 @@ import Primitives
       throw .reservationFailed(bytes)
     }
     guard let table = unsafe hm_reserve((metadataBytes + 0x1f_ffff) & ~0x1f_ffff, 0) else {
+      unsafe hm_release(base, reserved << FrameGeometry.frameShift)
       throw .reservationFailed(bytes)
     }
     unsafe self.base = base

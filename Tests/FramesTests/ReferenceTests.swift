@@ -1,0 +1,155 @@
+import Testing
+
+@testable import Frames
+
+@Suite struct ReferenceTests {
+  static let parts = FrameNumber(FrameGeometry.framesPerHuge)
+
+  @Test func theLastReferenceFrees() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let frame = try #require(arena.allocateSmall())
+    arena.retain(frame, count: 3)
+    #expect(arena.references(frame) == 4)
+    arena.release(frame, count: 2)
+    #expect(!arena.drop(frame))
+    #expect(arena.framesInUse == 1)
+    #expect(arena.drop(frame))
+    // `drop` leaves the free to the caller.
+    #expect(arena.framesInUse == 1)
+    arena.free(frame)
+    #expect(arena.framesInUse == 0)
+  }
+
+  @Test func aSplitFramesPartsGoByThemselves() throws {
+    let arena = try Arena(limit: 2 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    #expect(arena.splitFrame(head))
+    #expect(!arena.isHuge(head) && arena.references(head + 5) == 1)
+    #expect(!arena.retainHuge(head))
+    #expect(arena.references(head) == 1)
+    for part in 0..<Self.parts {
+      #expect(arena.framesInUse == Int(Self.parts - part))
+      arena.release(head + part)
+    }
+    arena.drainCaches()
+    #expect(arena.allocate(order: 9, zeroed: false) == head)
+  }
+
+  @Test func aSharedFrameIsNotSplit() throws {
+    let arena = try Arena(limit: 2 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    #expect(arena.retainHuge(head))
+    #expect(!arena.splitFrame(head))
+    #expect(arena.isHuge(head) && arena.references(head) == 2)
+    arena.release(head)
+    #expect(arena.splitFrame(head))
+  }
+
+  @Test func aSplitMappingCountsOnTheHeadAndFreesWhole() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    arena.retain(head)
+    arena.splitMapping(head)
+    #expect(arena.references(head) == 513 && arena.references(head + 511) == 513)
+    #expect(arena.isHuge(head + 77))
+    // The other mapping is split as well.
+    arena.splitMapping(head)
+    #expect(arena.references(head) == 1024)
+    for part in 0..<Self.parts { arena.release(head + part) }
+    for part in 1..<Self.parts { arena.release(head + part) }
+    #expect(arena.references(head) == 1 && arena.framesInUse == 512)
+    arena.release(head + 3)
+    #expect(arena.framesInUse == 0 && arena.bytesGivenBack == 2 << 20)
+    // No mark is left: the block serves as anything.
+    let again = try #require(arena.allocate(order: 9, zeroed: false))
+    #expect(again == head && arena.splitFrame(again))
+  }
+
+  @Test func aMarkedFrameWithOneMappingLeftCanBeSplit() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    arena.retain(head)
+    arena.splitMapping(head)
+    for part in 0..<Self.parts { arena.release(head + part) }
+    #expect(arena.references(head) == 1)
+    #expect(arena.splitFrame(head))
+    for part in 0..<Self.parts {
+      #expect(arena.references(head + part) == 1 && !arena.isHuge(head + part))
+      arena.release(head + part)
+    }
+    #expect(arena.framesInUse == 0)
+  }
+
+  @Test func releasingTooOftenTraps() async {
+    await #expect(processExitsWith: .failure) {
+      let arena = try Arena(limit: 2 << 20)
+      let frame = arena.allocateSmall()!
+      arena.release(frame)
+      arena.release(frame)
+    }
+  }
+
+  /// Blocks of all orders, split and retained at random, against a dictionary.
+  @Test(arguments: 1...8) func randomProgramsAgreeWithADictionary(_ seed: Int) throws {
+    var random = SystemlessRandom(state: UInt64(seed))
+    let arena = try Arena(limit: 8 << 20)
+    var blocks: [FrameNumber: (order: Int, references: UInt32)] = [:]
+    var inUse: Set<FrameNumber> = []
+    for step in 0..<3000 {
+      switch UInt64.random(in: 0..<8, using: &random) {
+      case 0..<3:
+        let order = [0, 0, 0, 1, 4, 8, 9].randomElement(using: &random)!
+        let frame = order == 0 ? arena.allocateSmall() : arena.allocate(order: order, zeroed: false)
+        guard let frame else {
+          if inUse.count + 1 << order <= arena.limit && order == 0 {
+            Issue.record("seed \(seed), step \(step): none, though \(inUse.count) are used")
+          }
+          continue
+        }
+        for part in frame..<frame + 1 << FrameNumber(order) where !inUse.insert(part).inserted {
+          Issue.record("seed \(seed), step \(step): frame \(part) handed out twice")
+        }
+        blocks[frame] = (order, 1)
+      case 3:
+        guard let (frame, _) = blocks.randomElement(using: &random) else { continue }
+        arena.retain(frame)
+        blocks[frame]!.references += 1
+      case 4:
+        guard let (frame, block) = blocks.filter({ $1.order == 9 }).randomElement(using: &random)
+        else { continue }
+        if arena.splitFrame(frame) != (block.references == 1) {
+          Issue.record("seed \(seed), step \(step): split with \(block.references) references")
+        }
+        if block.references == 1 {
+          for part in frame..<frame + 512 { blocks[part] = (0, 1) }
+        }
+      default:
+        guard let (frame, block) = blocks.randomElement(using: &random) else { continue }
+        #expect(arena.references(frame) == block.references, "seed \(seed), step \(step)")
+        arena.release(frame)
+        blocks[frame]!.references -= 1
+        if block.references == 1 {
+          blocks[frame] = nil
+          for part in frame..<frame + 1 << FrameNumber(block.order) { inUse.remove(part) }
+        }
+      }
+      if arena.framesInUse != inUse.count {
+        Issue.record("seed \(seed), step \(step): \(arena.framesInUse), not \(inUse.count) in use")
+        return
+      }
+    }
+    for (frame, block) in blocks { arena.release(frame, count: block.references) }
+    #expect(arena.framesInUse == 0)
+    arena.drainCaches()
+    for _ in 0..<4 { #expect(arena.allocate(order: 9, zeroed: false) != nil, "seed \(seed)") }
+  }
+}
+
+/// An LCG: the same numbers for a seed, everywhere.
+private struct SystemlessRandom: RandomNumberGenerator {
+  var state: UInt64
+  mutating func next() -> UInt64 {
+    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+    return state ^ state >> 33
+  }
+}
