@@ -54,7 +54,7 @@ extension AddressSpace {
       if slot.entry.kind == .none && slot.exclusive { untouched = offset }
     }
     section.leave()
-    return machine.policy.useZeroPage ? untouched : nil
+    return untouched
   }
 
   /// Maps the zero page at an untouched place, as `do_huge_pmd_anonymous_page` does for a read.
@@ -62,6 +62,7 @@ extension AddressSpace {
   /// shared by a fork nothing is mapped: copying tables for the sake of reading is no bargain.
   func readFault(_ offset: UInt64) {
     machine.events.fault.count()
+    guard machine.policy.useZeroPage else { return mapPrivate(offset) }
     var held = machine.policy.zeroReference == .neverFreed ? takePermanentReference() : false
     if machine.policy.zeroReference == .neverFreed && !held { return }
     // Twice at the most: first without a reference, since the table may have one already.
@@ -114,5 +115,29 @@ extension AddressSpace {
     }
     if !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged { machine.zeroPage.put() }
     return true
+  }
+
+  /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read
+  /// with `use_zero_page` 0. No frame to be had is no error: the place reads as zeros unmapped.
+  private func mapPrivate(_ offset: UInt64) {
+    lock.withLock { _ in
+      let slot = slot(offset)
+      guard slot.exclusive, slot.entry.kind == .none || slot.entry.isWritableTable,
+        let upper = try? exclusiveTable(offset, 2)
+      else { return }
+      let index = Radix.index(offset, 2)
+      if slot.entry.kind == .none && machine.policy.hugePagesOnWrite {
+        if let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) {
+          upper.set(index, Entry(.huge, frame, writable: true))
+          machine.events.faultAlloc.count()
+          return
+        }
+        machine.events.faultFallback.count()
+      }
+      guard let table = try? smallTable(upper, index) else { return }
+      let page = Radix.index(offset, 1)
+      guard table[page].kind == .none, let frame = arena.allocateSmallZeroed() else { return }
+      table.set(page, Entry(.small, frame, writable: true))
+    }
   }
 }
