@@ -21,6 +21,7 @@ let package = Package(
     .target(
       name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
+    .target(name: "Benchmarks", dependencies: ["HugeMemory"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
   ],

@@ -1,0 +1,3 @@
+import HugeMemory
+
+func fork(_ options: Options) throws(MemoryError) -> Report { Report(.fork) }

@@ -1,0 +1,3 @@
+import HugeMemory
+
+func io(_ options: Options) throws(MemoryError) -> Report { Report(.io) }
