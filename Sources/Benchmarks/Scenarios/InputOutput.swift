@@ -7,49 +7,59 @@ import HugeMemory
 func io(_ options: Options) throws(MemoryError) -> Report {
   let rounds = options.rounds > 0 ? options.rounds : 60
   let size = UInt64(options.megabytes > 0 ? options.megabytes : 512) << 20
-  let flat = Flat(Int(size))
-  let huge = try filled(size, hugePages: true)
-  let small = try filled(size, hugePages: false)
-  let sides: [any Memory] = [flat, huge, small]
   var report = Report(.io, arguments: "--megabytes \(size >> 20) --rounds \(rounds)")
-
-  for write in [false, true] {
-    var costs = sides.map { _ in Samples() }
-    var ratios = sides.map { _ in Samples() }
-    for round in 0..<rounds + 1 {
-      var cost = sides.map { _ in 0.0 }
-      for turn in sides.indices {
-        let index = (round + turn) % sides.count
-        let seed = UInt64(round + 1) &* 0x9E37_79B9_7F4A_7C15
-        cost[index] = try sides[index].nanosecondsEach(write: write, size: size, seed: seed)
-      }
-      guard round > 0 else { continue }
-      for index in sides.indices {
-        costs[index].add(cost[index])
-        ratios[index].add(cost[index] / cost[0])
-      }
-    }
-    let verb = write ? "write" : "read"
-    for (index, name) in ["memcpy", "huge frames", "4 KiB frames"].enumerated() {
-      report.add(
-        "\(verb), \(name)", costs[index].median, .nanoseconds, spread: costs[index].spread)
-      guard index > 0 else { continue }
-      report.add(
-        "\(verb), \(name) over memcpy", ratios[index].median, .ratio, spread: ratios[index].spread,
-        goal: 1.15)
+  let flat = Flat(Int(size))
+  // One after the other, so that no more than two working sets are resident.
+  for layout in Layout.allCases {
+    let space = try filled(size, layout)
+    for write in [false, true] {
+      try compare(space, flat, size: size, write: write, rounds: rounds, layout, &report)
     }
   }
   return report
 }
 
+/// How a space's memory came to be.
+private enum Layout: String, CaseIterable {
+  case huge = "huge frames"
+  /// Written page by page, in order.
+  case small = "4 KiB frames"
+  /// Written page by page, shuffled: each frame lies anywhere.
+  case shuffled = "4 KiB, shuffled"
+}
+
+private func compare(
+  _ space: AddressSpace, _ flat: Flat, size: UInt64, write: Bool, rounds: Int, _ layout: Layout,
+  _ report: inout Report
+) throws(MemoryError) {
+  var ours = Samples()
+  var theirs = Samples()
+  var ratios = Samples()
+  for round in 0..<rounds + 1 {
+    let seed = UInt64(round + 1) &* 0x9E37_79B9_7F4A_7C15
+    var cost = (ours: 0.0, theirs: 0.0)
+    for turn in 0..<2 {
+      if (round + turn) % 2 == 0 {
+        cost.ours = try space.nanosecondsEach(write: write, size: size, seed: seed)
+      } else {
+        cost.theirs = flat.nanosecondsEach(write: write, size: size, seed: seed)
+      }
+    }
+    guard round > 0 else { continue }
+    ours.add(cost.ours)
+    theirs.add(cost.theirs)
+    ratios.add(cost.ours / cost.theirs)
+  }
+  let name = "\(write ? "write" : "read"), \(layout.rawValue)"
+  report.add(name, ours.median, .nanoseconds, spread: ours.spread)
+  report.add("  memcpy beside it", theirs.median, .nanoseconds, spread: theirs.spread)
+  report.add("  over memcpy", ratios.median, .ratio, spread: ratios.spread, goal: 1.15)
+}
+
 /// Operations of one side in one round.
 private let operations = 20_000
 
-private protocol Memory {
-  func nanosecondsEach(write: Bool, size: UInt64, seed: UInt64) throws(MemoryError) -> Double
-}
-
-extension AddressSpace: Memory {
+extension AddressSpace {
   fileprivate func nanosecondsEach(
     write: Bool, size: UInt64, seed: UInt64
   ) throws(MemoryError) -> Double {
@@ -70,7 +80,7 @@ extension AddressSpace: Memory {
 }
 
 /// Anonymous memory with huge pages advised: the best that a program without forks can have.
-@safe private final class Flat: Memory {
+@safe private final class Flat {
   private let base: UnsafeMutableRawPointer
   private let mapping: UnsafeMutableRawPointer
   private let length: Int
@@ -103,15 +113,20 @@ extension AddressSpace: Memory {
   }
 }
 
-/// A space with all its memory resident, written page by page in order.
-private func filled(_ size: UInt64, hugePages: Bool) throws(MemoryError) -> AddressSpace {
+/// A space of 1 TiB, for the longest walk, with `size` bytes at its start resident.
+private func filled(
+  _ size: UInt64, _ layout: Layout
+) throws(MemoryError) -> AddressSpace {
   var policy = Policy()
-  policy.hugePagesOnWrite = hugePages
+  policy.hugePagesOnWrite = layout == .huge
   let machine = try Machine(limit: size + 16 * 1_048_576, policy: policy)
-  let space = try machine.makeSpace(size: size)
-  let page = Bytes(4096, of: 0xa5)
-  for offset in stride(from: 0, to: size, by: 4096) {
-    try unsafe space.write(at: offset, from: page.source)
+  let space = try machine.makeSpace(size: 1 << 40)
+  var order = Array(0..<size / 4096)
+  if layout == .shuffled {
+    var random = Random(seed: 3)
+    order.shuffle(using: &random)
   }
+  let page = Bytes(4096, of: 0xa5)
+  for number in order { try unsafe space.write(at: number * 4096, from: page.source) }
   return space
 }
