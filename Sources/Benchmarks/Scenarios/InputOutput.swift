@@ -5,7 +5,7 @@ import HugeMemory
 /// pages: what the walk and the grace period cost. The sides take turns in each round, with the
 /// same places.
 func io(_ options: Options) throws(MemoryError) -> Report {
-  let rounds = options.rounds > 0 ? options.rounds : 60
+  let rounds = options.rounds > 0 ? options.rounds : 240
   let size = UInt64(options.megabytes > 0 ? options.megabytes : 512) << 20
   var report = Report(.io, arguments: "--megabytes \(size >> 20) --rounds \(rounds)")
   let flat = Flat(Int(size))
@@ -57,7 +57,7 @@ private func compare(
 }
 
 /// Operations of one side in one round.
-private let operations = 20_000
+private let operations = 5_000
 
 extension AddressSpace {
   fileprivate func nanosecondsEach(

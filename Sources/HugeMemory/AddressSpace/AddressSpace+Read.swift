@@ -26,7 +26,7 @@ extension AddressSpace {
   private func copyOut(
     _ offset: UInt64, _ target: UnsafeMutableRawPointer, _ length: Int
   ) -> UInt64? {
-    let section = machine.grace.enter()
+    let section = grace.enter()
     let slot = slot(offset)
     var untouched: UInt64?
     switch slot.entry.kind {

@@ -29,7 +29,7 @@ extension AddressSpace {
   /// Copies into one 2 MiB slot as far as this space may write without a fault.
   @inline(__always)
   private func copyIn(_ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int) -> Int {
-    let section = machine.grace.enter()
+    let section = grace.enter()
     let slot = slot(offset)
     var done = 0
     if slot.exclusive && slot.entry.isWritable {

@@ -1,6 +1,7 @@
 import CLinux
 import Frames
 import Glibc
+import GracePeriods
 import Paging
 import Primitives
 import Synchronization
@@ -25,6 +26,10 @@ public final class AddressSpace: Sendable {
   /// In bytes.
   public let size: UInt64
   let machine: Machine
+  /// (C) Copies of what the machine refers to: a read is a chain of loads that the page has to
+  /// wait for, and these make it three loads shorter.
+  let arena: Arena
+  let grace: GracePeriod
   /// (C) The level of the root table.
   let level: Int
   /// (A), written under the lock: a table entry, or none.
@@ -34,6 +39,8 @@ public final class AddressSpace: Sendable {
   init(size: UInt64, root: Entry, machine: Machine) {
     self.size = size
     self.machine = machine
+    arena = machine.arena
+    grace = machine.grace
     level = Radix.level(forSize: size)
     self.root = AtomicWord(root.raw)
   }
@@ -43,8 +50,6 @@ public final class AddressSpace: Sendable {
     let entry = Entry(raw: root.load(.acquire))
     if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }
   }
-
-  var arena: Arena { @inline(__always) get { machine.arena } }
 
   @inline(__always)
   func check(_ offset: UInt64, _ length: UInt64) throws(MemoryError) {
