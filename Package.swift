@@ -26,6 +26,7 @@ let package = Package(
     .target(
       name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
+    .target(name: "Benchmarks", dependencies: ["HugeMemory"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
     .target(
       name: "NBDServer",
@@ -36,7 +37,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "ControlPlane",
+        "Benchmarks", "ControlPlane",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -61,7 +61,7 @@ struct Shrink: ParsableCommand {
 
 private let unexpected = ControlError("the server's answer is of another kind than asked for")
 
-private func printJSON(_ value: some Encodable) throws {
+func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
   print(String(decoding: try encoder.encode(value), as: UTF8.self))

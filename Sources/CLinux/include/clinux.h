@@ -24,6 +24,11 @@ extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
 /// Assigns it; `on_exit` runs with the slot when the thread ends.
 void hm_set_reader_slot(int slot, void (*on_exit)(int));
+/// Asks for two cache lines, at any address, mapped or not.
+static inline void hm_prefetch(const void *address) {
+  __builtin_prefetch(address);
+  __builtin_prefetch((const char *)address + 64);
+}
 /// Keeps the compiler, not the processor, from moving memory accesses across it.
 static inline void hm_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 #endif

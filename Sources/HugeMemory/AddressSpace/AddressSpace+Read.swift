@@ -26,15 +26,17 @@ extension AddressSpace {
   private func copyOut(
     _ offset: UInt64, _ target: UnsafeMutableRawPointer, _ length: Int
   ) -> UInt64? {
-    let section = machine.grace.enter()
+    let section = grace.enter()
     let slot = slot(offset)
     var untouched: UInt64?
     switch slot.entry.kind {
     case .huge:
       let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
-      unsafe memcpy(target, arena.address(slot.entry.frame) + within, length)
+      let page = unsafe UnsafeRawPointer(arena.address(slot.entry.frame) + within)
+      unsafe Self.copy(to: target, from: page, length, cold: page)
     case .table:
       let table = Table(slot.entry.frame, in: arena)
+      prefetch(offset, behind: table)
       var done = 0
       while done < length {
         let at = offset + UInt64(done)
@@ -42,7 +44,8 @@ extension AddressSpace {
         let entry = table[Radix.index(at, 1)]
         if entry.kind == .small {
           let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
-          unsafe memcpy(target + done, arena.address(entry.frame) + within, piece)
+          let page = unsafe UnsafeRawPointer(arena.address(entry.frame) + within)
+          unsafe Self.copy(to: target + done, from: page, piece, cold: page)
         } else {
           unsafe memset(target + done, 0, piece)
           if entry.kind == .none && slot.exclusive && slot.entry.isWritable { untouched = at }
@@ -54,7 +57,7 @@ extension AddressSpace {
       if slot.entry.kind == .none && slot.exclusive { untouched = offset }
     }
     section.leave()
-    return machine.policy.useZeroPage ? untouched : nil
+    return untouched
   }
 
   /// Maps the zero page at an untouched place, as `do_huge_pmd_anonymous_page` does for a read.
@@ -62,6 +65,7 @@ extension AddressSpace {
   /// shared by a fork nothing is mapped: copying tables for the sake of reading is no bargain.
   func readFault(_ offset: UInt64) {
     machine.events.fault.count()
+    guard machine.policy.useZeroPage else { return mapPrivate(offset) }
     var held = machine.policy.zeroReference == .neverFreed ? takePermanentReference() : false
     if machine.policy.zeroReference == .neverFreed && !held { return }
     // Twice at the most: first without a reference, since the table may have one already.
@@ -114,5 +118,29 @@ extension AddressSpace {
     }
     if !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged { machine.zeroPage.put() }
     return true
+  }
+
+  /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read
+  /// with `use_zero_page` 0. No frame to be had is no error: the place reads as zeros unmapped.
+  private func mapPrivate(_ offset: UInt64) {
+    lock.withLock { _ in
+      let slot = slot(offset)
+      guard slot.exclusive, slot.entry.kind == .none || slot.entry.isWritableTable,
+        let upper = try? exclusiveTable(offset, 2)
+      else { return }
+      let index = Radix.index(offset, 2)
+      if slot.entry.kind == .none && machine.policy.hugePagesOnWrite {
+        if let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) {
+          upper.set(index, Entry(.huge, frame, writable: true))
+          machine.events.faultAlloc.count()
+          return
+        }
+        machine.events.faultFallback.count()
+      }
+      guard let table = try? smallTable(upper, index) else { return }
+      let page = Radix.index(offset, 1)
+      guard table[page].kind == .none, let frame = arena.allocateSmallZeroed() else { return }
+      table.set(page, Entry(.small, frame, writable: true))
+    }
   }
 }

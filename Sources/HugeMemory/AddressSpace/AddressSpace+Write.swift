@@ -35,23 +35,26 @@ extension AddressSpace {
   /// Copies into one 2 MiB slot as far as this space may write without a fault.
   @inline(__always)
   private func copyIn(_ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int) -> Int {
-    let section = machine.grace.enter()
+    let section = grace.enter()
     let slot = slot(offset)
     var done = 0
     if slot.exclusive && slot.entry.isWritable {
       if slot.entry.kind == .huge {
         let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
-        unsafe memcpy(arena.address(slot.entry.frame) + within, source, length)
+        let page = unsafe arena.address(slot.entry.frame) + within
+        unsafe Self.copy(to: page, from: source, length, cold: page)
         done = length
       } else {
         let table = Table(slot.entry.frame, in: arena)
+        prefetch(offset, behind: table)
         while done < length {
           let at = offset + UInt64(done)
           let entry = table[Radix.index(at, 1)]
           guard entry.kind == .small, entry.isWritable else { break }
           let piece = min(length - done, Self.rest(at, 1))
           let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
-          unsafe memcpy(arena.address(entry.frame) + within, source + done, piece)
+          let page = unsafe arena.address(entry.frame) + within
+          unsafe Self.copy(to: page, from: source + done, piece, cold: page)
           done += piece
         }
       }

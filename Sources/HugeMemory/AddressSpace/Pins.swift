@@ -98,7 +98,7 @@ extension AddressSpace {
   }
 
   private func pinSlot(_ offset: UInt64, _ length: Int, _ pins: inout Pins) -> Bool {
-    let section = machine.grace.enter()
+    let section = grace.enter()
     let pinned = pinMapped(slot(offset), offset, length, &pins)
     section.leave()
     return pinned

@@ -1,38 +1,80 @@
+import CLinux
 import Primitives
 
-/// Event counters under the kernel's names (`/proc/vmstat`). Each is one `lock xadd` on a rare
-/// path; the fast paths count nothing.
-final class Counters: Sendable {
-  let faultAlloc = AtomicWord(0)
-  let faultFallback = AtomicWord(0)
-  let zeroPageAlloc = AtomicWord(0)
-  let zeroPageAllocFailed = AtomicWord(0)
-  let zeroPageFree = AtomicWord(0)
-  let splitPage = AtomicWord(0)
-  let splitPMD = AtomicWord(0)
-  let fault = AtomicWord(0)
-  let copyOnWrite = AtomicWord(0)
-  let tableCopies = AtomicWord(0)
-  let forks = AtomicWord(0)
+/// Event counters under the kernel's names (`/proc/vmstat`). The fast paths count nothing, but
+/// faults of many threads would meet in one cache line; so each counter is a sum over stripes,
+/// as the kernel's are over cores.
+@safe final class Counters: @unchecked Sendable {
+  // Sendable: a constant pointer to atomics.
 
+  /// Stripes; threads share them when there are more, so a stripe is atomic.
+  private static let stripes = 16
+  /// Words from one stripe to the next: whole cache lines.
+  private static let stride = 16
+
+  private let words: AtomicWordPointer
+
+  init() {
+    let count = Self.stripes * Self.stride
+    let bytes = count * MemoryLayout<AtomicWord>.stride
+    let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    unsafe words = raw.bindMemory(to: AtomicWord.self, capacity: count)
+    for index in 0..<count { unsafe (words + index).initialize(to: AtomicWord(0)) }
+  }
+
+  deinit { unsafe UnsafeMutableRawPointer(words).deallocate() }
+
+  /// One of the counters: its word in each stripe.
+  @safe struct Counter {
+    fileprivate let words: AtomicWordPointer
+
+    @inline(__always)
+    func count() {
+      // The reader's slot tells threads apart, and costs no system call. -1, for a thread that
+      // has none yet, is the last stripe.
+      let stripe = Int(hm_get_reader_slot()) & (Counters.stripes - 1)
+      unsafe words[stripe * Counters.stride].add(1, .relaxed)
+    }
+
+    var value: UInt64 {
+      var sum: UInt64 = 0
+      for stripe in 0..<Counters.stripes {
+        sum &+= unsafe words[stripe * Counters.stride].load(.relaxed)
+      }
+      return sum
+    }
+  }
+
+  @inline(__always)
+  private func counter(_ index: Int) -> Counter { unsafe Counter(words: words + index) }
+
+  var fault: Counter { @inline(__always) get { counter(0) } }
+  var faultAlloc: Counter { counter(1) }
+  var faultFallback: Counter { counter(2) }
+  var zeroPageAlloc: Counter { counter(3) }
+  var zeroPageAllocFailed: Counter { counter(4) }
+  var zeroPageFree: Counter { counter(5) }
+  var splitPage: Counter { counter(6) }
+  var splitPMD: Counter { counter(7) }
+  var forks: Counter { counter(8) }
+  var copyOnWrite: Counter { counter(9) }
+  var tableCopies: Counter { counter(10) }
+
+  /// Each exact once the threads that count are at rest.
   var all: [(name: String, value: UInt64)] {
     [
-      ("pgfault", fault.load(.relaxed)),
-      ("thp_fault_alloc", faultAlloc.load(.relaxed)),
-      ("thp_fault_fallback", faultFallback.load(.relaxed)),
-      ("thp_zero_page_alloc", zeroPageAlloc.load(.relaxed)),
-      ("thp_zero_page_alloc_failed", zeroPageAllocFailed.load(.relaxed)),
+      ("pgfault", fault.value),
+      ("thp_fault_alloc", faultAlloc.value),
+      ("thp_fault_fallback", faultFallback.value),
+      ("thp_zero_page_alloc", zeroPageAlloc.value),
+      ("thp_zero_page_alloc_failed", zeroPageAllocFailed.value),
       // Not the kernel's: it does not count the frees.
-      ("thp_zero_page_free", zeroPageFree.load(.relaxed)),
-      ("thp_split_page", splitPage.load(.relaxed)),
-      ("thp_split_pmd", splitPMD.load(.relaxed)),
-      ("fork", forks.load(.relaxed)),
-      ("cow_page", copyOnWrite.load(.relaxed)),
-      ("cow_table", tableCopies.load(.relaxed)),
+      ("thp_zero_page_free", zeroPageFree.value),
+      ("thp_split_page", splitPage.value),
+      ("thp_split_pmd", splitPMD.value),
+      ("fork", forks.value),
+      ("cow_page", copyOnWrite.value),
+      ("cow_table", tableCopies.value),
     ]
   }
-}
-
-extension AtomicWord {
-  @inline(__always) borrowing func count() { add(1, .relaxed) }
 }

@@ -13,7 +13,9 @@ public struct Policy: Sendable, Equatable {
   /// Whether a write to untouched memory, or to the zero page, takes a 2 MiB frame (if there is
   /// one) or a 4 KiB one. Off, memory is used to the page.
   public var hugePagesOnWrite = true
-  /// Whether a read of untouched memory maps the zero page.
+  /// Whether a read of untouched memory maps the zero page. Off, it takes a cleared frame of the
+  /// reader's own, huge if `hugePagesOnWrite`, as before 2012 and as the kernel's `use_zero_page`
+  /// 0. A read of several pages in a slot without huge pages takes one frame, for its last page.
   public var useZeroPage = true
   public var zeroReference = ZeroReference.perTable
 

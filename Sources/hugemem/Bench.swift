@@ -1,0 +1,36 @@
+import ArgumentParser
+import Benchmarks
+
+struct Bench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure the engine in this process; needs no server.",
+    discussion: "Scenarios:\n"
+      + Scenario.allCases.map { "  \($0.rawValue.padded(to: 12))\($0.summary)" }
+      .joined(separator: "\n")
+      + "\n\nThe exit status is 1 if a figure misses its goal.")
+
+  @Argument(help: ArgumentHelp("One of those above.", valueName: "scenario"))
+  var scenario: Scenario
+  @Option(help: "Spaces that fault in parallel (faults).") var spaces = 40
+  @Option(help: "Threads that they are shared out on; 0: one a core (faults).") var threads = 0
+  @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds = 0
+  @Flag(help: "Print JSON; sizes in bytes, times in nanoseconds.") var json = false
+
+  func validate() throws {
+    guard 1...4096 ~= spaces else { throw ValidationError("--spaces \(spaces): 1 to 4096") }
+    guard 0...1024 ~= threads else { throw ValidationError("--threads \(threads): 0 to 1024") }
+    guard 0...10_000 ~= rounds else { throw ValidationError("--rounds \(rounds): 0 to 10000") }
+  }
+
+  func run() throws {
+    var options = Options()
+    options.spaces = spaces
+    options.threads = threads
+    options.rounds = rounds
+    let report = try Benchmarks.run(scenario, options: options)
+    if json { try printJSON(report) } else { print(report.text, terminator: "") }
+    if !report.isMet { throw ExitCode(1) }
+  }
+}
+
+extension Scenario: ExpressibleByArgument {}
