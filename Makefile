@@ -1,3 +1,37 @@
-.PHONY: test
+# What a person needs: `make demo`, `make test`. The rest are their parts.
+HUGEMEM := $(CURDIR)/.build/release/hugemem
+export HUGEMEM
+.PHONY: build deps demo test lint example bench peers clean
+
+build:
+	swift build -c release --product hugemem
+
+# Debian and Ubuntu packages; names them where it may not install them.
+deps:
+	scripts/deps
+
+# The main job on real input, in about a minute after the build.
+demo: deps build
+	scripts/demo
+
+# Everything that CI runs.
 test:
-	swift test
+	scripts/test
+
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests Examples
+
+# A package that depends on the library alone, without the server's dependencies.
+example:
+	cd Examples/Sparse && swift run -c release
+
+# Every figure of the README about the engine; wants the machine to itself.
+bench: build
+	for scenario in zero-page faults fork io memory; do $(HUGEMEM) bench $$scenario || true; done
+
+# The server against nbdkit, alternating.
+peers: deps build
+	scripts/peers
+
+clean:
+	rm -rf .build Examples/Sparse/.build

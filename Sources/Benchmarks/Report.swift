@@ -75,7 +75,8 @@ extension Figure.Unit {
     switch self {
     case .bytes: Self.bytes(value)
     case .nanoseconds:
-      value < 10_000 ? decimal(value, value < 100 ? 1 : 0) + " ns" : decimal(value / 1000, 1) + " µs"
+      value < 10_000
+        ? decimal(value, value < 100 ? 1 : 0) + " ns" : decimal(value / 1000, 1) + " µs"
     case .percent: decimal(value, 2) + " %"
     case .ratio: decimal(value, 3) + " ×"
     case .count: decimal(value, 0)

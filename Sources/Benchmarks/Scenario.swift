@@ -15,7 +15,8 @@ public enum Scenario: String, CaseIterable, Sendable {
 
   public var summary: String {
     switch self {
-    case .zeroPage: "memory that reading 200 MiB of untouched memory takes, with and without the page"
+    case .zeroPage:
+      "memory that reading 200 MiB of untouched memory takes, with and without the page"
     case .faults: "read faults in parallel, by the zero page's reference policy"
     case .fork: "forking a 1 TiB space with 1 GiB of data, and the first write"
     case .io: "random 4 KiB reads and writes against memcpy on a flat mapping"

@@ -28,7 +28,8 @@ public import Frames
 
   @inlinable @inline(__always)
   public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
-    raw = kind.rawValue | UInt64(frame) << 12
+    raw =
+      kind.rawValue | UInt64(frame) << 12
       | (writable ? Entry.writableBit | (kind == .table ? 0 : Entry.dirtyBit) : 0)
   }
 

@@ -13,7 +13,8 @@ struct Bench: ParsableCommand {
   var scenario: Scenario
   @Option(help: "Spaces that fault in parallel (faults).") var spaces = 40
   @Option(help: "Threads that they are shared out on; 0: one a core (faults).") var threads = 0
-  @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds = 0
+  @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds =
+    0
   @Flag(help: "Print JSON; sizes in bytes, times in nanoseconds.") var json = false
 
   func validate() throws {

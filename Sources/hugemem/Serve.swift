@@ -11,7 +11,8 @@ struct Serve: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Option(help: ArgumentHelp("Listen on TCP as well; no encryption.", valueName: "host:port"))
   var tcp: String?
-  @Option(help: "The limit for all disks together, for example 8G (default: half of what there is).")
+  @Option(
+    help: "The limit for all disks together, for example 8G (default: half of what there is).")
   var memory: ByteSize?
   @Option(help: ArgumentHelp("Start with an empty disk; repeatable.", valueName: "name=size"))
   var create: [String] = []

@@ -90,7 +90,9 @@ struct TextTable: CustomStringConvertible {
 }
 
 extension String {
-  func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+  func padded(to width: Int) -> String {
+    self + String(repeating: " ", count: max(0, width - count))
+  }
   fileprivate func trimmed() -> String {
     var text = self
     while text.last == " " { text.removeLast() }

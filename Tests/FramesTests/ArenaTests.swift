@@ -55,7 +55,9 @@ import Testing
     let arena = try Arena(limit: 2 << 20)
     for order in 0...FrameGeometry.hugeOrder {
       for _ in 0..<3 {
-        let blocks = (0..<Self.huge >> order).map { _ in arena.allocate(order: order, zeroed: false)! }
+        let blocks = (0..<Self.huge >> order).map { _ in
+          arena.allocate(order: order, zeroed: false)!
+        }
         #expect(Set(blocks).count == blocks.count && arena.framesInUse == Self.huge)
         for block in blocks { arena.release(block) }
         #expect(arena.framesInUse == 0)

@@ -57,7 +57,8 @@ import Testing
         var written: [UInt64: UInt64] = [:]
         for round in 0..<Self.rounds {
           // Few pages, so that the writers meet.
-          let at = random.below(4) * slot + random.below(6) * page
+          let at =
+            random.below(4) * slot + random.below(6) * page
             + (random.below(128) * 4 + UInt64(thread)) * 8
           let word = Self.word(at, thread, round)
           Self.writeWord(word, space, at)
@@ -134,7 +135,9 @@ import Testing
     let machine = try Machine(limit: 12 * mib)
     do {
       let golden = try machine.makeSpace(size: gib)
-      for index in 0..<UInt64(3) { try golden.fill(UInt8(index + 1), at: index * slot, count: page) }
+      for index in 0..<UInt64(3) {
+        try golden.fill(UInt8(index + 1), at: index * slot, count: page)
+      }
       onThreads(4) { thread in
         var random = Random(seed: UInt64(thread))
         var space = try! golden.fork()

@@ -100,9 +100,10 @@ import Testing
       #expect(machine.memoryUsed == 3 * mib)
       // No frame for a table to split with: cleared in place.
       try space.discard(at: page, length: page)
-      #expect(try space.bytes(at: 0, count: 3 * page).enumerated().allSatisfy {
-        $1 == ($0 / 4096 == 1 ? 0 : 1)
-      })
+      #expect(
+        try space.bytes(at: 0, count: 3 * page).enumerated().allSatisfy {
+          $1 == ($0 / 4096 == 1 ? 0 : 1)
+        })
       try space.discard(at: slot, length: slot / 8)
       try space.discard(at: 0, length: space.size)
       #expect(machine.memoryUsed == 0)
@@ -136,9 +137,10 @@ import Testing
     try space.fill(1, at: 0, count: 3 * page)
     try space.zero(at: 10, length: 5 * page, reserve: true)
     #expect(try space.extents()[0] == Extent(offset: 0, length: 6 * page, kind: .data))
-    #expect(try space.bytes(at: 0, count: 5 * page).enumerated().allSatisfy {
-      $1 == ($0 < 10 ? 1 : 0)
-    })
+    #expect(
+      try space.bytes(at: 0, count: 5 * page).enumerated().allSatisfy {
+        $1 == ($0 < 10 ? 1 : 0)
+      })
     let used = machine.memoryUsed
     try space.fill(2, at: 10, count: 5 * page)
     #expect(machine.memoryUsed == used)

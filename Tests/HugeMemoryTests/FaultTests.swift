@@ -21,11 +21,11 @@ import Testing
     #expect(machine[counter: "thp_zero_page_free"] == 1)
   }
 
-  @Test func aReadMapsNothingWithoutTheZeroPagePolicy() throws {
+  @Test func aReadTakesAFrameOfItsOwnWithoutTheZeroPage() throws {
     let machine = try Machine(limit: 64 * mib, policy: Policy(zero: false))
     let space = try machine.makeSpace(size: 8 * mib)
     #expect(try space.byte(at: 0) == 0)
-    #expect(machine.memoryUsed == 0 && machine.zeroPageReferences == 0)
+    #expect(machine.memoryUsed == slot + page && machine.zeroPageReferences == 0)
   }
 
   @Test func aReadWithoutRoomForAZeroPageReadsZerosAndIsCounted() throws {
@@ -125,10 +125,11 @@ import Testing
         try fork.fill(3, at: slot, count: slot)
         #expect(machine[counter: "cow_page"] == 0)
         #expect(machine[counter: "thp_fault_alloc"] == (huge ? 3 : 2))
-        #expect(try fork.extents() == [
-          Extent(offset: 0, length: 2 * slot, kind: .data),
-          Extent(offset: 2 * slot, length: 2 * slot, kind: .hole),
-        ])
+        #expect(
+          try fork.extents() == [
+            Extent(offset: 0, length: 2 * slot, kind: .data),
+            Extent(offset: 2 * slot, length: 2 * slot, kind: .hole),
+          ])
         #expect(try space.bytes(at: page, count: 1) == [1] && space.byte(at: slot) == 0)
       }
       machine.expectBaseline()

@@ -102,7 +102,9 @@ private struct Program: ~Copyable {
       for at in stride(from: 0, to: fresh.count, by: 509) { fresh[at] = UInt8(at / 509 & 255) }
       try apply(index, range, fresh) { try space.write(fresh, at: start) }
     case 6..<9:
-      if try !spaces[index].contains(space.bytes(at: start, count: count), at: start) { fail("read") }
+      if try !spaces[index].contains(space.bytes(at: start, count: count), at: start) {
+        fail("read")
+      }
     case 9..<12:
       try apply(index, range, [UInt8](repeating: 0, count: Int(count))) {
         try space.discard(at: start, length: count)
@@ -131,7 +133,9 @@ private struct Program: ~Copyable {
       var new: [UInt8] = []
       for piece in max(before, 1) - 1..<pins.count { unsafe new.append(contentsOf: pins[piece]) }
       // The first piece may have grown at its end only.
-      if !spaces[index].contains(Array(new.suffix(Int(count))), at: start) { fail("pinned contents") }
+      if !spaces[index].contains(Array(new.suffix(Int(count))), at: start) {
+        fail("pinned contents")
+      }
     default: machine.shrink()
     }
   }
@@ -205,7 +209,8 @@ extension Modelled {
         if !contains(real, at: extent.offset) {
           let expected = slice(extent.offset..<extent.end)
           let first = zip(real, expected).enumerated().first { $1.0 != $1.1 }!.offset
-          return "\(extent.kind) at \(extent.offset)+\(first) has \(real[first]), not \(expected[first])"
+          return
+            "\(extent.kind) at \(extent.offset)+\(first) has \(real[first]), not \(expected[first])"
         }
         at = extent.end
       }
@@ -222,7 +227,9 @@ private func firstForeign(_ now: [UInt8], _ fresh: [UInt8], _ old: [UInt8]) -> I
     let count = min(512, now.count - at)
     let isKnown = unsafe now.withUnsafeBytes { now in
       [fresh, old].contains {
-        unsafe $0.withUnsafeBytes { unsafe memcmp(now.baseAddress! + at, $0.baseAddress! + at, count) == 0 }
+        unsafe $0.withUnsafeBytes {
+          unsafe memcmp(now.baseAddress! + at, $0.baseAddress! + at, count) == 0
+        }
       }
     }
     if !isKnown {

@@ -78,9 +78,10 @@ import Testing
       // Zeros, the page, zeros to the end of the slot, the next slot, and its rest.
       #expect(pins.count == 5)
       #expect(contents(pins).count == Int(2 * slot))
-      #expect(contents(pins).enumerated().allSatisfy { at, byte in
-        byte == (at + 100 >= 7 * 4096 && at + 100 < 8 * 4096 ? 1 : 0)
-      })
+      #expect(
+        contents(pins).enumerated().allSatisfy { at, byte in
+          byte == (at + 100 >= 7 * 4096 && at + 100 < 8 * 4096 ? 1 : 0)
+        })
       #expect(machine.zeroPageReferences > 1)
       machine.shrink()
       #expect(machine.zeroPageReferences > 1)

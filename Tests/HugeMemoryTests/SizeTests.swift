@@ -17,7 +17,9 @@ import Testing
     let machine = try Machine(limit: 32 * mib)
     for size in [1, 4095, 4096, 4097, slot, slot + 1, 1 << 48] as [UInt64] {
       let space = try machine.makeSpace(size: size)
-      for (offset, count) in [(size, 1), (size - 1, 2), (size + 1, 0), (.max, 1), (.max, 0), (.max - 4, 8)] {
+      for (offset, count) in [
+        (size, 1), (size - 1, 2), (size + 1, 0), (.max, 1), (.max, 0), (.max - 4, 8),
+      ] {
         expectOutOfRange(offset, count, space)
       }
       try space.fill(1, at: size, count: 0)
@@ -73,7 +75,9 @@ import Testing
     }
     for index in 0..<UInt64(20) {
       let at = index * 0x0c12_3456_7000 + 4090
-      #expect(try space.bytes(at: at - 1, count: 14) == [0] + [UInt8](repeating: UInt8(index), count: 12) + [0])
+      #expect(
+        try space.bytes(at: at - 1, count: 14) == [0] + [UInt8](repeating: UInt8(index), count: 12)
+          + [0])
     }
     #expect(machine.memoryUsed <= 20 * 5 * page + page)
     try space.discard(at: 1, length: space.size - 2)
@@ -94,6 +98,7 @@ import Testing
       return seen < 3
     }
     #expect(seen == 3)
-    #expect(try space.extents(at: 100, length: 10) == [Extent(offset: 100, length: 10, kind: .data)])
+    #expect(
+      try space.extents(at: 100, length: 10) == [Extent(offset: 100, length: 10, kind: .data)])
   }
 }

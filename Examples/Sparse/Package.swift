@@ -1,0 +1,11 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+  name: "Sparse",
+  dependencies: [.package(name: "HugeMemory", path: "../..")],
+  targets: [
+    .executableTarget(
+      name: "Sparse", dependencies: [.product(name: "HugeMemory", package: "HugeMemory")])
+  ]
+)
