@@ -45,6 +45,9 @@ let package = Package(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
     .testTarget(name: "FramesTests", dependencies: ["Frames"], swiftSettings: settings),
     .testTarget(
+      name: "GracePeriodsTests", dependencies: ["GracePeriods"], swiftSettings: settings),
+    .testTarget(name: "PagingTests", dependencies: ["Paging"], swiftSettings: settings),
+    .testTarget(
       name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
       swiftSettings: settings),
   ],

@@ -40,12 +40,13 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void (*release_slot)(int);
 static void at_thread_exit(void *value) {
   hm_reader_slot = -1;
-  release_slot((int)(intptr_t)value - 1);
+  __atomic_load_n(&release_slot, __ATOMIC_ACQUIRE)((int)(intptr_t)value - 1);
 }
 static void make_key(void) { pthread_key_create(&slot_key, at_thread_exit); }
 
 void hm_set_reader_slot(int slot, void (*on_exit)(int)) {
-  release_slot = on_exit;
+  // Every thread stores the same; atomic all the same, since another may be ending just now.
+  __atomic_store_n(&release_slot, on_exit, __ATOMIC_RELEASE);
   pthread_once(&once, make_key);
   pthread_setspecific(slot_key, (void *)(intptr_t)(slot + 1));
   hm_reader_slot = slot;

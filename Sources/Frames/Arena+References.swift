@@ -32,10 +32,12 @@ extension Arena {
     return FrameState.references(before) == count
   }
 
-  /// Where a table keeps its counts.
+  /// Where a table keeps its counts: `low` and `high` of the frame's metadata. As pointers to
+  /// them alone, since an access through `FrameMetadata` is one to `word` too, which others load.
   @inlinable @inline(__always)
-  public func metadata(of frame: FrameNumber) -> UnsafeMutablePointer<FrameMetadata> {
-    unsafe metadata + Int(frame)
+  public func counts(of frame: FrameNumber) -> UnsafeMutablePointer<UInt32> {
+    unsafe (UnsafeMutableRawPointer(metadata + Int(frame)) + MemoryLayout<AtomicWord>.size)
+      .assumingMemoryBound(to: UInt32.self)
   }
 
   /// References on a frame just now. 1 with the caller holding it means: nobody else does.

@@ -10,7 +10,8 @@ public import Primitives
 @safe @frozen public struct Table {
   public let frame: FrameNumber
   @usableFromInline let entries: AtomicWordPointer
-  @usableFromInline let counts: UnsafeMutablePointer<FrameMetadata>
+  /// (L) the owner's lock: zero entries, live entries.
+  @usableFromInline let counts: UnsafeMutablePointer<UInt32>
 
   public static var count: Int { @inlinable @inline(__always) get { 512 } }
 
@@ -18,7 +19,7 @@ public import Primitives
   public init(_ frame: FrameNumber, in arena: Arena) {
     self.frame = frame
     unsafe entries = arena.address(frame).assumingMemoryBound(to: AtomicWord.self)
-    unsafe counts = arena.metadata(of: frame)
+    unsafe counts = arena.counts(of: frame)
   }
 
   /// `load` of an entry, once; every decision is made on the value returned (history item 5).
@@ -30,10 +31,10 @@ public import Primitives
   @inlinable @inline(__always)
   public func set(_ index: Int, _ entry: Entry) {
     let old = unsafe entries[index].load(.relaxed)
-    if old & 7 == Entry.zero.raw { unsafe counts.pointee.low &-= 1 }
-    if old != 0 { unsafe counts.pointee.high &-= 1 }
-    if entry.kind == .zero { unsafe counts.pointee.low += 1 }
-    if entry.raw != 0 { unsafe counts.pointee.high += 1 }
+    if old & 7 == Entry.zero.raw { unsafe counts[0] &-= 1 }
+    if old != 0 { unsafe counts[1] &-= 1 }
+    if entry.kind == .zero { unsafe counts[0] += 1 }
+    if entry.raw != 0 { unsafe counts[1] += 1 }
     unsafe entries[index].store(entry.raw, .release)
   }
 
@@ -44,16 +45,16 @@ public import Primitives
   }
 
   /// Zero entries in this table. Under the owner's lock, or when nobody owns it.
-  @inlinable public var zeroEntries: UInt32 { unsafe counts.pointee.low }
+  @inlinable public var zeroEntries: UInt32 { unsafe counts[0] }
   /// Entries in this table that are not none.
-  @inlinable public var liveEntries: UInt32 { unsafe counts.pointee.high }
+  @inlinable public var liveEntries: UInt32 { unsafe counts[1] }
 
   /// A new table without entries; nil at the arena's limit.
   public static func make(in arena: Arena) -> Table? {
     guard let frame = arena.allocateSmallZeroed() else { return nil }
     let table = Table(frame, in: arena)
-    unsafe table.counts.pointee.low = 0
-    unsafe table.counts.pointee.high = 0
+    unsafe table.counts[0] = 0
+    unsafe table.counts[1] = 0
     return table
   }
 }
