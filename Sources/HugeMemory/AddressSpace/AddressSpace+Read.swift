@@ -66,7 +66,8 @@ extension AddressSpace {
   func readFault(_ offset: UInt64) {
     machine.events.fault.count()
     guard machine.policy.useZeroPage else { return mapPrivate(offset) }
-    // Twice at the most: first without a reference, since the table may have one already.
+    // Twice at the most: first without a reference, since the table may have one already or the
+    // page be there to take one on. It is allocated and cleared without the lock.
     var held = false
     while lock.withLock({ _ in mapZero(offset, holding: &held) }) {
       guard machine.getZeroPage() != nil else {
@@ -80,7 +81,7 @@ extension AddressSpace {
   }
 
   /// Under the lock. Looks at the entry again and maps the zero page if the place is still
-  /// untouched. Returns true if a reference is needed for that and `held` is not one; clears
+  /// untouched. Returns true if a reference is needed for that, `held` is not one and there is no page; clears
   /// `held` when the reference has been adopted.
   private func mapZero(_ offset: UInt64, holding held: inout Bool) -> Bool {
     let slot = slot(offset)
@@ -101,11 +102,11 @@ extension AddressSpace {
     switch machine.policy.zeroReference {
     case .perTable:
       if table.zeroEntries == 0 {
-        guard held else { return true }
+        guard held || machine.getPublishedZeroPage() else { return true }
         held = false
       }
     case .perMapping:
-      guard held else { return true }
+      guard held || machine.getPublishedZeroPage() else { return true }
       held = false
     case .neverFreed:
       // The first mapping of all gives its reference to the machine, for ever.
