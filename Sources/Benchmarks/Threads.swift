@@ -18,6 +18,33 @@ func inParallel(_ count: Int, _ body: @escaping @Sendable (Int) -> UInt64) -> [U
   return crew.results.withLock { $0 }
 }
 
+/// A thread that repeats `body` until it is stopped.
+final class Companion: Sendable {
+  private let stopping = Atomic<Bool>(false)
+  private let body: @Sendable () -> Void
+  private let thread = Mutex<pthread_t?>(nil)
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    self.body = body
+    var started = pthread_t()
+    let failed = unsafe pthread_create(
+      &started, nil,
+      { argument in
+        let companion = unsafe Unmanaged<Companion>.fromOpaque(argument.unsafelyUnwrapped)
+          .takeRetainedValue()
+        while !companion.stopping.load(ordering: .relaxed) { companion.body() }
+        return nil
+      }, Unmanaged.passRetained(self).toOpaque())
+    precondition(failed == 0, "bench: no thread")
+    thread.withLock { [started] in $0 = started }
+  }
+
+  func stop() {
+    stopping.store(true, ordering: .relaxed)
+    if let thread = thread.withLock({ $0.take() }) { pthread_join(thread, nil) }
+  }
+}
+
 private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   let start = unsafe Unmanaged<Start>.fromOpaque(argument.unsafelyUnwrapped).takeRetainedValue()
   start.crew.work(start.index)

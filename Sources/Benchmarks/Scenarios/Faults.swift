@@ -2,12 +2,12 @@ import Glibc
 import HugeMemory
 
 /// Read faults in parallel. What does it cost that the zero page can go, against a page that
-/// stays for ever? The three policies take turns within each round, first a different one each
-/// time, and each round gives one ratio: drift and neighbours hit all three alike.
+/// stays for ever? The three policies take turns within each round, and each round gives one
+/// ratio: drift and neighbours hit all three alike.
 func faults(_ options: Options) throws(MemoryError) -> Report {
   let cores = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
   let threads = min(options.spaces, options.threads > 0 ? options.threads : cores)
-  let rounds = options.rounds > 0 ? options.rounds : 600
+  let rounds = options.rounds > 0 ? options.rounds : 1500
   let policies = Policy.ZeroReference.allCases
   let base = policies.firstIndex(of: .neverFreed)!
 
@@ -22,7 +22,9 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
   for round in 0..<rounds + 2 {
     var cost = policies.map { _ in 0.0 }
     for turn in policies.indices {
-      let index = (round + turn) % policies.count
+      // All orders in turn, forwards and backwards: a policy leaves the caches to the next.
+      let step = round % 2 == 0 ? turn : policies.count - turn
+      let index = (round / 2 + step) % policies.count
       cost[index] = try faultCost(machines[index], spaces: options.spaces, threads: threads)
     }
     // The first rounds fetch memory from the system.
@@ -48,8 +50,8 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
   return report
 }
 
-/// 1 GiB, the range of one table of 2 MiB entries.
-private let spaceSize: UInt64 = 1 << 30
+/// 4 GiB: four tables of 2 MiB entries.
+private let spaceSize: UInt64 = 4 << 30
 private let slotSize: UInt64 = 2 << 20
 
 /// Nanoseconds of a thread's own time for a read fault, with every slot of each space touched once.

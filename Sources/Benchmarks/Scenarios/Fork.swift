@@ -17,12 +17,15 @@ func fork(_ options: Options) throws(MemoryError) -> Report {
     }
   }
   var report = Report(.fork, arguments: "--megabytes \(data >> 20) --rounds \(rounds)")
+  // In a server other threads read meanwhile, and a fork that waits for them interrupts their core.
+  let reader = Companion { try? golden.touch(0) }
   try forkTimes(of: golden, data: data, rounds: rounds, &report)
+  reader.stop()
   try forkMemory(of: golden, data: data, machine, &report)
   return report
 }
 
-/// Time of a fork and of the first write to it, with random places: nothing of the path that
+/// Time, beside a thread that reads all the while, of a fork and of the first write to it, with random places: nothing of the path that
 /// the write copies is hot because the round before left it so.
 private func forkTimes(
   of golden: AddressSpace, data: UInt64, rounds: Int, _ report: inout Report

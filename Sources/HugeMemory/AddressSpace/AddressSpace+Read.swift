@@ -66,12 +66,10 @@ extension AddressSpace {
   func readFault(_ offset: UInt64) {
     machine.events.fault.count()
     guard machine.policy.useZeroPage else { return mapPrivate(offset) }
-    var held = machine.policy.zeroReference == .neverFreed ? takePermanentReference() : false
-    if machine.policy.zeroReference == .neverFreed && !held { return }
-    // Twice at the most: first without a reference, since the table may have one already.
-    while true {
-      let needsReference = lock.withLock { _ in mapZero(offset, holding: &held) }
-      guard needsReference else { break }
+    // Twice at the most: first without a reference, since the table may have one already or the
+    // page be there to take one on. It is allocated and cleared without the lock.
+    var held = false
+    while lock.withLock({ _ in mapZero(offset, holding: &held) }) {
       guard machine.getZeroPage() != nil else {
         machine.events.faultFallback.count()
         return
@@ -79,12 +77,12 @@ extension AddressSpace {
       held = true
     }
     // Lost the race for the slot, or the table had a reference (history item 2).
-    if held && machine.policy.zeroReference != .neverFreed { machine.zeroPage.put() }
+    if held { machine.zeroPage.put() }
   }
 
   /// Under the lock. Looks at the entry again and maps the zero page if the place is still
-  /// untouched. Returns true if a reference is needed for that and `held` is not one; clears
-  /// `held` when the table has adopted it.
+  /// untouched. Returns true if a reference is needed for that, `held` is not one and there is no page; clears
+  /// `held` when the reference has been adopted.
   private func mapZero(_ offset: UInt64, holding held: inout Bool) -> Bool {
     let slot = slot(offset)
     guard slot.exclusive else { return false }
@@ -101,23 +99,24 @@ extension AddressSpace {
     default: return false
     }
     guard table[index].kind == .none else { return false }
-    if machine.policy.zeroReference == .perMapping || table.zeroEntries == 0 {
-      guard held else { return true }
-      held = machine.policy.zeroReference == .neverFreed
+    switch machine.policy.zeroReference {
+    case .perTable:
+      if table.zeroEntries == 0 {
+        guard held || machine.getPublishedZeroPage() else { return true }
+        held = false
+      }
+    case .perMapping:
+      guard held || machine.getPublishedZeroPage() else { return true }
+      held = false
+    case .neverFreed:
+      // The first mapping of all gives its reference to the machine, for ever.
+      if machine.pinned.load(.acquire) == 0 {
+        guard held else { return true }
+        held = !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged
+      }
     }
     table.set(index, .zero)
     return false
-  }
-
-  /// The one reference that `neverFreed` takes and never gives back.
-  private func takePermanentReference() -> Bool {
-    if machine.pinned.load(.acquire) != 0 { return true }
-    guard machine.getZeroPage() != nil else {
-      machine.events.faultFallback.count()
-      return false
-    }
-    if !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged { machine.zeroPage.put() }
-    return true
   }
 
   /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read

@@ -7,15 +7,22 @@ extension AddressSpace {
   /// The table of `target` level that covers `offset`, owned by this space alone: missing tables
   /// are made, shared ones are copied. A failure leaves what was done so far, which is sound.
   func exclusiveTable(_ offset: UInt64, _ target: Int) throws(MemoryError) -> Table {
-    var table = try exclusive(Entry(raw: root.load(.relaxed)), level: level) { entry in
-      root.store(entry.raw, .release)
-    }
+    // The usual case first and apart: the closures below cost a reference count of this space.
+    let top = Entry(raw: root.load(.relaxed))
+    var table =
+      top.isWritableTable
+      ? Table(top.frame, in: arena)
+      : try exclusive(top, level: level) { root.store($0.raw, .release) }
     var depth = level
     while depth > target {
       let index = Radix.index(offset, depth)
       let parent = table
+      let entry = parent[index]
       depth -= 1
-      table = try exclusive(parent[index], level: depth) { parent.set(index, $0) }
+      table =
+        entry.isWritableTable
+        ? Table(entry.frame, in: arena)
+        : try exclusive(entry, level: depth) { parent.set(index, $0) }
     }
     return table
   }

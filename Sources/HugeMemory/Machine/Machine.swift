@@ -119,4 +119,15 @@ extension Machine: ZeroFrameSource {
       return nil
     }
   }
+
+  /// Takes a reference on the zero page if there is one. Never allocates: for callers under a lock.
+  func getPublishedZeroPage() -> Bool {
+    if case .shared = zeroPage.get(from: NoFrames()) { true } else { false }
+  }
+}
+
+/// A source with nothing to give.
+private struct NoFrames: ZeroFrameSource {
+  func allocateZeroFrame() -> UInt32? { nil }
+  func freeZeroFrame(_ frame: UInt32) { preconditionFailure("zero page: freed to no arena") }
 }
