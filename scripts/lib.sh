@@ -20,15 +20,25 @@ start() {
   return 1
 }
 
-# stop: SIGTERM; returns the server's exit status.
+# stop: SIGTERM; returns the server's exit status. One that does not end in 10 s is killed: 137.
 stop() {
   local server=$SERVER
   SERVER=
   [ -n "$server" ] || return 0
-  kill -TERM "$server" && wait "$server"
+  kill -TERM "$server" 2>/dev/null || true
+  for _ in $(seq 200); do
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$server" 2>/dev/null || true
+  wait "$server"
 }
 
+# at_exit COMMAND...: to be done at the end, whatever happens, before the server is gone.
+AT_EXIT=:
+at_exit() { AT_EXIT="$*; $AT_EXIT"; }
 cleanup() {
+  eval "$AT_EXIT" || true
   [ -z "$SERVER" ] || kill -KILL "$SERVER" 2>/dev/null || true
   rm -rf "$WORK"
 }
@@ -38,31 +48,53 @@ hm() { local command=$1; shift; "$HUGEMEM" "$command" --directory "$DIR" "$@"; }
 uri() { echo "nbd+unix:///$1?socket=$DIR/nbd.sock"; }
 # stat_of JQ-EXPRESSION: from `hugemem stat --json`.
 stat_of() { hm stat --json | jq -r "$1"; }
+# data_of DISK: the bytes of memory with data that it sees.
+data_of() { hm stat --json "$1" | jq '.disks[0].data'; }
+# rss: the server's resident memory in bytes, as the kernel counts it.
+rss() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$SERVER/status"; }
 have() { command -v "$1" >/dev/null; }
 
 # Results. A test file calls `check NAME COMMAND...` or `skip NAME REASON`, and `finish` at its end.
 PASSED=0 FAILED=0 SKIPPED=0
 check() {
-  local name=$1; shift
-  # The command in a subshell of its own, stopping at its first failure.
-  if (set -euo pipefail; "$@") >"$WORK/check.log" 2>&1; then
+  local name=$1 status; shift
+  # The command in a subshell of its own, stopping at its first failure. Not as the condition of
+  # an `if`: there, bash ignores `set -e` in all that is called.
+  set +e
+  (set -euo pipefail; "$@") >"$WORK/check.log" 2>&1
+  status=$?
+  set -e
+  if [ "$status" = 0 ]; then
     PASSED=$((PASSED + 1)); echo "ok    $name"
+    # Lines that begin with "figure:" are for people.
+    sed -n 's/^figure:/        /p' "$WORK/check.log"
   else
     FAILED=$((FAILED + 1)); echo "FAIL  $name"; sed 's/^/      | /' "$WORK/check.log"
+    [ ! -s "$WORK/server.err" ] || tail -n 5 "$WORK/server.err" | sed 's/^/      server: /'
   fi
 }
 skip() { SKIPPED=$((SKIPPED + 1)); echo "skip  $1: $2"; }
+# equal WHAT GOT WANTED; at_most WHAT GOT LIMIT: say what they saw when they fail.
+equal() { [ "$2" = "$3" ] || { echo "$1: is $2, should be $3"; return 1; }; }
+at_most() { [ "$2" -le "$3" ] || { echo "$1: is $2, should be at most $3"; return 1; }; }
+# refused PATTERN COMMAND...: fails as a command should, with a message that has PATTERN in it.
+refused() {
+  local pattern=$1 status=0 said; shift
+  said=$("$@" 2>&1 </dev/null) || status=$?
+  echo "\$ $*"; echo "$said"
+  [ "$status" -gt 0 ] && [ "$status" -lt 128 ] || { echo "exit status $status"; return 1; }
+  grep -Eqi -- "$pattern" <<<"$said" || { echo "the message lacks: $pattern"; return 1; }
+}
 finish() {
-  if [ -n "$SERVER" ]; then check "clean shutdown on SIGTERM" stopped_cleanly; SERVER=; fi
+  if [ -n "$SERVER" ]; then
+    local status=0
+    stop || status=$?
+    check "clean shutdown on SIGTERM" stopped_cleanly "$status"
+  fi
   echo "clients: $PASSED passed, $FAILED failed, $SKIPPED skipped"
   [ "$FAILED" = 0 ]
 }
 stopped_cleanly() {
-  kill -TERM "$SERVER"
-  for _ in $(seq 100); do
-    kill -0 "$SERVER" 2>/dev/null || break
-    sleep 0.05
-  done
-  ! kill -0 "$SERVER" 2>/dev/null
-  [ ! -e "$DIR/nbd.sock" ] && [ ! -e "$DIR/control.sock" ]
+  equal "exit status" "$1" 0
+  equal "what is left in the directory" "$(ls "$DIR")" lock
 }
