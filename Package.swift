@@ -50,6 +50,8 @@ let package = Package(
     .testTarget(
       name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
       swiftSettings: settings),
+    .testTarget(name: "NBDTests", dependencies: ["NBD"], swiftSettings: settings),
+    .testTarget(name: "ServerTests", dependencies: ["ControlPlane"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
