@@ -95,6 +95,21 @@ import Testing
     }
   }
 
+  /// The list of what waits for a grace period is drained under the space's lock when it is full.
+  @Test func moreIsReplacedThanTheRetiredListHolds() throws {
+    let machine = try Machine(limit: 128 * mib, policy: Policy(huge: false))
+    do {
+      let space = try machine.makeSpace(size: gib)
+      let pages = UInt64(RetiredList.capacity) + 600
+      for at in stride(from: 0, to: pages, by: 256) { try space.fill(1, at: at * page, count: mib) }
+      let fork = try space.fork()
+      for at in stride(from: 0, to: pages, by: 256) { try fork.fill(2, at: at * page, count: mib) }
+      #expect(machine[counter: "cow_page"] >= UInt64(RetiredList.capacity))
+      #expect(try space.byte(at: pages * page - 1) == 1 && fork.byte(at: pages * page - 1) == 2)
+    }
+    machine.expectBaseline()
+  }
+
   @Test func resetDropsWhatWasWritten() throws {
     let machine = try Machine(limit: 64 * mib)
     do {
