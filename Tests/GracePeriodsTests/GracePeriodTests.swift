@@ -53,7 +53,7 @@ import Testing
       }
     }
     while started.load(ordering: .relaxed) < 2 { sched_yield() }
-    for _ in 0..<200 { grace.synchronize() }
+    for _ in 0..<60 { grace.synchronize() }
     done.store(true, ordering: .relaxed)
     for reader in readers { reader.join() }
   }
@@ -76,7 +76,7 @@ import Testing
         }
       }
     }
-    for round in 1...3000 {
+    for round in 1...600 {
       let old = (round - 1) % 8, new = round % 8
       cells.values[new].set(1)
       cells.current.store(new, ordering: .releasing)

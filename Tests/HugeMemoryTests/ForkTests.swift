@@ -1,3 +1,6 @@
+import Foundation
+import Paging
+import Synchronization
 import Testing
 
 @testable import HugeMemory
@@ -93,6 +96,50 @@ import Testing
       #expect(machine.memoryUsed == used)
       #expect(machine[counter: "cow_page"] == 1)
     }
+  }
+
+  /// A fork is a point: a write that was past the root when it began lands before it, or the copy
+  /// would change under its owner. Without the grace period in `shareRoot` the fork is there
+  /// while the section is still open.
+  @Test func aForkWaitsForWritesOnTheirWay() throws {
+    let machine = try Machine(limit: 16 * mib)
+    do {
+      let space = try machine.makeSpace(size: 4 * mib)
+      try space.fill(1, at: 0, count: slot)
+      let forked = Atomic(false)
+      let section = machine.grace.enter()
+      let entry = space.slot(0).entry
+      let forker = TestThread {
+        let fork = try! space.fork()
+        forked.store(true, ordering: .releasing)
+        #expect(try! fork.byte(at: 0) == 2)
+      }
+      while Entry(raw: space.root.load(.acquire)).isWritable { sched_yield() }
+      for _ in 0..<100 where !forked.load(ordering: .acquiring) {
+        Thread.sleep(forTimeInterval: 0.0005)
+      }
+      let early = forked.load(ordering: .acquiring)
+      #expect(!early)
+      unsafe machine.arena.address(entry.frame).storeBytes(of: 2, as: UInt8.self)
+      section.leave()
+      forker.join()
+    }
+    machine.expectBaseline()
+  }
+
+  /// The list of what waits for a grace period is drained under the space's lock when it is full.
+  @Test func moreIsReplacedThanTheRetiredListHolds() throws {
+    let machine = try Machine(limit: 128 * mib, policy: Policy(huge: false))
+    do {
+      let space = try machine.makeSpace(size: gib)
+      let pages = UInt64(RetiredList.capacity) + 600
+      for at in stride(from: 0, to: pages, by: 256) { try space.fill(1, at: at * page, count: mib) }
+      let fork = try space.fork()
+      for at in stride(from: 0, to: pages, by: 256) { try fork.fill(2, at: at * page, count: mib) }
+      #expect(machine[counter: "cow_page"] >= UInt64(RetiredList.capacity))
+      #expect(try space.byte(at: pages * page - 1) == 1 && fork.byte(at: pages * page - 1) == 2)
+    }
+    machine.expectBaseline()
   }
 
   @Test func resetDropsWhatWasWritten() throws {
