@@ -5,9 +5,14 @@
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/hugemem.XXXXXX")
 DIR=$WORK/run
 SERVER=
+LIBRARY=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export DIR SERVER HUGEMEM
+# What is compared and matched below is English.
+export LC_ALL=C
 
 # start [OPTION...]: starts a server and waits until it is ready.
 start() {
+  : >"$WORK/server.out"
   "$HUGEMEM" serve --directory "$DIR" "$@" >"$WORK/server.out" 2>"$WORK/server.err" &
   SERVER=$!
   for _ in $(seq 200); do
@@ -52,6 +57,9 @@ stat_of() { hm stat --json | jq -r "$1"; }
 data_of() { hm stat --json "$1" | jq '.disks[0].data'; }
 # rss: the server's resident memory in bytes, as the kernel counts it.
 rss() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$SERVER/status"; }
+# python: runs the script on standard input by the system's Python, which has libnbd; `wire` is a
+# client for requests that libnbd would not send.
+python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$LIBRARY/clients/support /usr/bin/python3 -; }
 have() { command -v "$1" >/dev/null; }
 
 # Results. A test file calls `check NAME COMMAND...` or `skip NAME REASON`, and `finish` at its end.
