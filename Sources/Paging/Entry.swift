@@ -28,6 +28,7 @@ public import Frames
 
   @inlinable @inline(__always)
   public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
+    precondition(kind == .huge || kind == .small || kind == .table, "entry: the kind maps no frame")
     raw =
       kind.rawValue | UInt64(frame) << 12
       | (writable ? Entry.writableBit | (kind == .table ? 0 : Entry.dirtyBit) : 0)
