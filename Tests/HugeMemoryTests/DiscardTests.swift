@@ -176,7 +176,9 @@ import Testing
       try! space.discard(at: mib, length: page)
     }
     let other = TestThread {
-      while space.kind(mib).kind != .hole { Thread.sleep(forTimeInterval: 0.0001) }
+      while space.kind(mib, upTo: mib + page).kind != .hole {
+        Thread.sleep(forTimeInterval: 0.0001)
+      }
       try! space.fill(3, at: 1, count: 1)
       copied.store(true, ordering: .releasing)
     }

@@ -137,7 +137,7 @@ extension AddressSpace {
     while done < length {
       let at = offset + done
       let piece = min(length - done, UInt64(Self.rest(at, 1)))
-      if kind(at).kind == .data {
+      if kind(at, upTo: at + piece).kind == .data {
         try unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(piece)) {
           (zeros) throws(MemoryError) in
           unsafe zeros.initialize(repeating: 0)

@@ -42,9 +42,9 @@ extension AddressSpace {
   /// The extent that starts at `offset`, up to `end`; the caller has checked the range. Sections
   /// stay short: one per 2 MiB slot.
   private func extent(_ offset: UInt64, end: UInt64) -> Extent {
-    var (kind, at) = kind(offset)
+    var (kind, at) = kind(offset, upTo: end)
     while at < end {
-      let next = self.kind(at)
+      let next = self.kind(at, upTo: end)
       guard next.kind == kind else { break }
       at = next.end
     }
@@ -52,34 +52,38 @@ extension AddressSpace {
     return Extent(offset: offset, length: at - offset, kind: kind)
   }
 
-  /// The kind of memory at `offset`, and up to where a table shows it at one look.
-  func kind(_ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
-    let section = machine.grace.enter()
-    let found = mappedKind(offset)
+  /// The kind of memory at `offset`, and up to where a table shows it at one look; it does not
+  /// look beyond `end`.
+  func kind(_ offset: UInt64, upTo end: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+    let section = grace.enter()
+    let found = mappedKind(offset, end)
     section.leave()
     return found
   }
 
   /// Within a section.
-  private func mappedKind(_ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+  private func mappedKind(_ offset: UInt64, _ limit: UInt64) -> (kind: Extent.Kind, end: UInt64) {
     var entry = Entry(raw: root.load(.acquire))
     var depth = level + 1
     while entry.kind == .table {
       depth -= 1
       let table = Table(entry.frame, in: arena)
       entry = table[Radix.index(offset, depth)]
-      if depth == 1 { return smallRun(table, offset) }
+      if depth == 1 { return smallRun(table, offset, limit) }
     }
     // Before the first look the root itself is the entry: it spans the whole space.
     let end = depth > Radix.topLevel ? UInt64.max : (offset | (Radix.span(depth) - 1)) + 1
     return (Self.kind(of: entry), end)
   }
 
-  private func smallRun(_ table: Table, _ offset: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+  private func smallRun(
+    _ table: Table, _ offset: UInt64, _ limit: UInt64
+  ) -> (kind: Extent.Kind, end: UInt64) {
     var index = Radix.index(offset, 1)
     let kind = Self.kind(of: table[index])
     let base = offset & ~(Radix.span(2) - 1)
-    repeat { index += 1 } while index < Table.count && Self.kind(of: table[index]) == kind
+    let last = min(512, (limit - base + Radix.span(1) - 1) / Radix.span(1))
+    repeat { index += 1 } while index < Int(last) && Self.kind(of: table[index]) == kind
     return (kind, base + UInt64(index) * Radix.span(1))
   }
 

@@ -76,6 +76,9 @@ public final class Machine: Sendable {
     return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
   }
 
+  /// Whether fewer frames are free than the low watermark.
+  var isUnderPressure: Bool { arena.limit - arena.framesInUse < arena.watermarks.low }
+
   var full: MemoryError { .outOfMemory(limit: limit) }
 }
 

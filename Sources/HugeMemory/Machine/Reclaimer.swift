@@ -3,7 +3,7 @@ import Primitives
 import Synchronization
 
 /// The background half of reclaim: a thread that gives back what was unmapped, and runs the
-/// shrinker once nobody has held the zero page for a second.
+/// shrinker once nobody has held the zero page for a second, or memory is short.
 ///
 /// The kernel runs its shrinkers under memory pressure only; a server that is idle should not
 /// keep 2 MiB for that, and one that reads holes now and then should not clear them again and
@@ -25,7 +25,7 @@ public final class Reclaimer: Sendable {
         usleep(Self.interval)
         machine.settle()
         unheld = machine.zeroPageReferences == 1 ? unheld + 1 : 0
-        if unheld >= Self.patience {
+        if unheld >= Self.patience || unheld > 0 && machine.isUnderPressure {
           machine.shrink()
           unheld = 0
         }

@@ -1,0 +1,122 @@
+import Glibc
+import HugeMemory
+import Logging
+import NBDServer
+import Primitives
+import Testing
+
+@testable import ControlPlane
+
+@Suite struct ControlTests {
+  let scratch = Scratch()
+  let server: ControlServer
+
+  init() throws {
+    unsafe chmod(scratch.path, 0o700)
+    let disks = Disks(machine: try Machine(limit: 64 << 20))
+    server = ControlServer(
+      disks: disks, directory: RuntimeDirectory(scratch.path),
+      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+  }
+
+  private func answer(_ request: ControlRequest) -> ControlResponse {
+    server.answer(request) { _, _ in }
+  }
+
+  @Test func requestsChangeTheDisks() {
+    #expect(answer(.create(name: "a", size: 1 << 20)) == .done)
+    #expect(answer(.fork(source: "a", names: ["b", "c"])) == .done)
+    #expect(answer(.remove(names: ["a", "c"])) == .done)
+    guard case .disks(let disks) = answer(.list) else {
+      Issue.record("no list")
+      return
+    }
+    #expect(disks.map(\.name) == ["b"] && disks[0].origin == "a")
+  }
+
+  @Test func failuresNameWhatIsWrong() {
+    let refused: [(ControlRequest, String)] = [
+      (.create(name: "a@", size: 1), "a@"), (.create(name: "a", size: 0), "size"),
+      (.fork(source: "none", names: ["b"]), "none"), (.reset(name: "none"), "none"),
+      (.stat(name: "none"), "none"), (.exportFile(name: "none", path: "/tmp/x"), "none"),
+      (.importFile(name: "a", path: "/none/file"), "/none/file"),
+    ]
+    for (request, part) in refused {
+      guard case .failure(let message) = answer(request) else {
+        Issue.record("\(request) was not refused")
+        continue
+      }
+      #expect(message.contains(part))
+    }
+    #expect(answer(.list) == .disks([]))
+  }
+
+  @Test func clientAndServerTalkOverTheSocket() throws {
+    let listener = try Listener.unix(server.directory.controlSocket)
+    let acceptor = Acceptor(log: server.log)
+    try acceptor.accept(on: listener) { [server] in server.serve(socket: $0) }
+    defer { acceptor.stop() }
+    let client = ControlClient(server.directory)
+    #expect(try client.ask(.create(name: "a", size: 1 << 40)) == .done)
+    #expect { try client.ask(.create(name: "a", size: 1)) } throws: { "\($0)".contains("exists") }
+    let image = scratch.path + "/out"
+    var last: (UInt64, UInt64)?
+    _ = try client.ask(.exportFile(name: "a", path: image)) { last = ($0, $1) }
+    #expect(last?.0 == 1 << 40 && scratch.measure("out").allocated == 0)
+  }
+
+  @Test func garbageOnTheSocketIsAnsweredAndCut() throws {
+    var sockets: [Int32] = [0, 0]
+    unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets)
+    let ours = sockets[0]
+    let theirs = sockets[1]
+    let thread = WorkerThread { [server] in
+      server.serve(socket: theirs)
+      close(theirs)
+    }
+    unsafe Glibc.send(ours, "what?\n", 6, 0)
+    var channel = Channel(socket: ours)
+    guard case .failure = try channel.receive(ControlResponse.self) else {
+      Issue.record("no failure")
+      return
+    }
+    #expect(try channel.receive(ControlResponse.self) == nil)
+    thread?.join()
+    close(ours)
+  }
+
+  @Test func withoutAServerTheClientSaysWhatToDo() {
+    #expect { try ControlClient(RuntimeDirectory(scratch.path)).ask(.list) } throws: {
+      "\($0)".contains("hugemem serve") && "\($0)".contains(scratch.path)
+    }
+  }
+}
+
+@Suite struct RuntimeDirectoryTests {
+  let scratch = Scratch()
+
+  @Test func oneServerADirectory() throws {
+    unsafe chmod(scratch.path, 0o700)
+    let directory = RuntimeDirectory(scratch.path)
+    let lock = try directory.lock()
+    #expect { try directory.lock() } throws: { "\($0)".contains("another hugemem") }
+    close(lock)
+    close(try directory.lock())
+  }
+
+  @Test func openDirectoryIsRefused() {
+    unsafe chmod(scratch.path, 0o755)
+    #expect { try RuntimeDirectory(scratch.path).lock() } throws: { "\($0)".contains("0700") }
+  }
+
+  @Test func fileIsNoDirectory() {
+    let file = scratch.file("in", size: 1, [])
+    #expect { try RuntimeDirectory(file).lock() } throws: { "\($0)".contains("--directory") }
+  }
+
+  @Test func uriEscapesThePath() {
+    #expect(
+      RuntimeDirectory("/a b/%&/").uri("disk")
+        == "nbd+unix:///disk?socket=/a%20b/%25%26/nbd.sock")
+  }
+}
