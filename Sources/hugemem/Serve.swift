@@ -53,6 +53,8 @@ struct Serve: ParsableCommand {
     let directory = RuntimeDirectory(server.directory)
     let lock = try directory.lock()
     defer { close(lock) }
+    // Also where the start fails: with the lock held, the sockets are nobody else's.
+    defer { directory.clean() }
     let machine = try machine()
     guard let reclaimer = Reclaimer(machine) else { throw ControlError("no thread to be had") }
     let disks = Disks(machine: machine)
@@ -62,7 +64,9 @@ struct Serve: ParsableCommand {
     let nbd = Server(disks: disks, log: log, acceptor: acceptor)
     var listeners = [try Listener.unix(directory.diskSocket)]
     if let tcp, let (host, port) = address(tcp) {
-      listeners.append(try Listener.tcp(host: host, port: port))
+      do { listeners.append(try Listener.tcp(host: host, port: port)) } catch {
+        throw ControlError("--tcp \(tcp): \(error)")
+      }
     }
     for listener in listeners { try nbd.serve(listener) }
     let control = ControlServer(disks: disks, directory: directory, log: log)
@@ -74,7 +78,6 @@ struct Serve: ParsableCommand {
     log.info("stopping", metadata: ["signal": "\(received)"])
     acceptor.stop()
     reclaimer.stop()
-    directory.clean()
   }
 
   /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes in huge
