@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""The demo's own NBD client, on libnbd: what the packaged tools don't do.
+
+Run by scripts/demo. Prints the figure asked for; an exception is a failed check.
+"""
+import os
+import random
+import statistics
+import sys
+import time
+
+import nbd
+
+BLOCK = 4096
+
+
+def connect(uri, structured=True):
+    handle = nbd.NBD()
+    handle.set_request_structured_replies(structured)
+    handle.connect_uri(uri)
+    return handle
+
+
+def data_blocks(file):
+    """The numbers of the blocks that a sparse file has data for."""
+    at, end = 0, os.lseek(file, 0, os.SEEK_END)
+    while at < end:
+        try:
+            at = os.lseek(file, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: a hole up to the end
+            return
+        hole = os.lseek(file, at, os.SEEK_HOLE)
+        yield from range(at // BLOCK, -(-hole // BLOCK))
+        at = hole
+
+
+def push(uri, before, after):
+    """Writes the blocks that differ between two images, and only these; prints how many bytes."""
+    old, new = (os.open(path, os.O_RDONLY) for path in (before, after))
+    written = 0
+    disk = connect(uri)
+    for block in sorted({*data_blocks(old), *data_blocks(new)}):
+        at = block * BLOCK
+        data = os.pread(new, BLOCK, at)
+        if data == os.pread(old, BLOCK, at):
+            continue
+        if any(data):
+            disk.pwrite(data, at)
+            written += len(data)
+        else:
+            disk.zero(BLOCK, at)
+    disk.flush()
+    disk.shutdown()
+    print(written)
+
+
+def scatter(uri, start, length, count, seed):
+    """Writes `count` random blocks in a range and reads them back on a connection of its own."""
+    chance = random.Random(int(seed))
+    first, blocks = int(start) // BLOCK, int(length) // BLOCK
+    chosen = chance.sample(range(first, first + blocks), min(int(count), blocks))
+    data = {block * BLOCK: chance.randbytes(BLOCK) for block in chosen}
+    writer, reader = connect(uri), connect(uri)
+    for at, block in data.items():
+        writer.pwrite(block, at)
+    # CAN_MULTI_CONN: what one connection flushed, all see.
+    writer.flush()
+    for at, block in data.items():
+        if reader.pread(BLOCK, at) != block:
+            raise SystemExit(f"{uri}: another connection reads other bytes at {at}")
+    for handle in (writer, reader):
+        handle.shutdown()
+    print(len(data) * BLOCK)
+
+
+def first_byte(uri, rounds):
+    """The median time, in microseconds, from a new client to its first byte."""
+    times = []
+    for _ in range(int(rounds)):
+        start = time.perf_counter_ns()
+        disk = connect(uri)
+        disk.pread(1, 1024)  # the first byte of the superblock
+        times.append(time.perf_counter_ns() - start)
+        disk.shutdown()
+    print(round(statistics.median(times) / 1000))
+
+
+def look(uri, count, stride):
+    """Reads `count` untouched blocks as a client without structured replies, such as the kernel's.
+
+    It can't be told of holes, so it is sent zeros, and those come from the zero page.
+    """
+    disk = connect(uri, structured=False)
+    for index in range(int(count)):
+        if any(disk.pread(BLOCK, index * int(stride))):
+            raise SystemExit(f"{uri}: an untouched block has a byte other than 0")
+    disk.shutdown()
+
+
+def discard(uri):
+    """Discards a whole disk, in requests of 1 GiB, and checks that it has no data then."""
+    disk = nbd.NBD()
+    disk.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    disk.connect_uri(uri)
+    size, part = disk.get_size(), 1 << 30
+    kept = 0
+
+    def extents(context, offset, entries, error):
+        nonlocal kept
+        pairs = zip(entries[::2], entries[1::2])
+        kept += sum(length for length, flags in pairs if not flags & nbd.STATE_HOLE)
+
+    for at in range(0, size, part):
+        disk.trim(min(part, size - at), at)
+    for at in range(0, size, part):
+        disk.block_status(min(part, size - at), at, extents)
+    disk.shutdown()
+    if kept:
+        raise SystemExit(f"{uri}: {kept} bytes are still allocated after the discard")
+
+
+if __name__ == "__main__":
+    commands = {
+        "push": push, "scatter": scatter, "first-byte": first_byte, "look": look,
+        "discard": discard,
+    }
+    commands[sys.argv[1]](*sys.argv[2:])
