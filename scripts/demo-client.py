@@ -73,6 +73,20 @@ def scatter(uri, start, length, count, seed):
     print(len(data) * BLOCK)
 
 
+def same(uri, image):
+    """Compares every byte a disk serves, holes too, with an image; only the image's are skipped."""
+    # Without structured replies the server can't answer "a hole": it has to send the zeros.
+    disk, file = connect(uri, structured=False), os.open(image, os.O_RDONLY)
+    part, zeros = 2 << 20, bytes(2 << 20)
+    with_data = {block * BLOCK // part for block in data_blocks(file)}
+    for at in range(0, disk.get_size(), part):
+        count = min(part, disk.get_size() - at)
+        wanted = os.pread(file, count, at) if at // part in with_data else zeros[:count]
+        if disk.pread(count, at) != wanted:
+            raise SystemExit(f"{uri}: differs from {image} within {count} bytes at {at}")
+    disk.shutdown()
+
+
 def first_byte(uri, rounds):
     """The median time, in microseconds, from a new client to its first byte."""
     times = []
@@ -121,7 +135,7 @@ def discard(uri):
 
 if __name__ == "__main__":
     commands = {
-        "push": push, "scatter": scatter, "first-byte": first_byte, "look": look,
+        "push": push, "scatter": scatter, "same": same, "first-byte": first_byte, "look": look,
         "discard": discard,
     }
     commands[sys.argv[1]](*sys.argv[2:])
