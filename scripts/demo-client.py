@@ -3,9 +3,12 @@
 
 Run by scripts/demo. Prints the figure asked for; an exception is a failed check.
 """
+import json
 import os
 import random
+import socket
 import statistics
+import struct
 import sys
 import time
 
@@ -99,6 +102,39 @@ def first_byte(uri, rounds):
     print(round(statistics.median(times) / 1000))
 
 
+def crowd(directory, source, count):
+    """Forks a disk `count` times and removes the forks, each in one request.
+
+    Prints the time of the first request in microseconds, and what the forks take: memory of the
+    server's limit and resident memory. Asks on the control socket, since parsing thousands of
+    names takes the command line far longer than the server needs to fork.
+    """
+    control = socket.socket(socket.AF_UNIX)
+    control.connect(f"{directory}/control.sock")
+    answers = control.makefile()
+    process, _, _ = struct.unpack(
+        "3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+
+    def ask(**request):
+        control.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(answers.readline())
+        if "failure" in answer:
+            raise SystemExit(answer["failure"]["message"])
+        return answer
+
+    def memory():
+        with open(f"/proc/{process}/statm", encoding="ascii") as statm:
+            resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        return ask(stat={"name": source})["status"]["_0"]["memoryUsed"], resident
+
+    names = [f"crowd{number}" for number in range(int(count))]
+    before, start = memory(), time.perf_counter_ns()
+    ask(fork={"source": source, "names": names})
+    elapsed, after = time.perf_counter_ns() - start, memory()
+    ask(remove={"names": names})
+    print(elapsed // 1000, *(new - old for new, old in zip(after, before)))
+
+
 def look(uri, count, stride):
     """Reads `count` untouched blocks as a client without structured replies, such as the kernel's.
 
@@ -135,7 +171,7 @@ def discard(uri):
 
 if __name__ == "__main__":
     commands = {
-        "push": push, "scatter": scatter, "same": same, "first-byte": first_byte, "look": look,
-        "discard": discard,
+        "push": push, "scatter": scatter, "same": same, "first-byte": first_byte, "crowd": crowd,
+        "look": look, "discard": discard,
     }
     commands[sys.argv[1]](*sys.argv[2:])
