@@ -15,12 +15,16 @@ struct Bench: ParsableCommand {
   @Option(help: "Threads that they are shared out on; 0: one a core (faults).") var threads = 0
   @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds =
     0
+  @Option(help: "Working set of io, data of fork; 0: the scenario's own choice.") var megabytes = 0
   @Flag(help: "Print JSON; sizes in bytes, times in nanoseconds.") var json = false
 
   func validate() throws {
     guard 1...4096 ~= spaces else { throw ValidationError("--spaces \(spaces): 1 to 4096") }
     guard 0...1024 ~= threads else { throw ValidationError("--threads \(threads): 0 to 1024") }
     guard 0...10_000 ~= rounds else { throw ValidationError("--rounds \(rounds): 0 to 10000") }
+    guard 0...65536 ~= megabytes else {
+      throw ValidationError("--megabytes \(megabytes): 0 to 65536")
+    }
   }
 
   func run() throws {
@@ -28,6 +32,7 @@ struct Bench: ParsableCommand {
     options.spaces = spaces
     options.threads = threads
     options.rounds = rounds
+    options.megabytes = megabytes
     let report = try Benchmarks.run(scenario, options: options)
     if json { try printJSON(report) } else { print(report.text, terminator: "") }
     if !report.isMet { throw ExitCode(1) }
