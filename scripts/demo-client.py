@@ -6,9 +6,11 @@ Run by scripts/demo. Prints the figure asked for; an exception is a failed check
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import struct
+import subprocess
 import sys
 import time
 
@@ -35,6 +37,23 @@ def data_blocks(file):
         hole = os.lseek(file, at, os.SEEK_HOLE)
         yield from range(at // BLOCK, -(-hole // BLOCK))
         at = hole
+
+
+def longest_run(image, source):
+    """Finds the largest file of an image made from a directory, and its longest run of blocks.
+
+    Prints FIRST:BLOCKS:PATH.
+    """
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names)
+    largest = max((path for path in files if not os.path.islink(path)), key=os.path.getsize)
+    path = "/" + os.path.relpath(largest, source)
+    listing = subprocess.run(
+        ["debugfs", "-R", f'dump_extents -l "{path}"', image],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+    # Level/depth, entry/entries, logical first - last, physical first - last, length.
+    extents = [list(map(int, re.findall(r"\d+", line))) for line in listing.splitlines()[1:]]
+    run = max(extents, key=lambda extent: extent[8])
+    print(run[6], run[8], path, sep=":")
 
 
 def push(uri, before, after):
@@ -171,7 +190,7 @@ def discard(uri):
 
 if __name__ == "__main__":
     commands = {
-        "push": push, "scatter": scatter, "same": same, "first-byte": first_byte, "crowd": crowd,
-        "look": look, "discard": discard,
+        "longest-run": longest_run, "push": push, "scatter": scatter, "same": same,
+        "first-byte": first_byte, "crowd": crowd, "look": look, "discard": discard,
     }
     commands[sys.argv[1]](*sys.argv[2:])
