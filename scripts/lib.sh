@@ -44,7 +44,10 @@ AT_EXIT=:
 at_exit() { AT_EXIT="$*; $AT_EXIT"; }
 cleanup() {
   eval "$AT_EXIT" || true
-  [ -z "$SERVER" ] || kill -KILL "$SERVER" 2>/dev/null || true
+  if [ -n "$SERVER" ]; then
+    kill -KILL "$SERVER" 2>/dev/null || true
+    wait "$SERVER" 2>/dev/null || true
+  fi
   rm -rf "$WORK"
 }
 trap cleanup EXIT

@@ -3,13 +3,21 @@ import Glibc
 
 /// Lines of JSON over a socket, both ways.
 struct Channel: ~Copyable {
-  /// A line longer than this ends the connection.
-  static let lineLimit = 1 << 20
+  /// A line longer than these ends the connection: a server keeps clients from filling its
+  /// memory, and answers with as many disks as there are.
+  static let requestLimit = 1 << 20
+  static let responseLimit = 1 << 30
 
   let socket: Int32
+  let lineLimit: Int
   private var received: [UInt8] = []
+  /// How far there is no newline.
+  private var searched = 0
 
-  init(socket: Int32) { self.socket = socket }
+  init(socket: Int32, lineLimit: Int) {
+    self.socket = socket
+    self.lineLimit = lineLimit
+  }
 
   func send(_ message: some Encodable) throws(ControlError) {
     var bytes: Data
@@ -30,15 +38,19 @@ struct Channel: ~Copyable {
   /// The next message, or nil at the end.
   mutating func receive<Message: Decodable>(_: Message.Type) throws(ControlError) -> Message? {
     while true {
-      if let end = received.firstIndex(of: UInt8(ascii: "\n")) {
+      if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
         let line = Data(received[..<end])
         received.removeSubrange(...end)
+        searched = 0
         do { return try JSONDecoder().decode(Message.self, from: line) } catch {
           throw ControlError("a line on the control socket is not understood: \(error)")
         }
       }
-      guard received.count < Self.lineLimit else { throw ControlError("a line is too long") }
-      var part = [UInt8](repeating: 0, count: 16 << 10)
+      guard received.count < lineLimit else {
+        throw ControlError("a line has more than \(lineLimit) bytes; ask for fewer disks at once")
+      }
+      searched = received.count
+      var part = [UInt8](repeating: 0, count: 64 << 10)
       let count = unsafe part.withUnsafeMutableBytes { buffer in
         unsafe recv(socket, buffer.baseAddress, buffer.count, 0)
       }

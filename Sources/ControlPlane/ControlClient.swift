@@ -12,7 +12,7 @@ public struct ControlClient: Sendable {
   ) throws(ControlError) -> ControlResponse {
     let socket = try connect()
     defer { close(socket) }
-    var channel = Channel(socket: socket)
+    var channel = Channel(socket: socket, lineLimit: Channel.responseLimit)
     try channel.send(request)
     while let response = try channel.receive(ControlResponse.self) {
       switch response {

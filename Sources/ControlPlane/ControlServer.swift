@@ -15,13 +15,13 @@ public struct ControlServer: Sendable {
 
   /// One client, until it is gone.
   public func serve(socket: Int32) {
-    var channel = Channel(socket: socket)
+    var channel = Channel(socket: socket, lineLimit: Channel.requestLimit)
     while true {
       do {
         guard let request = try channel.receive(ControlRequest.self) else { return }
         let response = answer(request) { done, total in
           // Whether anybody still looks makes no difference to the work.
-          try? Channel(socket: socket).send(ControlResponse.progress(done: done, total: total))
+          try? channel.send(ControlResponse.progress(done: done, total: total))
         }
         if case .failure(let message) = response {
           log.notice("refused", metadata: ["request": "\(request)", "reason": "\(message)"])

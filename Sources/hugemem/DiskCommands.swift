@@ -45,12 +45,14 @@ struct Fork: ParsableCommand {
     abstract: "Fork a disk, once for each name, at a point after all completed writes.")
   @OptionGroup var server: ServerOptions
   @Argument var source: String
-  @Argument var names: [String]
+  @Argument(help: namesHelp) var names: [String]
 
   func validate() throws {
     guard !names.isEmpty else { throw ValidationError("name: give the forks at least one name") }
   }
-  func run() throws { _ = try server.ask(.fork(source: source, names: names)) }
+  func run() throws {
+    _ = try server.ask(.fork(source: source, names: expanded(names)))
+  }
 }
 
 struct Reset: ParsableCommand {
@@ -66,10 +68,21 @@ struct Remove: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Remove disks; their forks live on.")
   @OptionGroup var server: ServerOptions
-  @Argument var names: [String]
+  @Argument(help: namesHelp) var names: [String]
 
   func validate() throws {
     guard !names.isEmpty else { throw ValidationError("name: which disks?") }
   }
-  func run() throws { _ = try server.ask(.remove(names: names)) }
+  func run() throws { _ = try server.ask(.remove(names: expanded(names))) }
+}
+
+private let namesHelp: ArgumentHelp =
+  "Names of disks; a - reads more from standard input, one a line."
+
+/// The names, those of standard input in the place of a `-`.
+private func expanded(_ names: [String]) -> [String] {
+  names.flatMap { name in
+    guard name == "-" else { return [name] }
+    return Array(sequence(state: ()) { _ in readLine() })
+  }
 }

@@ -65,6 +65,26 @@ import Testing
     #expect(last?.0 == 1 << 40 && scratch.measure("out").allocated == 0)
   }
 
+  @Test func thousandsOfDisksAreListed() throws {
+    let listener = try Listener.unix(server.directory.controlSocket)
+    let acceptor = Acceptor(log: server.log)
+    try acceptor.accept(on: listener) { [server] in server.serve(socket: $0) }
+    defer { acceptor.stop() }
+    let client = ControlClient(server.directory)
+    _ = try client.ask(.create(name: "a", size: 1 << 40))
+    let names = (0..<10_000).map { "a-name-of-some-length-\($0)" }
+    _ = try client.ask(.fork(source: "a", names: names))
+    guard case .disks(let disks) = try client.ask(.list) else {
+      Issue.record("no list")
+      return
+    }
+    #expect(disks.count == 10_001)
+    // And a request that is too long is refused, not swallowed.
+    #expect { try client.ask(.remove(names: names + names + names + names)) } throws: {
+      "\($0)".contains("bytes")
+    }
+  }
+
   @Test func garbageOnTheSocketIsAnsweredAndCut() throws {
     var sockets: [Int32] = [0, 0]
     unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets)
@@ -75,7 +95,7 @@ import Testing
       close(theirs)
     }
     unsafe Glibc.send(ours, "what?\n", 6, 0)
-    var channel = Channel(socket: ours)
+    var channel = Channel(socket: ours, lineLimit: 1 << 20)
     guard case .failure = try channel.receive(ControlResponse.self) else {
       Issue.record("no failure")
       return
