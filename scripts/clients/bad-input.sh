@@ -75,10 +75,29 @@ alone() {
   [ ! -e "$WORK/nobody" ]
 }
 
+# The control socket is for this program alone; what else comes gets an answer, or the end.
+garbage() {
+  python <<'EOF_PY'
+from wire import *
+for line in (b"", b"{}", b"[1]", b"null", b'"list"', b'{"create":{}}', b'{"create":{"name":1,"size":-1}}', b"\xff\xfe",
+             b'{"fork":{"source":"data","names":"x"}}', b"[" * 100_000, b"x" * 1_000_000):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    s.connect(f"{DIR}/control.sock")
+    s.sendall(line + b"\n")
+    answer = s.recv(1 << 20)
+    assert b'"failure"' in answer, (line[:50], answer)
+s = socket.socket(socket.AF_UNIX)  # one that says nothing stays in nobody's way
+s.connect(f"{DIR}/control.sock")
+EOF_PY
+  equal "the list afterwards" "$(hm list --json)" "$BEFORE"
+}
+
 check "sizes" sizes
 check "names" names
 check "names that exist" existing
 check "disks that do not exist, arguments missing or too many" missing
 check "files" files
+check "garbage on the control socket" garbage
 check "commands without a server" alone
 finish

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A thousand forks in one call, what each costs, and what is left of them in the end: nothing.
+# A thousand forks in one call, then ten thousand: what each costs, and what is left of them in the
+# end, nothing.
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 
@@ -38,14 +39,26 @@ EOF_PY
   echo "figure:with one page written to each: $(((used - before) / 1000)) bytes each"
   at_most "memory of a fork with a page of its own" $(((used - before) / 1000)) 32768
 }
-thousand_removed() {
+# In ten calls: their names must fit a command line. All are listed, by name and with their figures.
+ten_thousand() {
+  local before used
+  before=$(stat_of .memoryUsed)
+  seq -f 'vm%g' 1001 10000 | xargs -n 1000 "$HUGEMEM" fork --directory "$DIR" golden
+  equal disks "$(hm list --json | jq length)" 10001
+  equal lines "$(hm list | grep -c '^vm.* golden$')" 10000
+  used=$(stat_of .memoryUsed)
+  at_most "frames of an idle fork" $(((used - before) / 9000)) 16384
+}
+all_removed() {
   # With their clients just gone, which the server may not have noticed.
   local used _
   for _ in $(seq 50); do hm remove golden $(seq -f 'vm%g' 1000) && break; sleep 0.1; done
+  seq -f 'vm%g' 1001 10000 | xargs -n 1000 "$HUGEMEM" remove --directory "$DIR"
   for _ in $(seq 50); do used=$(stat_of .memoryUsed); [ "$used" -gt $((2 ** 20)) ] || break; sleep 0.1; done
   at_most "memory used by no disks" "$used" $((2 ** 20))
 }
 
 check "1000 forks in one call" thousand
-check "1000 forks removed: no memory is left" thousand_removed
+check "10,000 forks, all listed" ten_thousand
+check "all removed: no memory is left" all_removed
 finish
