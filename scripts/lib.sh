@@ -56,6 +56,14 @@ hm() { local command=$1; shift; "$HUGEMEM" "$command" --directory "$DIR" "$@"; }
 uri() { echo "nbd+unix:///$1?socket=$DIR/nbd.sock"; }
 # stat_of JQ-EXPRESSION: from `hugemem stat --json`.
 stat_of() { hm stat --json | jq -r "$1"; }
+# io DISK COMMAND...: qemu-io's commands over one connection. It exits with 1 where a pattern is not
+# what is there, and tells of other failures in words.
+io() {
+  local disk=$1 arguments=() command; shift
+  for command; do arguments+=(-c "$command"); done
+  qemu-io -f raw "${arguments[@]}" "$(uri "$disk")" | tee "$WORK/io"
+  ! grep -Eqi 'fail|error|mismatch' "$WORK/io"
+}
 # data_of DISK: the bytes of memory with data that it sees.
 data_of() { hm stat --json "$1" | jq '.disks[0].data'; }
 # rss: the server's resident memory in bytes, as the kernel counts it.
@@ -65,7 +73,8 @@ rss() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$SERVER/status"; }
 python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$LIBRARY/clients/support /usr/bin/python3 -; }
 have() { command -v "$1" >/dev/null; }
 
-# Results. A test file calls `check NAME COMMAND...` or `skip NAME REASON`, and `finish` at its end.
+# Results. In a function for `check` mind that bash goes on after a `! command` or an `a && b` that
+# fails, unless it is the last. A test file calls `check NAME COMMAND...` or `skip NAME REASON`, and `finish` at its end.
 PASSED=0 FAILED=0 SKIPPED=0
 check() {
   local name=$1 status; shift

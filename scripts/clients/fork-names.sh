@@ -7,12 +7,6 @@ source "$(dirname "$0")/../lib.sh"
 start --create golden=1G --create other=1G
 qemu-io -f raw -c "write -P 1 0 8M" "$(uri golden)" >/dev/null
 
-io() {
-  local disk=$1 arguments=() command; shift
-  for command; do arguments+=(-c "$command"); done
-  qemu-io -f raw "${arguments[@]}" "$(uri "$disk")" | tee "$WORK/io"
-  ! grep -Eqi 'fail|error' "$WORK/io"
-}
 names() { hm list --json | jq -r '[.[].name] | join(" ")'; }
 
 # INFO, as nbdinfo --size sends it before it connects, must not make a disk: this one only looks.

@@ -4,12 +4,6 @@ source "$(dirname "$0")/../lib.sh"
 
 start --create golden=10G
 
-io() {
-  local disk=$1 arguments=() command; shift
-  for command; do arguments+=(-c "$command"); done
-  qemu-io -f raw "${arguments[@]}" "$(uri "$disk")" | tee "$WORK/io"
-  ! grep -Eqi 'fail|error' "$WORK/io"
-}
 names() { hm list --json | jq -r '[.[].name] | join(" ")'; }
 
 # A chain of 20; each writes its own page over its parent's.

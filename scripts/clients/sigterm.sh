@@ -40,8 +40,7 @@ for signal in TERM INT; do
 done
 
 start --create data=1G
-kill -KILL "$SERVER"
-wait "$SERVER" 2>/dev/null || true
+{ kill -KILL "$SERVER" && wait "$SERVER"; } 2>/dev/null || true
 SERVER=
 check "after SIGKILL its sockets are still there" test -S "$DIR/nbd.sock"
 check "commands then say that nobody answers" refused 'no server answers' hm list

@@ -23,8 +23,7 @@ copy() {
 # One disk, whichever way.
 both() {
   qemu-io -f raw -c "write -P 3 64M 1M" "nbd://$(address)/data"
-  qemu-io -f raw -c "read -P 3 64M 1M" "$(uri data)" | tee "$WORK/io"
-  ! grep -q failed "$WORK/io"
+  io data "read -P 3 64M 1M"
 }
 fork_name() {
   qemu-io -f raw -c "write -P 4 0 1M" -c "read -P 4 0 1M" "nbd://$(address)/data@job"
