@@ -87,7 +87,8 @@ extension Figure.Unit {
     switch abs(value) {
     case ..<4096: decimal(value, 0) + " B"
     case ..<1_048_576: decimal(value / 1024, 1) + " KiB"
-    default: decimal(value / 1_048_576, 1) + " MiB"
+    // What is counted in frames deserves its exact number.
+    default: decimal(value / 1_048_576, 1) + " MiB = " + decimal(value, 0) + " B"
     }
   }
 }

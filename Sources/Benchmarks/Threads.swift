@@ -1,4 +1,5 @@
 import Glibc
+import Primitives
 import Synchronization
 
 /// Runs `body` on `count` threads that start together; returns what each returned.
@@ -6,57 +7,32 @@ import Synchronization
 /// They are new each time, so that their stacks, reader slots and core are no round's privilege.
 func inParallel(_ count: Int, _ body: @escaping @Sendable (Int) -> UInt64) -> [UInt64] {
   let crew = Crew(count, body)
-  var threads: [pthread_t] = []
-  for index in 0..<count {
-    var thread = pthread_t()
-    let start = unsafe Unmanaged.passRetained(Start(crew, index)).toOpaque()
-    let failed = unsafe pthread_create(&thread, nil, threadMain, start)
-    precondition(failed == 0, "bench: no thread")
-    threads.append(thread)
-  }
-  for thread in threads { pthread_join(thread, nil) }
+  let threads = (0..<count).map { index in startThread { crew.work(index) } }
+  for thread in threads { thread.join() }
   return crew.results.withLock { $0 }
+}
+
+private func startThread(_ body: @escaping @Sendable () -> Void) -> WorkerThread {
+  guard let thread = WorkerThread(body) else { preconditionFailure("bench: no thread") }
+  return thread
 }
 
 /// A thread that repeats `body` until it is stopped.
 final class Companion: Sendable {
-  private let stopping = Atomic<Bool>(false)
-  private let body: @Sendable () -> Void
-  private let thread = Mutex<pthread_t?>(nil)
+  private final class Flag: Sendable { let isSet = Atomic(false) }
+  private let stopping = Flag()
+  private let thread: WorkerThread
 
   init(_ body: @escaping @Sendable () -> Void) {
-    self.body = body
-    var started = pthread_t()
-    let failed = unsafe pthread_create(
-      &started, nil,
-      { argument in
-        let companion = unsafe Unmanaged<Companion>.fromOpaque(argument.unsafelyUnwrapped)
-          .takeRetainedValue()
-        while !companion.stopping.load(ordering: .relaxed) { companion.body() }
-        return nil
-      }, Unmanaged.passRetained(self).toOpaque())
-    precondition(failed == 0, "bench: no thread")
-    thread.withLock { [started] in $0 = started }
+    thread = startThread { [stopping] in
+      while !stopping.isSet.load(ordering: .relaxed) { body() }
+    }
   }
 
+  /// Waits for its end. Call once.
   func stop() {
-    stopping.store(true, ordering: .relaxed)
-    if let thread = thread.withLock({ $0.take() }) { pthread_join(thread, nil) }
-  }
-}
-
-private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  let start = unsafe Unmanaged<Start>.fromOpaque(argument.unsafelyUnwrapped).takeRetainedValue()
-  start.crew.work(start.index)
-  return nil
-}
-
-private final class Start: Sendable {
-  let crew: Crew
-  let index: Int
-  init(_ crew: Crew, _ index: Int) {
-    self.crew = crew
-    self.index = index
+    stopping.isSet.store(true, ordering: .relaxed)
+    thread.join()
   }
 }
 

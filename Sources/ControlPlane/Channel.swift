@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import NBDServer
 
 /// Lines of JSON over a socket, both ways.
 struct Channel: ~Copyable {
@@ -23,16 +24,8 @@ struct Channel: ~Copyable {
     var bytes: Data
     do { bytes = try JSONEncoder().encode(message) } catch { throw ControlError("\(error)") }
     bytes.append(UInt8(ascii: "\n"))
-    var done = 0
-    while done < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.send(
-          socket, buffer.baseAddress.unsafelyUnwrapped + done, buffer.count - done,
-          Int32(MSG_NOSIGNAL))
-      }
-      guard count > 0 else { throw ControlError("the other side of the control socket is gone") }
-      done += count
-    }
+    let sent = unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket) }
+    guard sent else { throw ControlError("the other side of the control socket is gone") }
   }
 
   /// The next message, or nil at the end.

@@ -1,4 +1,5 @@
 import Glibc
+import NBDServer
 
 /// Asks a running server.
 public struct ControlClient: Sendable {
@@ -25,26 +26,12 @@ public struct ControlClient: Sendable {
   }
 
   private func connect() throws(ControlError) -> Int32 {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let path = directory.controlSocket
-    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else {
-      throw ControlError("--directory \(directory.path): too long for a socket's path")
-    }
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else { throw ControlError("no socket could be made") }
-    let connected = unsafe withUnsafePointer(to: &address) {
-      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    guard connected == 0 else {
-      close(descriptor)
+    do {
+      return try unsafe Socket.unix(directory.controlSocket) { unsafe Glibc.connect($0, $1, $2) }
+    } catch {
       throw ControlError(
-        "no server answers in \(directory.path); start one with `hugemem serve`, or name its "
-          + "--directory")
+        "no server answers in \(directory.path) (\(error)); start one with `hugemem serve`, or "
+          + "name its --directory")
     }
-    return descriptor
   }
 }

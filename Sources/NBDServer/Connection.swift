@@ -101,16 +101,6 @@ struct Connection {
   }
 
   private func send(_ bytes: [UInt8]) -> Bool {
-    var done = 0
-    while done < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.send(
-          socket, buffer.baseAddress.unsafelyUnwrapped + done, bytes.count - done,
-          Int32(MSG_NOSIGNAL))
-      }
-      guard count > 0 else { return false }
-      done += count
-    }
-    return true
+    unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket) }
   }
 }

@@ -1,13 +1,5 @@
 import Glibc
 
-/// Why a socket could not be had.
-public struct SocketError: Error, Sendable, CustomStringConvertible {
-  public var description: String
-  public init(_ what: String, errno code: Int32? = nil) {
-    description = code.map { "\(what): \(unsafe String(cString: strerror($0)))" } ?? what
-  }
-}
-
 /// A listening socket.
 public struct Listener: Sendable {
   public let descriptor: Int32
@@ -18,26 +10,10 @@ public struct Listener: Sendable {
 
   /// Listens on a Unix socket, in place of one that a dead server left.
   public static func unix(_ path: String) throws(SocketError) -> Listener {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let room = MemoryLayout.size(ofValue: address.sun_path)
-    guard path.utf8.count < room else {
-      throw SocketError("socket path \(path): longer than \(room - 1) bytes; choose a shorter one")
-    }
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
-    unsafe unlink(path)
-    let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-    let bound = unsafe withUnsafePointer(to: &address) {
-      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe bind(descriptor, $0, size)
-      }
-    }
-    guard bound == 0, listen(descriptor, SOMAXCONN) == 0 else {
-      let code = errno
-      close(descriptor)
-      throw SocketError("listen on \(path)", errno: code)
+    let descriptor = try unsafe Socket.unix(path) { descriptor, address, size in
+      unsafe unlink(path)
+      let failed = unsafe bind(descriptor, address, size)
+      return failed == 0 ? listen(descriptor, SOMAXCONN) : failed
     }
     return Listener(descriptor: descriptor, address: path, port: nil)
   }

@@ -3,12 +3,14 @@ import Benchmarks
 
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Measure the engine in this process; needs no server.",
+    abstract: "Measure the engine in this process; needs no server and no directory.",
     discussion: "Scenarios:\n"
       + Scenario.allCases.map { "  \($0.rawValue.padded(to: 12))\($0.summary)" }
       .joined(separator: "\n")
       + "\n\nThe exit status is 1 if a figure misses its goal.")
 
+  // Every command takes --directory, so that scripts need not tell them apart.
+  @OptionGroup var server: ServerOptions
   @Argument(help: ArgumentHelp("One of those above.", valueName: "scenario"))
   var scenario: Scenario
   @Option(help: "Spaces that fault in parallel (faults).") var spaces = 40

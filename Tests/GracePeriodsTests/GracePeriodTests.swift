@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import GracePeriods
+import Primitives
 
 /// The process has one set of slots, so these tests run one after the other.
 @Suite(.serialized) struct GracePeriodTests {
@@ -18,7 +19,7 @@ import Testing
     let grace = GracePeriod.shared
     let ended = Atomic(false), open = Atomic(true)
     let section = grace.enter()
-    let waiter = Thread {
+    let waiter = startThread {
       grace.synchronize()
       if open.load(ordering: .acquiring) { Issue.record("returned within the section") }
       ended.store(true, ordering: .releasing)
@@ -42,7 +43,7 @@ import Testing
     let done = Atomic(false)
     let started = Atomic(0)
     let readers = (0..<2).map { _ in
-      Thread {
+      startThread {
         var sum = 0
         while !done.load(ordering: .relaxed) {
           let section = grace.enter()
@@ -65,7 +66,7 @@ import Testing
     let cells = Cells()
     let done = Atomic(false)
     let readers = (0..<3).map { _ in
-      Thread {
+      startThread {
         while !done.load(ordering: .relaxed) {
           let section = grace.enter()
           let current = cells.current.load(ordering: .acquiring)
@@ -93,9 +94,9 @@ import Testing
       let section = grace.enter()
       section.leave()
     }
-    Thread(visit).join()
+    startThread(visit).join()
     let before = grace.highest.load(.acquire)
-    for _ in 0..<500 { Thread(visit).join() }
+    for _ in 0..<500 { startThread(visit).join() }
     // Other suites' threads may take one now and then.
     #expect(grace.highest.load(.acquire) < before + 100)
     grace.synchronize()
@@ -105,7 +106,7 @@ import Testing
     let grace = GracePeriod.shared
     let inside = Atomic(0), leave = Atomic(false)
     let threads = (0..<40).map { _ in
-      Thread {
+      startThread {
         let section = grace.enter()
         inside.add(1, ordering: .acquiringAndReleasing)
         while !leave.load(ordering: .acquiring) { sched_yield() }
@@ -138,23 +139,6 @@ private final class Cell: Sendable {
 }
 
 /// A thread of its own; after `join` it has ended.
-private final class Thread: Sendable {
-  private final class Body: Sendable {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-  }
-  private let thread: pthread_t
-  init(_ body: @escaping @Sendable () -> Void) {
-    var thread = pthread_t()
-    let argument = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
-    let failed = unsafe pthread_create(
-      &thread, nil,
-      { argument in
-        unsafe Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
-        return nil
-      }, argument)
-    precondition(failed == 0, "pthread_create failed")
-    self.thread = thread
-  }
-  func join() { pthread_join(thread, nil) }
+private func startThread(_ body: @escaping @Sendable () -> Void) -> WorkerThread {
+  WorkerThread(body)!
 }

@@ -159,7 +159,7 @@ import Testing
     var pins = Pins(machine: machine, capacity: 4)
     try space.pin(at: 0, length: page, into: &pins)
     let copied = Atomic(false), open = Atomic(false)
-    let writer = TestThread {
+    let writer = startThread {
       // What `copyIn` does, slowly.
       let section = machine.grace.enter()
       let entry = space.slot(0).entry
@@ -172,10 +172,10 @@ import Testing
       section.leave()
     }
     while !open.load(ordering: .acquiring) { Thread.sleep(forTimeInterval: 0.0001) }
-    let discarder = TestThread {
+    let discarder = startThread {
       try! space.discard(at: mib, length: page)
     }
-    let other = TestThread {
+    let other = startThread {
       while space.kind(mib, upTo: mib + page).kind != .hole {
         Thread.sleep(forTimeInterval: 0.0001)
       }

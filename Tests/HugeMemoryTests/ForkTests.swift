@@ -109,7 +109,7 @@ import Testing
       let forked = Atomic(false)
       let section = machine.grace.enter()
       let entry = space.slot(0).entry
-      let forker = TestThread {
+      let forker = startThread {
         let fork = try! space.fork()
         forked.store(true, ordering: .releasing)
         #expect(try! fork.byte(at: 0) == 2)

@@ -97,7 +97,7 @@ import Testing
     let machine = try Machine(limit: 32 * mib)
     let space = try machine.makeSpace(size: slot)
     let done = Atomic(false)
-    let reader = TestThread {
+    let reader = startThread {
       while !done.load(ordering: .relaxed) {
         // The first page: a table taken for a huge frame would show its entries here.
         var word: UInt64 = 0
@@ -128,13 +128,13 @@ import Testing
       let section = machine.grace.enter()
       #expect(space.slot(0).entry == .zero)
       // The write replaces the zero entry and returns; this section may still use it.
-      let writer = TestThread { try! space.fill(1, at: 0, count: 1) }
+      let writer = startThread { try! space.fill(1, at: 0, count: 1) }
       writer.join()
       #expect(space.slot(0).entry.kind == .huge)
       #expect(machine.zeroPageReferences == 2)
       #expect(machine.zeroPage.shrinkerCount() == 0)
       #expect(machine.zeroPage.shrinkerScan(to: machine) == 0)
-      let shrinker = TestThread { machine.shrink() }
+      let shrinker = startThread { machine.shrink() }
       for _ in 0..<1000 { sched_yield() }
       #expect(machine.zeroPageReferences == 2)
       section.leave()
@@ -152,7 +152,7 @@ import Testing
     let used = machine.memoryUsed
     let section = machine.grace.enter()
     let entry = space.slot(0).entry
-    let discarder = TestThread { try! space.discard(at: 0, length: slot) }
+    let discarder = startThread { try! space.discard(at: 0, length: slot) }
     while space.slot(0).entry == entry { sched_yield() }
     for _ in 0..<1000 { sched_yield() }
     #expect(machine.memoryUsed == used && machine.arena.references(entry.frame) == 1)

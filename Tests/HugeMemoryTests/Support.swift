@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import Primitives
 import Testing
 
 @testable import HugeMemory
@@ -75,30 +76,10 @@ extension Machine {
 
 /// A thread of its own, so that it may hold a section or block. After `join` the thread has ended
 /// and holds no object any more.
-final class TestThread: Sendable {
-  private final class Body: Sendable {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-  }
-  private let thread: pthread_t
-
-  init(_ body: @escaping @Sendable () -> Void) {
-    var thread = pthread_t()
-    let argument = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
-    let failed = unsafe pthread_create(
-      &thread, nil,
-      { argument in
-        unsafe Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
-        return nil
-      }, argument)
-    precondition(failed == 0, "pthread_create failed")
-    self.thread = thread
-  }
-  func join() { pthread_join(thread, nil) }
-}
+func startThread(_ body: @escaping @Sendable () -> Void) -> WorkerThread { WorkerThread(body)! }
 
 /// Runs `body(index)` on `count` threads and waits for all.
 func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
-  let threads = (0..<count).map { index in TestThread { body(index) } }
+  let threads = (0..<count).map { index in startThread { body(index) } }
   for thread in threads { thread.join() }
 }

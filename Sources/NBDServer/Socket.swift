@@ -1,0 +1,53 @@
+public import Glibc
+
+/// What listeners and both ends of a connection have in common.
+public enum Socket {
+  /// Sends everything; false if the other side is gone.
+  public static func send(_ bytes: UnsafeRawBufferPointer, to socket: Int32) -> Bool {
+    var done = 0
+    while done < bytes.count {
+      // SAFETY: `done` lies within `bytes`.
+      let count = unsafe Glibc.send(
+        socket, bytes.baseAddress.unsafelyUnwrapped + done, bytes.count - done,
+        Int32(MSG_NOSIGNAL))
+      guard count > 0 else { return false }
+      done += count
+    }
+    return true
+  }
+
+  /// A new Unix socket, and what `use` (bind or connect) says to it and its address. Throws with
+  /// the socket closed if that is not 0.
+  public static func unix(
+    _ path: String, _ use: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
+  ) throws(SocketError) -> Int32 {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let room = MemoryLayout.size(ofValue: address.sun_path)
+    guard path.utf8.count < room else {
+      throw SocketError("socket path \(path): longer than \(room - 1) bytes; choose a shorter one")
+    }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
+    let result = unsafe withUnsafePointer(to: &address) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe use(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard result == 0 else {
+      let code = errno
+      close(descriptor)
+      throw SocketError("socket \(path)", errno: code)
+    }
+    return descriptor
+  }
+}
+
+/// Why a socket could not be had.
+public struct SocketError: Error, Sendable, CustomStringConvertible {
+  public var description: String
+  public init(_ what: String, errno code: Int32? = nil) {
+    description = code.map { "\(what): \(unsafe String(cString: strerror($0)))" } ?? what
+  }
+}
