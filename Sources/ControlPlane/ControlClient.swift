@@ -26,12 +26,13 @@ public struct ControlClient: Sendable {
   }
 
   private func connect() throws(ControlError) -> Int32 {
+    try directory.checkLength()
     do {
       return try unsafe Socket.unix(directory.controlSocket) { unsafe Glibc.connect($0, $1, $2) }
     } catch {
       throw ControlError(
-        "no server answers in \(directory.path) (\(error)); start one with `hugemem serve`, or "
-          + "name its --directory")
+        "no server answers in \(directory.path); start one with `hugemem serve`, or name its "
+          + "--directory")
     }
   }
 }

@@ -45,9 +45,18 @@ public struct RuntimeDirectory: Sendable {
     return escaped
   }
 
+  /// Throws if the sockets' paths would not fit an address: with a NUL, 108 bytes.
+  func checkLength() throws(ControlError) {
+    let longest = 107 - "/control.sock".utf8.count
+    guard path.utf8.count <= longest else {
+      throw ControlError("--directory \(path): too long for a socket, at most \(longest) bytes")
+    }
+  }
+
   /// Makes the directory, checks that it is this user's alone, and locks it for the lifetime of
   /// the process. The descriptor returned holds the lock.
   public func lock() throws(ControlError) -> Int32 {
+    try checkLength()
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("make directory") }
     var status = stat()
     guard unsafe lstat(path, &status) == 0 else { throw failure("look at directory") }
