@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test lint example bench peers clean
+.PHONY: build deps demo test tsan lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -17,6 +17,10 @@ demo: deps build
 # Everything that CI runs.
 test:
 	scripts/test
+
+# The stress tests under ThreadSanitizer.
+tsan:
+	scripts/tsan
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples
@@ -34,4 +38,4 @@ peers: deps build
 	scripts/peers
 
 clean:
-	rm -rf .build Examples/Sparse/.build
+	rm -rf .build Examples/Sparse/.build ThreadSanitizer/.build

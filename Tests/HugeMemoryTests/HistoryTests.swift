@@ -226,7 +226,7 @@ extension AddressSpace {
         collect(table[index])
       }
     }
-    lock.withLock { _ in collect(Entry(raw: root.load(.acquire))) }
+    lock.withLock { collect(Entry(raw: root.load(.acquire))) }
     return found
   }
 }

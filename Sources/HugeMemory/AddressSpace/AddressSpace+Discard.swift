@@ -21,7 +21,7 @@ extension AddressSpace {
     if first > offset { try clear(at: offset, length: min(first, end) - offset) }
     if last < end { try clear(at: last, length: end - last) }
     guard first < end, first < last else { return }
-    try lock.withLock { (_) throws(MemoryError) in
+    try lock.withLock { () throws(MemoryError) in
       let span = Radix.span(level + 1)
       if first == 0 && last >= span {
         let old = Entry(raw: root.load(.relaxed))

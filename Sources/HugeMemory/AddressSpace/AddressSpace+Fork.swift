@@ -23,7 +23,7 @@ extension AddressSpace {
 
   /// A reference on the root table, shared from now on.
   private func shareRoot() -> Entry {
-    lock.withLock { _ in
+    lock.withLock {
       let entry = Entry(raw: root.load(.relaxed))
       guard entry.kind == .table else { return .none }
       if entry.isWritable {
@@ -39,7 +39,7 @@ extension AddressSpace {
 
   /// Swaps the whole tree for another and retires the old one.
   func replaceRoot(_ entry: Entry) {
-    lock.withLock { _ in
+    lock.withLock {
       let old = Entry(raw: root.load(.relaxed))
       root.store(entry.raw, .release)
       retire(old, level: level)

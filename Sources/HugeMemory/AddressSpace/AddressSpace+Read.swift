@@ -69,7 +69,7 @@ extension AddressSpace {
     // Twice at the most: first without a reference, since the table may have one already or the
     // page be there to take one on. It is allocated and cleared without the lock.
     var held = false
-    while lock.withLock({ _ in mapZero(offset, holding: &held) }) {
+    while lock.withLock({ mapZero(offset, holding: &held) }) {
       guard machine.getZeroPage() != nil else {
         machine.events.faultFallback.count()
         return
@@ -122,7 +122,7 @@ extension AddressSpace {
   /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read
   /// with `use_zero_page` 0. No frame to be had is no error: the place reads as zeros unmapped.
   private func mapPrivate(_ offset: UInt64) {
-    lock.withLock { _ in
+    lock.withLock {
       let slot = slot(offset)
       guard slot.exclusive, slot.entry.kind == .none || slot.entry.isWritableTable,
         let upper = try? exclusiveTable(offset, 2)

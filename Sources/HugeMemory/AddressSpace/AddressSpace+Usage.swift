@@ -21,7 +21,7 @@ extension AddressSpace {
   /// - Complexity: O(entries).
   public func usage() -> Usage {
     var usage = Usage()
-    lock.withLock { _ in
+    lock.withLock {
       let entry = Entry(raw: root.load(.relaxed))
       if entry.kind == .table { count(entry.frame, level, sole: true, &usage) }
     }

@@ -69,7 +69,7 @@ extension AddressSpace {
     _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
   ) throws(MemoryError) -> Int {
     machine.events.fault.count()
-    return try lock.withLock { (_) throws(MemoryError) -> Int in
+    return try lock.withLock { () throws(MemoryError) -> Int in
       let upper = try exclusiveTable(offset, 2)
       let index = Radix.index(offset, 2)
       let entry = upper[index]

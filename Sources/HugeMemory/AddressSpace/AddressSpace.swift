@@ -4,7 +4,6 @@ import Glibc
 import GracePeriods
 import Paging
 import Primitives
-import Synchronization
 
 /// A sparse range of memory of up to 256 TiB that reads as zeros until it is written, forks in
 /// O(1) and copies on write at 4 KiB.
@@ -34,7 +33,7 @@ public final class AddressSpace: Sendable {
   let level: Int
   /// (A), written under the lock: a table entry, or none.
   let root: AtomicWord
-  let lock = Mutex(())
+  let lock = Lock()
 
   init(size: UInt64, root: Entry, machine: Machine) {
     self.size = size

@@ -5,7 +5,6 @@ import GracePeriods
 import HugeZeroPage
 import Paging
 import Primitives
-import Synchronization
 
 /// Memory for address spaces: an arena with a hard limit, one zero page, and what was unmapped
 /// but may still be read.

@@ -1,6 +1,5 @@
 import Glibc
 import Primitives
-import Synchronization
 
 /// The background half of reclaim: a thread that gives back what was unmapped, and runs the
 /// shrinker once nobody has held the zero page for a second, or memory is short.

@@ -1,7 +1,6 @@
 import Frames
 import Paging
 import Primitives
-import Synchronization
 
 /// Something that was unmapped and that a reader may still hold the translation of.
 enum Retired {
@@ -49,7 +48,7 @@ enum Retired {
   /// (L) draining: the other buffer.
   private var spare: UnsafeMutablePointer<UInt64>
   private let lock = SpinLock()
-  private let draining = Mutex(())
+  private let draining = Lock()
 
   init() {
     unsafe filling = .allocate(capacity: Self.capacity)
@@ -78,7 +77,7 @@ enum Retired {
   /// there was anything.
   @discardableResult
   func drain(into machine: Machine) -> Bool {
-    draining.withLock { _ in
+    draining.withLock {
       let count = lock.withLock {
         let full = unsafe filling
         unsafe filling = spare

@@ -1,0 +1,25 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The engine and its stress tests once more, for `swift test --sanitize=thread`: see scripts/tsan.
+// A package of its own, since the compiler crashes on the server's targets under that option.
+let settings: [SwiftSetting] = [.define("THREAD_SANITIZER")]
+
+let package = Package(
+  name: "ThreadSanitizer",
+  targets: [
+    .target(name: "CLinux"),
+    .target(name: "Primitives", swiftSettings: settings),
+    .target(name: "HugeZeroPage", dependencies: ["Primitives"]),
+    .target(name: "Frames", dependencies: ["Primitives", "CLinux"]),
+    .target(name: "GracePeriods", dependencies: ["Primitives", "CLinux"]),
+    .target(name: "Paging", dependencies: ["Frames"]),
+    .target(name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"]),
+    .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
+    .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"]),
+    .testTarget(name: "FramesTests", dependencies: ["Frames"]),
+    .testTarget(name: "GracePeriodsTests", dependencies: ["GracePeriods"]),
+    .testTarget(name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"]),
+  ],
+  swiftLanguageModes: [.v6]
+)
