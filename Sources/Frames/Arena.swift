@@ -48,11 +48,10 @@ import Primitives
     let limit = Int(bytes >> UInt64(FrameGeometry.frameShift))
     let blocks = (limit + FrameGeometry.framesPerHuge - 1) / FrameGeometry.framesPerHuge + 1
     let reserved = blocks * FrameGeometry.framesPerHuge
-    let metadataBytes = reserved * MemoryLayout<FrameMetadata>.stride
     guard let base = unsafe hm_reserve(reserved << FrameGeometry.frameShift, 1) else {
       throw .reservationFailed(bytes)
     }
-    guard let table = unsafe hm_reserve((metadataBytes + 0x1f_ffff) & ~0x1f_ffff, 0) else {
+    guard let table = unsafe hm_reserve(Self.metadataBytes(reserved), 0) else {
       unsafe hm_release(base, reserved << FrameGeometry.frameShift)
       throw .reservationFailed(bytes)
     }
@@ -69,9 +68,14 @@ import Primitives
 
   deinit {
     unsafe hm_release(base, reserved << FrameGeometry.frameShift)
-    let metadataBytes = reserved * MemoryLayout<FrameMetadata>.stride
-    unsafe hm_release(metadata, (metadataBytes + 0x1f_ffff) & ~0x1f_ffff)
+    unsafe hm_release(metadata, Self.metadataBytes(reserved))
     unsafe heads.deallocate()
+  }
+
+  /// Room for the metadata of so many frames, in whole huge pages.
+  private static func metadataBytes(_ frames: Int) -> Int {
+    let mask = 0x1f_ffff
+    return (frames * MemoryLayout<FrameMetadata>.stride + mask) & ~mask
   }
 
   /// The address of a frame's first byte. The caller keeps the frame alive.

@@ -1,8 +1,9 @@
-/// The geometry of frames, as on x86-64.
+/// The geometry of frames, as on x86-64. The model checker's build has another, so nothing else
+/// knows these numbers.
 public enum FrameGeometry {
   public static let frameShift = 12
   public static let frameSize = 1 << frameShift
-  /// A huge frame is 2^hugeOrder small ones: 2 MiB.
+  /// A huge frame is 2^hugeOrder small ones: 2 MiB. A table has as many entries, of 8 bytes.
   public static let hugeOrder = 9
   public static let framesPerHuge = 1 << hugeOrder
   public static let hugeSize = frameSize << hugeOrder

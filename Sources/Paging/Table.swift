@@ -13,7 +13,9 @@ public import Primitives
   /// (L) the owner's lock: zero entries, live entries.
   @usableFromInline let counts: UnsafeMutablePointer<UInt32>
 
-  public static var count: Int { @inlinable @inline(__always) get { 512 } }
+  public static var count: Int {
+    @inlinable @inline(__always) get { FrameGeometry.framesPerHuge }
+  }
 
   @inlinable @inline(__always)
   public init(_ frame: FrameNumber, in arena: Arena) {
@@ -72,11 +74,17 @@ public enum Radix {
 
   /// Bytes that one slot of a table of this level maps; `span(level + 1)` is a whole table's.
   @inlinable @inline(__always)
-  public static func span(_ level: Int) -> UInt64 { 1 << UInt64(3 + 9 * level) }
+  public static func span(_ level: Int) -> UInt64 { 1 << UInt64(shift(level)) }
+
+  /// Bits of an offset below those that choose the slot.
+  @inlinable @inline(__always)
+  static func shift(_ level: Int) -> Int {
+    FrameGeometry.frameShift &+ FrameGeometry.hugeOrder &* (level &- 1)
+  }
 
   /// The slot for an offset.
   @inlinable @inline(__always)
   public static func index(_ offset: UInt64, _ level: Int) -> Int {
-    Int(truncatingIfNeeded: offset &>> UInt64(truncatingIfNeeded: 3 &+ 9 &* level) & 511)
+    Int(truncatingIfNeeded: offset &>> UInt64(truncatingIfNeeded: shift(level))) & (Table.count - 1)
   }
 }

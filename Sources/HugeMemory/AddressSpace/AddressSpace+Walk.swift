@@ -82,7 +82,7 @@ extension AddressSpace {
     var index = Radix.index(offset, 1)
     let kind = Self.kind(of: table[index])
     let base = offset & ~(Radix.span(2) - 1)
-    let last = min(512, (limit - base + Radix.span(1) - 1) / Radix.span(1))
+    let last = min(UInt64(Table.count), (limit - base + Radix.span(1) - 1) / Radix.span(1))
     repeat { index += 1 } while index < Int(last) && Self.kind(of: table[index]) == kind
     return (kind, base + UInt64(index) * Radix.span(1))
   }

@@ -86,7 +86,8 @@ extension AddressSpace {
     at offset: UInt64, length: UInt64, into pins: inout Pins
   ) throws(MemoryError) {
     try check(offset, length)
-    precondition(UInt64(pins.room) >= length / 4096 + 2, "pins: not enough room")
+    precondition(
+      pins.room >= Int(clamping: length) / FrameGeometry.frameSize + 2, "pins: not enough room")
     pins.begin()
     let end = offset + length
     var at = offset
