@@ -41,6 +41,7 @@ public struct HugeZeroPage: ~Copyable, Sendable {
   /// (A) `frame << 32 | count`.
   @usableFromInline let word = AtomicWord(0)
 
+  /// No page yet; the first `get` allocates it.
   public init() {}
 
   @inlinable @inline(__always)

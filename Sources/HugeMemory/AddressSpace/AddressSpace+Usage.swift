@@ -12,6 +12,7 @@ public struct Usage: Sendable, Equatable {
   /// Page tables, shared ones included.
   public var tables: UInt64 = 0
 
+  /// Nothing mapped.
   public init() {}
 }
 

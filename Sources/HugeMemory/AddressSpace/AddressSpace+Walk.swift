@@ -3,14 +3,23 @@ import Paging
 
 /// A range of one kind.
 public struct Extent: Sendable, Equatable {
-  public enum Kind: Sendable { case hole, zero, data }
-  /// In bytes.
+  /// Holes, zeros and data are told apart everywhere (history item 16).
+  public enum Kind: Sendable {
+    /// Untouched: nothing is mapped.
+    case hole
+    /// Read but never written: mapped by the zero page.
+    case zero
+    /// Written, or reserved: has memory of its own, or shared with a fork.
+    case data
+  }
+  /// In bytes, from the start of the space.
   public var offset: UInt64
+  /// In bytes.
   public var length: UInt64
-  /// `hole`: untouched. `zero`: read, mapped by the zero page. `data`: written. Told apart
-  /// everywhere (history item 16).
+  /// What all of the range is.
   public var kind: Kind
 
+  /// The offset of the first byte behind it.
   public var end: UInt64 { offset + length }
 }
 

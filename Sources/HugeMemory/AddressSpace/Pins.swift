@@ -22,6 +22,7 @@ import Paging
   /// Frames held; 0 stands for a reference on the zero page.
   private let frames: UnsafeMutablePointer<FrameNumber>
 
+  /// Empty. `capacity`: the most frames, and pieces, held at once.
   public init(machine: Machine, capacity: Int) {
     self.machine = machine
     self.capacity = capacity
@@ -38,6 +39,7 @@ import Paging
   /// Room for pieces of 4 KiB.
   public var room: Int { capacity - max(count, held) }
 
+  /// A piece, valid until `release`. Traps beyond `count`.
   public subscript(index: Int) -> UnsafeRawBufferPointer {
     precondition(index < count, "pins: index out of range")
     return unsafe pieces[index]

@@ -13,6 +13,7 @@ import Primitives
 public final class Machine: Sendable {
   /// The hard limit, in bytes, of data, tables and the zero page together.
   public let limit: UInt64
+  /// How this machine pages; constant.
   public let policy: Policy
 
   let arena: Arena

@@ -17,7 +17,9 @@ public struct Policy: Sendable, Equatable {
   /// reader's own, huge if `hugePagesOnWrite`, as before 2012 and as the kernel's `use_zero_page`
   /// 0. A read of several pages in a slot without huge pages takes one frame, for its last page.
   public var useZeroPage = true
+  /// Who holds a reference on the zero page.
   public var zeroReference = ZeroReference.perTable
 
+  /// Linux's defaults, with huge pages on.
   public init() {}
 }
