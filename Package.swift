@@ -17,7 +17,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux"),
-    .target(name: "Primitives", swiftSettings: settings),
+    .target(name: "Primitives", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "Frames", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "HugeZeroPage", dependencies: ["Primitives"], swiftSettings: settings),
     .target(

@@ -9,7 +9,7 @@ let package = Package(
   name: "ThreadSanitizer",
   targets: [
     .target(name: "CLinux"),
-    .target(name: "Primitives", swiftSettings: settings),
+    .target(name: "Primitives", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "HugeZeroPage", dependencies: ["Primitives"]),
     .target(name: "Frames", dependencies: ["Primitives", "CLinux"]),
     .target(name: "GracePeriods", dependencies: ["Primitives", "CLinux"]),

@@ -26,8 +26,7 @@ extension Arena {
   }
 
   func clear(_ frame: FrameNumber, order: Int) {
-    unsafe address(frame).initializeMemory(
-      as: UInt8.self, repeating: 0, count: FrameGeometry.frameSize << order)
+    unsafe memset(address(frame), 0, FrameGeometry.frameSize << order)
   }
 
   /// `again`: there is none, but a block that is just being given back will do.

@@ -18,7 +18,7 @@ public import Primitives
   // Sendable: constant pointers to atomics.
 
   /// Threads that can be inside a section at once; one more waits for a slot.
-  public static let slotCount = 8192
+  public let slotCount: Int
   /// Words between two slots: a cache line, so that readers do not share one.
   @usableFromInline static let stride = 8
 
@@ -34,10 +34,11 @@ public import Primitives
   /// (C) Whether the waiting side can pay with `membarrier`.
   @usableFromInline let expedited: Bool
 
-  private init() {
-    unsafe slots = .allocate(capacity: Self.slotCount * Self.stride)
-    for index in 0..<Self.slotCount * Self.stride {
-      unsafe (slots + index).initialize(to: AtomicWord(0))
+  init(slotCount: Int = 8192) {
+    self.slotCount = slotCount
+    unsafe slots = .allocate(capacity: slotCount * Self.stride)
+    for index in 0..<slotCount {
+      unsafe (slots + index * Self.stride).initialize(to: AtomicWord(0))
     }
     expedited = hm_membarrier_register() == 0
   }
@@ -80,6 +81,7 @@ public import Primitives
       while true {
         let seen = unsafe word.pointee.load(.acquire)
         if seen == 0 || seen >= target || seen == Self.idle { break }
+        hm_relax()
         spins += 1
         if spins > 32 { sched_yield() }
       }
@@ -102,11 +104,12 @@ public import Primitives
           return own(index)
         }
       }
-      if taken < Self.slotCount {
+      if taken < slotCount {
         if highest.compareExchange(UInt64(taken), UInt64(taken + 1), .acquireRelease).exchanged {
           return own(taken)
         }
       } else {
+        hm_relax()
         sched_yield()
       }
     }

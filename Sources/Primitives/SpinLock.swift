@@ -1,3 +1,4 @@
+public import CLinux
 import Glibc
 
 /// A lock for sections of a few dozen instructions, in place in memory. It spins, then yields.
@@ -15,6 +16,7 @@ public struct SpinLock: ~Copyable, Sendable {
     // `acquire` pairs with the `release` of unlock.
     while !word.compareExchange(0, 1, .acquire).exchanged {
       repeat {
+        hm_relax()
         spins += 1
         if spins > 64 { Self.yield() }
       } while word.load(.relaxed) != 0

@@ -29,6 +29,14 @@ static inline void hm_prefetch(const void *address) {
   __builtin_prefetch(address);
   __builtin_prefetch((const char *)address + 64);
 }
+/// Tells the core that this is a spin loop.
+static inline void hm_relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 /// Keeps the compiler, not the processor, from moving memory accesses across it.
 static inline void hm_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 #endif

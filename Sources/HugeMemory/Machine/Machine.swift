@@ -18,7 +18,7 @@ public final class Machine: Sendable {
 
   let arena: Arena
   let zeroPage = HugeZeroPage()
-  let grace = GracePeriod.shared
+  let grace: GracePeriod
   let events = Counters()
   let retired: RetiredList
   /// (A) Whether the reference of `neverFreed` has been taken.
@@ -26,7 +26,11 @@ public final class Machine: Sendable {
 
   /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
   /// to 8 TiB.
-  public init(limit: UInt64, policy: Policy = Policy()) throws(MemoryError) {
+  public convenience init(limit: UInt64, policy: Policy = Policy()) throws(MemoryError) {
+    try self.init(limit: limit, policy: policy, grace: .shared)
+  }
+
+  init(limit: UInt64, policy: Policy, grace: GracePeriod) throws(MemoryError) {
     do {
       arena = try Arena(limit: limit)
     } catch .invalidLimit(let bytes) {
@@ -36,6 +40,7 @@ public final class Machine: Sendable {
     }
     self.limit = limit
     self.policy = policy
+    self.grace = grace
     retired = RetiredList()
   }
 
@@ -103,10 +108,7 @@ extension Machine: ZeroFrameSource {
   }
 
   private func isZero(_ frame: UInt32) -> Bool {
-    let start = unsafe arena.address(frame)
-    // The first word is zero, and every byte equals the one eight further on.
-    return unsafe start.load(as: UInt64.self) == 0
-      && memcmp(start, start + 8, FrameGeometry.hugeSize - 8) == 0
+    unsafe memcmp(arena.address(frame), ZeroSource.page, FrameGeometry.hugeSize) == 0
   }
 
   /// Takes references on the zero page, allocating it if need be; nil if that fails.

@@ -1,0 +1,1 @@
+../../../../Sources/HugeMemory/Machine/MemoryError.swift
