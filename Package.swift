@@ -9,6 +9,7 @@ let package = Package(
   products: [
     .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
+    .library(name: "Interleave", targets: ["Interleave"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
   ],
   dependencies: [
@@ -41,6 +42,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
+    .target(name: "CFiber"),
+    .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
+    .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),

@@ -1,0 +1,217 @@
+/// The steps of threads: first the scheduling point, then the effect, then the trace.
+extension Explorer {
+  /// What a step returned becomes part of the thread's state.
+  @inline(__always) private func record(_ value: UInt64) {
+    threads[running].history = mix(threads[running].history, value)
+  }
+
+  // MARK: Atomics
+
+  func addLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
+    precondition(!isSealed, "Interleave: words are created by the set-up, not by threads")
+    precondition(
+      memory.locations.count < View.locations,
+      "Interleave: more than \(View.locations) words in a scenario")
+    return memory.add(value, name: name, site: site)
+  }
+
+  func load(_ location: Int, _ order: MemoryOrder, _ site: Site) -> UInt64 {
+    schedule(
+      Operation(
+        kind: .load, object: location, isSequential: order == .sequential,
+        operand: UInt64(site.line)))
+    let age = chooseValue(memory.readable(location, by: running, order))
+    let value = memory.read(location, age: age, by: running, order)
+    record(value)
+    if isTracing { note(site, "load(\(order)) → \(show(value))\(origin(location, age))", location) }
+    return value
+  }
+
+  func store(_ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site) {
+    schedule(
+      Operation(
+        kind: .store, object: location, isWrite: true, isSequential: order == .sequential,
+        operand: mix(value, UInt64(site.line))))
+    memory.write(location, value, by: running, order, site)
+    record(0)
+    if isTracing { note(site, "store(\(show(value)), \(order))", location) }
+  }
+
+  func add(
+    _ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site
+  ) -> UInt64 {
+    schedule(
+      Operation(
+        kind: .modify, object: location, isWrite: true, isSequential: order == .sequential,
+        operand: mix(value, UInt64(site.line))))
+    let message = memory.store(location, age: 0).message
+    let before = memory.read(location, age: 0, by: running, order)
+    memory.write(location, before &+ value, by: running, order, passing: message, site)
+    record(before)
+    if isTracing {
+      let values = "\(show(before)) → \(show(before &+ value))"
+      note(site, "add(\(Int64(bitPattern: value)), \(order)): \(values)", location)
+    }
+    return before
+  }
+
+  /// A strong compare-and-swap fails only on another value than expected; that value may be old.
+  func compareExchange(
+    _ location: Int, _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder, _ site: Site
+  ) -> (exchanged: Bool, original: UInt64) {
+    schedule(
+      Operation(
+        kind: .compareExchange, object: location, isWrite: true,
+        isSequential: order == .sequential,
+        operand: mix(mix(expected, desired), UInt64(site.line))))
+    let event = isTracing ? "compareExchange(\(show(expected)) → \(show(desired)), \(order))" : ""
+    let newest = memory.store(location, age: 0)
+    var ages = [0]
+    for age in 1..<max(1, memory.readable(location, by: running, order.ofFailure))
+    where memory.store(location, age: age).value != expected {
+      ages.append(age)
+    }
+    let age = ages[chooseValue(ages.count)]
+    if age == 0 && newest.value == expected {
+      _ = memory.read(location, age: 0, by: running, order)
+      memory.write(location, desired, by: running, order, passing: newest.message, site)
+      record(expected)
+      if isTracing { note(site, "\(event): done", location) }
+      return (true, expected)
+    }
+    let value = memory.read(location, age: age, by: running, order.ofFailure)
+    record(value)
+    if isTracing {
+      note(site, "\(event): failed, found \(show(value))\(origin(location, age))", location)
+    }
+    return (false, value)
+  }
+
+  /// Only a sequential fence is noticed by others, through the order of all sequential steps.
+  func fence(_ order: MemoryOrder, _ site: Site) {
+    if order == .sequential {
+      schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line)))
+    }
+    memory.fence(by: running, order)
+    record(0)
+    if isTracing { note(site, "fence(\(order))") }
+  }
+
+  /// The end of a turn of a spin loop: the next begins when something it read has a newer store.
+  func pause(_ site: Site) {
+    schedule(Operation(kind: .pause, operand: UInt64(site.line)))
+    guard running != 0 else { return }
+    let news = memory.news(for: running)
+    memory.resume(running, seeing: news.isEmpty ? nil : news[chooseValue(news.count)])
+    record(0)
+    if isTracing { note(site, "pause") }
+  }
+
+  // MARK: Plain memory
+
+  func addCell(_ value: UInt64, name: String) -> Int {
+    precondition(!isSealed, "Interleave: cells are created by the set-up, not by threads")
+    return plain.addCell(value, name: name)
+  }
+
+  func readCell(_ cell: Int, _ site: Site) -> UInt64 {
+    var value: UInt64 = 0
+    access("read", site) { () throws(PlainMemory.Problem) in
+      value = try plain.read(cell, by: running, &memory.threads[running].view, site)
+    }
+    record(value)
+    if isTracing { note(site, "read \(plain.cells[cell].name) → \(show(value))") }
+    return value
+  }
+
+  func writeCell(_ cell: Int, _ value: UInt64, _ site: Site) {
+    access("write", site) { () throws(PlainMemory.Problem) in
+      try plain.write(cell, value, by: running, &memory.threads[running].view, site)
+    }
+    record(0)
+    if isTracing { note(site, "write \(plain.cells[cell].name) ← \(show(value))") }
+  }
+
+  func addHeap(capacity: Int, name: String) -> Int {
+    precondition(!isSealed, "Interleave: heaps are created by the set-up, not by threads")
+    return plain.addHeap(capacity: capacity, name: name)
+  }
+
+  func allocate(_ heap: Int, _ site: Site) -> Int? {
+    schedule(Operation(kind: .heap, object: heap, operand: UInt64(site.line)))
+    var frame: Int?
+    access("allocation", site) { () throws(PlainMemory.Problem) in
+      frame = try plain.allocate(heap, by: running, &memory.threads[running].view, site)
+    }
+    record(UInt64(frame ?? 0))
+    if isTracing { note(site, "allocate → \(frame.map { "frame \($0)" } ?? "none")") }
+    return frame
+  }
+
+  func free(_ heap: Int, _ frame: Int, _ site: Site) {
+    schedule(Operation(kind: .heap, object: heap, operand: mix(UInt64(frame), UInt64(site.line))))
+    let cell = cell(heap, frame, "free", site)
+    access("free", site) { () throws(PlainMemory.Problem) in
+      try plain.free(cell, by: running, &memory.threads[running].view, site)
+    }
+    record(0)
+    if isTracing { note(site, "free frame \(frame)") }
+  }
+
+  func cell(_ heap: Int, _ frame: Int, _ what: String, _ site: Site) -> Int {
+    let heap = plain.heaps[heap]
+    guard frame >= 1, frame <= heap.capacity else {
+      fail(.useAfterFree, "\(what) of frame \(frame), which does not exist, at \(site.description)")
+      return heap.first
+    }
+    return heap.first + frame - 1
+  }
+
+  private func access(
+    _ what: String, _ site: Site, _ body: () throws(PlainMemory.Problem) -> Void
+  ) {
+    do {
+      try body()
+    } catch {
+      let here = "\(what) by \(threads[running].name) at \(site.description)"
+      switch error {
+      case .race(let cell, let other, let before):
+        let there = before.map { "\($0.what) by \(threads[other].name) at \($0.site.description)" }
+        fail(
+          .dataRace,
+          "data race on \(plain.cells[cell].name): \(here) is not ordered with the "
+            + (there ?? "access by \(threads[other].name)"))
+      case .notLive(let cell, let freed):
+        fail(
+          .useAfterFree,
+          "\(here) of \(plain.cells[cell].name), which is free"
+            + (freed.map { " since \($0.site.description)" } ?? ""))
+      }
+    }
+  }
+
+  // MARK: The trace
+
+  private func note(_ site: Site, _ event: String, _ location: Int? = nil) {
+    var line = "\(threads[running].name.padded(to: 12)) \(site.description.padded(to: 24)) "
+    if let location { line += "\(memory.locations[location].name)." }
+    trace.append(line + event)
+  }
+
+  private func origin(_ location: Int, _ age: Int) -> String {
+    guard age > 0 else { return "" }
+    let newest = memory.store(location, age: 0)
+    return "  STALE: the newest is \(show(newest.value)), stored by "
+      + "\(threads[newest.thread].name) at \(newest.site.description)"
+  }
+
+  private func show(_ value: UInt64) -> String {
+    value < 1 << 20 ? "\(value)" : "0x\(String(value, radix: 16))"
+  }
+}
+
+extension String {
+  fileprivate func padded(to width: Int) -> String {
+    count < width ? self + String(repeating: " ", count: width - count) : self
+  }
+}

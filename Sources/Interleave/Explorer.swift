@@ -1,0 +1,226 @@
+import CFiber
+
+/// Runs a scenario again and again, each time by another path through its choices, until there
+/// is none left: depth-first search by re-execution.
+///
+/// The threads are fibres on the caller's thread. Each stops before every step that others can
+/// notice, and tells what it will do (`Explorer+Schedule`); then it takes the step
+/// (`Explorer+Steps`). All state is that of one execution, except `path` and `cache`.
+final class Explorer {
+  struct Choice {
+    enum Kind: UInt8 { case thread, value }
+    let kind: Kind
+    var chosen: UInt8
+    /// Still to be tried.
+    var rest: UInt64
+    /// Of threads: tried, asleep on arrival, free to be chosen.
+    var done = ThreadSet()
+    var asleep = ThreadSet()
+    var candidates = ThreadSet()
+    /// Of threads: who could have gone on without a switch or gave up its turn; the bound so far.
+    var preemptible = false
+    var preemptions = 0
+    /// What the chosen thread had seen and was about to do: another run must agree.
+    var stamp: UInt64 = 0
+  }
+
+  struct Thread {
+    let name: String
+    let body: () -> Void
+    var pending = Operation()
+    /// A hash of all that steps returned to it: with the code, that is its local state.
+    var history: UInt64
+    var isFinished = false
+    /// `history` and views at its last scheduling point.
+    var hash: UInt64 = 0
+  }
+
+  let options: Checker.Options
+  let usesSleepSets: Bool
+  let usesCache: Bool
+
+  // One execution.
+  var memory = Memory()
+  var plain: PlainMemory
+  /// Number 0 sets up and checks the end.
+  var threads: [Thread] = []
+  var finalChecks: [() -> Void] = []
+  var fibres = Fibres()
+  var running: Int { fibres.running }
+  var isStarting = false
+  var isSealed = false
+  /// Past a known state, or past the end of a replay: only to let the threads finish.
+  var isCoasting = false
+  var steps = 0
+  var previous = 0
+  var preemptions = 0
+  var asleep = ThreadSet()
+  var position = 0
+  /// Tells words of this execution from those of others.
+  private(set) var execution: UInt64 = 0
+
+  // The search.
+  var path: [Choice] = []
+  var cache = StateCache()
+  var pruned = 0
+  var failure: Failure?
+
+  // A replay.
+  let replayed: [UInt8]?
+  var trace: [String] = []
+  var isTracing: Bool { replayed != nil }
+
+  init(_ options: Checker.Options, replaying token: ReplayToken? = nil) {
+    self.options = options
+    // A step that slept may be one that the bound does not reach elsewhere.
+    usesSleepSets = options.reduction.contains(.sleepSets) && options.preemptionBound == nil
+    usesCache = options.reduction.contains(.stateCache)
+    replayed = token?.choices
+    plain = PlainMemory(recordsSites: token != nil)
+  }
+
+  static var current: Explorer {
+    guard let explorer = unsafe il_current() else {
+      fatalError("Interleave: model words and cells exist only inside Checker.run")
+    }
+    // SAFETY: `withCurrent` keeps it alive for as long as it is current.
+    return unsafe Unmanaged<Explorer>.fromOpaque(explorer).takeUnretainedValue()
+  }
+
+  private func withCurrent(_ body: () -> Void) {
+    let outer = unsafe il_current()
+    unsafe il_set_current(Unmanaged.passUnretained(self).toOpaque())
+    defer { unsafe il_set_current(outer) }
+    il_catch_traps {
+      let explorer = Explorer.current
+      if explorer.running != 0 {
+        explorer.fail(.trap, "trap: a precondition or an overflow; its message is on stderr")
+      }
+    }
+    withExtendedLifetime(self) { body() }
+  }
+
+  // MARK: The search
+
+  func explore(_ scenario: (Scenario) -> Void) -> Report {
+    let start = ContinuousClock.now
+    var report = Report(verdict: .budgetExhausted)
+    withCurrent {
+      while true {
+        run(scenario)
+        report.executions += 1
+        if let failure {
+          report.verdict = .failed(failure)
+          break
+        }
+        if !advance() {
+          report.verdict = options.preemptionBound.map { .bounded(preemptions: $0) } ?? .complete
+          break
+        }
+        if report.executions >= options.maximalExecutions { break }
+        if report.executions & 63 == 0, ContinuousClock.now - start > options.maximalDuration {
+          break
+        }
+      }
+    }
+    report.pruned = pruned
+    report.states = cache.count
+    report.duration = ContinuousClock.now - start
+    return report
+  }
+
+  /// One execution, by the token and then straight on; nil if nothing fails.
+  func replay(_ scenario: (Scenario) -> Void) -> Failure? {
+    withCurrent { run(scenario) }
+    failure?.trace = trace
+    return failure
+  }
+
+  /// To the next path: the deepest choice with something left to try. False if there is none.
+  private func advance() -> Bool {
+    while var choice = path.popLast() {
+      if choice.kind == .thread { choice.done.insert(Int(choice.chosen)) }
+      if choice.rest != 0 {
+        choice.chosen = UInt8(choice.rest.trailingZeroBitCount)
+        choice.rest &= choice.rest - 1
+        path.append(choice)
+        return true
+      }
+    }
+    return false
+  }
+
+  // MARK: One execution
+
+  private func run(_ scenario: (Scenario) -> Void) {
+    reset()
+    scenario(Scenario(self))
+    isSealed = true
+    start()
+    if failure == nil { switchTo(nextThread()) }
+    if failure == nil {
+      memory.joinThreads(threads.count)
+      for check in finalChecks { check() }
+    }
+    for thread in threads.indices.dropFirst() where !threads[thread].isFinished {
+      fibres.abandon(thread)
+    }
+    // The scenario's objects go before the next execution makes its own.
+    threads.removeAll(keepingCapacity: true)
+    finalChecks.removeAll(keepingCapacity: true)
+  }
+
+  private func reset() {
+    memory.reset()
+    plain.reset()
+    threads.append(Thread(name: "main", body: {}, history: 0))
+    isSealed = false
+    isCoasting = false
+    steps = 0
+    previous = 0
+    preemptions = 0
+    asleep = ThreadSet()
+    position = 0
+    execution &+= 1
+  }
+
+  /// Takes every thread to its first step.
+  private func start() {
+    memory.startThreads(threads.count)
+    isStarting = true
+    for thread in threads.indices.dropFirst() {
+      fibres.prepare(thread) {
+        Explorer.current.runThread()
+        fatalError("Interleave: a finished fibre was resumed")
+      }
+      switchTo(thread)
+      if failure != nil { break }
+    }
+    isStarting = false
+    for thread in threads.indices.dropFirst() { updateHash(thread) }
+  }
+
+  private func runThread() {
+    threads[running].body()
+    threads[running].isFinished = true
+    switchTo(isStarting ? 0 : nextThread())
+  }
+
+  func switchTo(_ thread: Int) {
+    guard thread != running else { return }
+    let change = fibres.beginSwitch(to: thread)
+    change()
+  }
+
+  /// Ends the execution. On a thread of the scenario it does not return.
+  func fail(_ kind: Failure.Kind, _ message: String) {
+    if failure == nil {
+      let choices = replayed ?? path.prefix(position).map(\.chosen)
+      failure = Failure(
+        kind: kind, message: message, token: ReplayToken(choices: choices),
+        preemptions: preemptions)
+      if isTracing { trace.append("FAILED: \(message)") }
+    }
+    if running != 0 { switchTo(0) }
+  }
+}

@@ -1,0 +1,56 @@
+import CFiber
+
+/// The fibres of one explorer: number 0 is the caller, the others get a stack each, which the
+/// next execution uses again.
+@safe struct Fibres: ~Copyable {
+  private static let stackSize = 256 << 10
+
+  /// Where each fibre is suspended. Allocated, since a switch holds the address.
+  private let contexts: UnsafeMutablePointer<il_context?>
+  private let stacks: UnsafeMutablePointer<UnsafeMutableRawPointer?>
+  private(set) var running = 0
+
+  init() {
+    unsafe contexts = .allocate(capacity: View.threads)
+    unsafe contexts.initialize(repeating: nil, count: View.threads)
+    unsafe stacks = .allocate(capacity: View.threads)
+    unsafe stacks.initialize(repeating: nil, count: View.threads)
+  }
+
+  /// Prepares a fibre that starts with `entry` at the first switch to it.
+  mutating func prepare(_ fibre: Int, _ entry: @convention(c) () -> Void) {
+    if unsafe stacks[fibre] == nil { unsafe stacks[fibre] = il_stack_create(Self.stackSize) }
+    guard let stack = unsafe stacks[fibre] else {
+      fatalError("Interleave: no memory for a stack of \(Self.stackSize >> 10) KiB")
+    }
+    unsafe contexts[fibre] = il_context_make(stack, Self.stackSize, entry)
+  }
+
+  /// Where to save and what to resume, for a switch to `fibre`. The switch itself is done
+  /// outside of any access to this value: it returns much later.
+  mutating func beginSwitch(to fibre: Int) -> Switch {
+    defer { running = fibre }
+    return unsafe Switch(save: contexts + running, load: contexts[fibre])
+  }
+
+  @safe struct Switch {
+    fileprivate let save: UnsafeMutablePointer<il_context?>
+    fileprivate let load: il_context?
+
+    /// SAFETY: `load` was made by `prepare` or saved by a switch, and only the fibre itself
+    /// runs on its stack.
+    func callAsFunction() { unsafe il_switch(save, load) }
+  }
+
+  /// Gives up the stack of a fibre that will never finish. Its frames own objects and perhaps
+  /// exclusive accesses that the runtime still lists, so the memory stays as it is.
+  mutating func abandon(_ fibre: Int) { unsafe stacks[fibre] = nil }
+
+  deinit {
+    for fibre in 0..<View.threads {
+      if let stack = unsafe stacks[fibre] { unsafe il_stack_destroy(stack, Self.stackSize) }
+    }
+    unsafe stacks.deallocate()
+    unsafe contexts.deallocate()
+  }
+}

@@ -1,0 +1,198 @@
+/// The memory model: what each load may return, without any scheduling.
+///
+/// An operational reading of C11 as repaired in C++20. Each location keeps all its stores in the
+/// order in which they were executed, which stands for the modification order. Each thread has a
+/// `View`; a load may return any store from the view's index on, and raises the index
+/// (coherence). A release store carries the thread's view as its message, an acquire load joins
+/// it (happens-before). A read-modify-write reads the newest store and passes its message on (a
+/// release sequence; a plain store of the same thread ends one since C++20).
+///
+/// Sequential consistency is one more view, `sequential`: the order of execution of sequential
+/// operations stands for C11's total order S. A sequential access may not read below it and
+/// raises its own location; a fence joins it both ways. That is [atomics.order] paragraph 4 of
+/// C++20, case by case: access–access, fence–access, access–fence and fence–fence.
+///
+/// So it explores the executions of C++20 in which program order, reads-from, modification order
+/// and S together have no cycle, and no others.
+struct Memory {
+  struct Store {
+    let value: UInt64
+    let message: View
+    let thread: Int
+    let site: Site
+    /// The store before it at the same location, as an index into `stores`.
+    let previous: Int
+  }
+
+  struct Location {
+    /// The newest store, as an index into `stores`, and its number in modification order.
+    var newest: Int
+    var number = 0
+    /// Of all stores and their messages.
+    var hash: UInt64
+    let name: String
+    let site: Site
+  }
+
+  struct Thread {
+    /// What happened before.
+    var view = View()
+    /// Messages that relaxed loads saw: an acquire fence joins them.
+    var pending = View()
+    /// The view at the last release fence: relaxed stores carry it.
+    var fenced = View()
+    /// For each location read since the last `pause`: 1 + the number of the store seen.
+    var awaited = View()
+
+    var hash: UInt64 {
+      mix(mix(view.hash, pending.hash), mix(fenced.hash, awaited.hash))
+    }
+  }
+
+  private(set) var stores: [Store] = []
+  private(set) var locations: [Location] = []
+  var threads = [Thread](repeating: Thread(), count: View.threads)
+  private(set) var sequential = View()
+
+  mutating func reset() {
+    stores.removeAll(keepingCapacity: true)
+    locations.removeAll(keepingCapacity: true)
+    for thread in threads.indices { threads[thread] = Thread() }
+    sequential = View()
+  }
+
+  /// A new location. Its first store is part of the set-up, which happens before every thread.
+  mutating func add(_ value: UInt64, name: String?, site: Site) -> Int {
+    stores.append(Store(value: value, message: View(), thread: 0, site: site, previous: -1))
+    locations.append(
+      Location(
+        newest: stores.count - 1, hash: mix(value, UInt64(locations.count)),
+        name: name ?? "word\(locations.count)", site: site))
+    return locations.count - 1
+  }
+
+  /// Stores that a load may return: `0` is the newest, `readable - 1` the oldest.
+  @inline(__always)
+  func readable(_ location: Int, by thread: Int, _ order: MemoryOrder) -> Int {
+    var oldest = threads[thread].view[location: location]
+    if order == .sequential { oldest = max(oldest, sequential[location: location]) }
+    return locations[location].number - oldest + 1
+  }
+
+  /// The store that is `age` stores older than the newest.
+  @inline(__always)
+  func store(_ location: Int, age: Int) -> Store {
+    var index = locations[location].newest
+    for _ in 0..<age { index = stores[index].previous }
+    return stores[index]
+  }
+
+  /// Reads the store of that age.
+  mutating func read(_ location: Int, age: Int, by thread: Int, _ order: MemoryOrder) -> UInt64 {
+    let store = store(location, age: age)
+    let number = locations[location].number - age
+    if threads[thread].view[location: location] < number {
+      threads[thread].view[location: location] = number
+    }
+    threads[thread].awaited[location: location] = number + 1
+    if order.acquires {
+      threads[thread].view.join(store.message)
+    } else {
+      threads[thread].pending.join(store.message)
+    }
+    if order == .sequential { raiseSequential(location, number) }
+    return store.value
+  }
+
+  /// Appends a store. A read-modify-write passes the message of the store that it read.
+  mutating func write(
+    _ location: Int, _ value: UInt64, by thread: Int, _ order: MemoryOrder, passing: View? = nil,
+    _ site: Site
+  ) {
+    let number = locations[location].number + 1
+    precondition(number < Int(UInt16.max), "Interleave: too many stores to one location")
+    threads[thread].view[location: location] = number
+    // A spinning thread's own store is no news to it.
+    if threads[thread].awaited[location: location] != 0 {
+      threads[thread].awaited[location: location] = number + 1
+    }
+    var message = order.releases ? threads[thread].view : threads[thread].fenced
+    if let passing { message.join(passing) }
+    // Who reads this store may not read an older one after it.
+    message[location: location] = number
+    stores.append(
+      Store(
+        value: value, message: message, thread: thread, site: site,
+        previous: locations[location].newest))
+    locations[location].newest = stores.count - 1
+    locations[location].number = number
+    locations[location].hash = mix(locations[location].hash, mix(value, message.hash))
+    if order == .sequential { raiseSequential(location, number) }
+  }
+
+  mutating func fence(by thread: Int, _ order: MemoryOrder) {
+    if order.acquires { threads[thread].view.join(threads[thread].pending) }
+    if order == .sequential {
+      sequential.join(threads[thread].view.locationsOnly)
+      threads[thread].view.join(sequential)
+    }
+    if order.releases { threads[thread].fenced = threads[thread].view }
+  }
+
+  /// The set-up happens before every thread, and every thread before the end.
+  mutating func startThreads(_ count: Int) {
+    for thread in 1..<max(count, 1) { threads[thread].view = threads[0].view }
+  }
+  mutating func joinThreads(_ count: Int) {
+    for thread in 1..<max(count, 1) { threads[0].view.join(threads[thread].view) }
+    for location in locations.indices {
+      threads[0].view[location: location] = locations[location].number
+    }
+  }
+
+  private mutating func raiseSequential(_ location: Int, _ number: Int) {
+    if sequential[location: location] < number { sequential[location: location] = number }
+  }
+
+  var hash: UInt64 {
+    var hash = sequential.hash
+    for location in locations { hash = mix(hash, location.hash) }
+    return hash
+  }
+}
+
+// MARK: - Spin loops
+
+extension Memory {
+  /// Locations that the thread read since its last `pause` and that have newer stores: the only
+  /// ones that can end its loop.
+  func news(for thread: Int) -> [Int] {
+    locations.indices.filter { hasNews($0, for: thread) }
+  }
+
+  @inline(__always) private func hasNews(_ location: Int, for thread: Int) -> Bool {
+    let seen = threads[thread].awaited[location: location]
+    return seen != 0 && locations[location].number >= seen
+  }
+
+  /// Whether another turn of the thread's loop can go differently.
+  @inline(__always) func mayProgress(_ thread: Int) -> Bool {
+    var hasRead = false
+    for location in locations.indices {
+      if threads[thread].awaited[location: location] != 0 { hasRead = true }
+      if hasNews(location, for: thread) { return true }
+    }
+    return !hasRead
+  }
+
+  /// Begins the next turn: it sees something newer at `location`.
+  mutating func resume(_ thread: Int, seeing location: Int?) {
+    if let location {
+      let seen = threads[thread].awaited[location: location]
+      if threads[thread].view[location: location] < seen {
+        threads[thread].view[location: location] = seen
+      }
+    }
+    threads[thread].awaited = View()
+  }
+}

@@ -1,0 +1,68 @@
+/// A 64-bit atomic whose every access the checker sees. Put it in the place of the production
+/// code's atomic, by a type alias in one file; the defaulted parameters make traces show the
+/// lines of production code.
+///
+/// Created by the set-up of a scenario, and of use in that one execution. At most 24.
+public struct ModelWord: ~Copyable, Sendable {
+  private let location: Int
+  private let execution: UInt64
+
+  public init(
+    _ value: UInt64, name: String? = nil, file: StaticString = #fileID, line: UInt = #line
+  ) {
+    let explorer = Explorer.current
+    location = explorer.addLocation(value, name: name, Site(file: file, line: line))
+    execution = explorer.execution
+  }
+
+  private var explorer: Explorer {
+    let explorer = Explorer.current
+    if execution != explorer.execution {
+      explorer.fail(.nondeterminism, "a word of another execution: the scenario shares it")
+    }
+    return explorer
+  }
+
+  public borrowing func load(
+    _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 {
+    explorer.load(location, order, Site(file: file, line: line))
+  }
+
+  public borrowing func store(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) {
+    explorer.store(location, value, order, Site(file: file, line: line))
+  }
+
+  /// Adds modulo 2⁶⁴. Returns the value before.
+  @discardableResult
+  public borrowing func add(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 {
+    explorer.add(location, value, order, Site(file: file, line: line))
+  }
+
+  /// Subtracts modulo 2⁶⁴. Returns the value before.
+  @discardableResult
+  public borrowing func subtract(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 {
+    explorer.add(location, 0 &- value, order, Site(file: file, line: line))
+  }
+
+  /// Strong compare-and-swap. Returns whether it swapped, and the value found.
+  public borrowing func compareExchange(
+    _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder,
+    file: StaticString = #fileID, line: UInt = #line
+  ) -> (exchanged: Bool, original: UInt64) {
+    explorer.compareExchange(location, expected, desired, order, Site(file: file, line: line))
+  }
+
+  /// A fence; `sequential` unless said otherwise.
+  public static func fence(
+    _ order: MemoryOrder = .sequential, file: StaticString = #fileID, line: UInt = #line
+  ) {
+    Explorer.current.fence(order, Site(file: file, line: line))
+  }
+}

@@ -1,0 +1,57 @@
+/// What a suspended thread will do next: as much as decides whether two steps commute.
+struct Operation {
+  enum Kind: UInt8 { case start, load, store, modify, compareExchange, fence, pause, heap }
+
+  var kind = Kind.start
+  /// The location, or the heap.
+  var object = 0
+  var isWrite = false
+  var isSequential = false
+  /// What will be written and where in the source: a hidden variable shows here first.
+  var operand: UInt64 = 0
+
+  var hash: UInt64 { mix(UInt64(kind.rawValue) << 32 | UInt64(object), operand) }
+
+  /// Whether the order of two threads' next steps can matter. Wrongly true costs time, wrongly
+  /// false loses executions.
+  func depends(on other: Operation) -> Bool {
+    switch (kind, other.kind) {
+    case (.start, _), (_, .start): return false
+    case (.heap, _), (_, .heap): return kind == other.kind && object == other.object
+    // Any store may be the news that a spinning thread waits for.
+    case (.pause, _), (_, .pause): return isWrite || other.isWrite
+    // Both read and raise the one order of sequential operations.
+    case (.fence, _), (_, .fence): return isSequential && other.isSequential
+    default:
+      return object == other.object
+        && (isWrite || other.isWrite || isSequential && other.isSequential)
+    }
+  }
+}
+
+/// Threads of a scenario, by number.
+struct ThreadSet: Equatable, Sequence {
+  var bits: UInt8 = 0
+
+  @inline(__always) init(bits: UInt8 = 0) { self.bits = bits }
+  @inline(__always) init(_ thread: Int) { bits = 1 << UInt8(thread) }
+
+  @inline(__always) var isEmpty: Bool { bits == 0 }
+  @inline(__always) var first: Int { bits.trailingZeroBitCount }
+  @inline(__always) func contains(_ thread: Int) -> Bool { bits >> UInt8(thread) & 1 != 0 }
+  @inline(__always) mutating func insert(_ thread: Int) { bits |= 1 << UInt8(thread) }
+  @inline(__always) mutating func remove(_ thread: Int) { bits &= ~(1 << UInt8(thread)) }
+  @inline(__always) func union(_ other: Self) -> Self { Self(bits: bits | other.bits) }
+  @inline(__always) func subtracting(_ other: Self) -> Self { Self(bits: bits & ~other.bits) }
+  @inline(__always) func intersection(_ other: Self) -> Self { Self(bits: bits & other.bits) }
+
+  struct Iterator: IteratorProtocol {
+    fileprivate var rest: UInt8
+    @inline(__always) mutating func next() -> Int? {
+      guard rest != 0 else { return nil }
+      defer { rest &= rest - 1 }
+      return rest.trailingZeroBitCount
+    }
+  }
+  @inline(__always) func makeIterator() -> Iterator { Iterator(rest: bits) }
+}

@@ -1,0 +1,147 @@
+/// Plain memory: cells of one word, with race detection by vector clocks (FastTrack, Flanagan and
+/// Freund 2009). Two accesses of which one writes race if neither happened before the other;
+/// that shows in whichever order they are executed, so plain accesses are no scheduling points.
+///
+/// A frame of a heap is a cell that comes and goes. Its allocation and its free are writes; an
+/// allocation comes after the free that returned the frame, and after nothing else: a checker
+/// whose allocator synchronised more would hide missing orderings.
+struct PlainMemory {
+  struct Cell {
+    var value: UInt64 = 0
+    var isLive: Bool
+    /// The last write: by whom, at which clock.
+    var writer = 0
+    var written = 0
+    /// Reads since then, by clock.
+    var readers = View()
+    /// What the next allocation comes after.
+    var freed = View()
+    var hash: UInt64 = 0
+    /// For messages.
+    let name: String
+    var writeSite: Access?
+    var readSites: [Access?] = []
+  }
+
+  struct Access {
+    let what: String
+    let site: Site
+  }
+
+  /// Consecutive cells that are frames 1, 2, …
+  struct Heap {
+    let first: Int
+    let capacity: Int
+  }
+
+  enum Problem: Error {
+    /// The two sides of a race.
+    case race(cell: Int, with: Int, before: Access?)
+    case notLive(cell: Int, freed: Access?)
+  }
+
+  private(set) var cells: [Cell] = []
+  private(set) var heaps: [Heap] = []
+  /// Sites are kept only while a failure is traced.
+  let recordsSites: Bool
+
+  init(recordsSites: Bool) { self.recordsSites = recordsSites }
+
+  mutating func reset() {
+    cells.removeAll(keepingCapacity: true)
+    heaps.removeAll(keepingCapacity: true)
+  }
+
+  mutating func addCell(_ value: UInt64, name: String) -> Int {
+    cells.append(Cell(value: value, isLive: true, name: name))
+    return cells.count - 1
+  }
+
+  mutating func addHeap(capacity: Int, name: String) -> Int {
+    heaps.append(Heap(first: cells.count, capacity: capacity))
+    for frame in 1...capacity { cells.append(Cell(isLive: false, name: "\(name) \(frame)")) }
+    return heaps.count - 1
+  }
+
+  mutating func read(
+    _ cell: Int, by thread: Int, _ view: inout View, _ site: Site
+  ) throws(Problem) -> UInt64 {
+    try check(cell, by: thread, view, isWrite: false)
+    view[clock: thread] += 1
+    cells[cell].readers[clock: thread] = view[clock: thread]
+    if recordsSites {
+      if cells[cell].readSites.isEmpty {
+        cells[cell].readSites = Array(repeating: nil, count: View.threads)
+      }
+      cells[cell].readSites[thread] = Access(what: "read", site: site)
+    }
+    rehash(cell)
+    return cells[cell].value
+  }
+
+  mutating func write(
+    _ cell: Int, _ value: UInt64, by thread: Int, _ view: inout View, _ site: Site,
+    as what: String = "write"
+  ) throws(Problem) {
+    try check(cell, by: thread, view, isWrite: true)
+    view[clock: thread] += 1
+    cells[cell].value = value
+    cells[cell].writer = thread
+    cells[cell].written = view[clock: thread]
+    cells[cell].readers = View()
+    if recordsSites { cells[cell].writeSite = Access(what: what, site: site) }
+    rehash(cell)
+  }
+
+  /// The lowest free frame: an address comes back as early as it can, which is what ABA wants.
+  mutating func allocate(
+    _ heap: Int, by thread: Int, _ view: inout View, _ site: Site
+  ) throws(Problem) -> Int? {
+    let heap = heaps[heap]
+    for cell in heap.first..<heap.first + heap.capacity where !cells[cell].isLive {
+      view.join(cells[cell].freed)
+      cells[cell].isLive = true
+      try write(cell, 0, by: thread, &view, site, as: "allocation")
+      return cell - heap.first + 1
+    }
+    return nil
+  }
+
+  mutating func free(
+    _ cell: Int, by thread: Int, _ view: inout View, _ site: Site
+  ) throws(Problem) {
+    try write(cell, cells[cell].value, by: thread, &view, site, as: "free")
+    cells[cell].isLive = false
+    cells[cell].freed = view
+    rehash(cell)
+  }
+
+  private func check(
+    _ cell: Int, by thread: Int, _ view: View, isWrite: Bool
+  ) throws(Problem) {
+    let writer = cells[cell].writer
+    if cells[cell].written > view[clock: writer] && writer != thread {
+      throw .race(cell: cell, with: writer, before: cells[cell].writeSite)
+    }
+    guard cells[cell].isLive else { throw .notLive(cell: cell, freed: cells[cell].writeSite) }
+    if isWrite, let reader = cells[cell].readers.threadAhead(of: view), reader != thread {
+      let sites = cells[cell].readSites
+      throw .race(cell: cell, with: reader, before: sites.isEmpty ? nil : sites[reader])
+    }
+  }
+
+  private mutating func rehash(_ index: Int) {
+    let cell = cells[index]
+    let write = cell.writer << 17 | cell.written << 1 | (cell.isLive ? 1 : 0)
+    var hash = mix(cell.value, UInt64(write))
+    hash = mix(hash, cell.readers.hash)
+    if !cell.isLive { hash = mix(hash, cell.freed.hash) }
+    cells[index].hash = hash
+  }
+
+  var hash: UInt64 {
+    var hash: UInt64 = 0
+    for cell in cells { hash = mix(hash, cell.hash) }
+    return hash
+  }
+}

@@ -1,0 +1,59 @@
+/// States that were explored, by hash, each with the threads that slept there.
+///
+/// A sleeping thread is one whose step was left out since the same was explored elsewhere. When a
+/// state comes back, its subtree need not be explored again if every thread that slept the first
+/// time sleeps now; otherwise it is, with the intersection (Godefroid 1996, section 5.3).
+///
+/// A state is 64 bits of hash. At ten million states, two of them share a hash with a chance of
+/// three in a million.
+struct StateCache {
+  enum Visit {
+    case new
+    /// Everything from here was explored.
+    case covered
+    /// Explore again, with only these asleep.
+    case partly(ThreadSet)
+    /// The same state, whose threads are about to do something else: they share what the
+    /// checker cannot see.
+    case contradiction
+  }
+
+  private struct Entry {
+    var key: UInt64 = 0
+    var asleep = ThreadSet()
+    /// A hash of what each thread was about to do.
+    var next: UInt32 = 0
+  }
+
+  private var entries = [Entry](repeating: Entry(), count: 1 << 10)
+  private(set) var count = 0
+
+  mutating func visit(_ hash: UInt64, asleep: ThreadSet, next: UInt32) -> Visit {
+    let key = max(hash, 1)
+    if count * 2 >= entries.count { grow() }
+    let slot = slot(of: key)
+    if entries[slot].key == 0 {
+      entries[slot] = Entry(key: key, asleep: asleep, next: next)
+      count += 1
+      return .new
+    }
+    guard entries[slot].next == next else { return .contradiction }
+    let common = entries[slot].asleep.intersection(asleep)
+    if common == entries[slot].asleep { return .covered }
+    entries[slot].asleep = common
+    return .partly(common)
+  }
+
+  private func slot(of key: UInt64) -> Int {
+    let mask = entries.count - 1
+    var slot = Int(truncatingIfNeeded: key) & mask
+    while entries[slot].key != 0 && entries[slot].key != key { slot = (slot + 1) & mask }
+    return slot
+  }
+
+  private mutating func grow() {
+    let old = entries
+    entries = [Entry](repeating: Entry(), count: old.count * 2)
+    for entry in old where entry.key != 0 { entries[slot(of: entry.key)] = entry }
+  }
+}

@@ -1,0 +1,55 @@
+import CFiber
+
+/// What a thread, a store or a fence has seen: for each location the oldest store that may
+/// still be read, and for each thread the last plain access that happened before.
+///
+/// ```
+///   lane 0 ..< 24                         lane 24 ..< 32
+///  ┌──────────────────────────────────┬──────────────────────┐  16 bits a lane
+///  │ location: index into its stores  │ thread: its clock    │
+///  └──────────────────────────────────┴──────────────────────┘
+/// ```
+///
+/// Both halves travel together (a release publishes them, an acquire joins them), hence one
+/// vector of a cache line; the join is one instruction with AVX-512, two with AVX2.
+struct View {
+  /// Atomic locations of a scenario, at most.
+  static let locations = 24
+  /// Threads of a scenario, at most, with thread 0, which sets up and checks the end.
+  static let threads = 8
+
+  private var lanes = il_view_none()
+
+  @inline(__always) init() {}
+
+  /// The oldest readable store of a location.
+  subscript(location index: Int) -> Int {
+    @inline(__always) get { Int(il_view_get(lanes, index)) }
+    @inline(__always) set { lanes = il_view_set(lanes, index, UInt16(newValue)) }
+  }
+
+  /// The last plain access of a thread that is seen.
+  subscript(clock thread: Int) -> Int {
+    @inline(__always) get { Int(il_view_get(lanes, Self.locations + thread)) }
+    @inline(__always) set { lanes = il_view_set(lanes, Self.locations + thread, UInt16(newValue)) }
+  }
+
+  @inline(__always) mutating func join(_ other: View) { lanes = il_view_join(lanes, other.lanes) }
+
+  /// The half about locations.
+  var locationsOnly: View {
+    var view = self
+    view.lanes = il_view_below(lanes, Self.locations)
+    return view
+  }
+
+  /// A thread whose clock is further here than in `other`.
+  @inline(__always) func threadAhead(of other: View) -> Int? {
+    let lane = il_view_excess(lanes, other.lanes, Self.locations)
+    return lane < 0 ? nil : lane - Self.locations
+  }
+
+  @inline(__always) var hash: UInt64 { il_view_hash(lanes) }
+}
+
+@inline(__always) func mix(_ a: UInt64, _ b: UInt64) -> UInt64 { il_mix(a, b) }

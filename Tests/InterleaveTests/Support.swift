@@ -1,0 +1,57 @@
+import Interleave
+
+/// What the threads of a litmus test read, by register.
+final class Registers {
+  var values = [UInt64](repeating: 0, count: 16)
+  subscript(index: Int) -> UInt64 {
+    get { values[index] }
+    set { values[index] = newValue }
+  }
+}
+
+/// Three locations, all 0.
+final class Words {
+  let x = ModelWord(0, name: "x"), y = ModelWord(0, name: "y"), z = ModelWord(0, name: "z")
+}
+
+typealias Litmus = (Words, Registers) -> [() -> Void]
+
+/// The ways to search, which must agree.
+let reductions: [Checker.Reduction] = [
+  [], .sleepSets, .stateCache, [.sleepSets, .stateCache],
+]
+
+/// All results of a program. Registers 14 and 15 are the last values of x and y.
+func outcomes(
+  _ reduction: Checker.Reduction, _ litmus: Litmus, preemptions: Int? = nil
+) -> (Set<[UInt64]>, Report) {
+  var options = Checker.Options()
+  options.reduction = reduction
+  options.preemptionBound = preemptions
+  options.shortensTrace = false
+  var results: Set<[UInt64]> = []
+  let report = Checker(options).run { scenario in
+    let registers = Registers(), words = Words()
+    for (index, thread) in litmus(words, registers).enumerated() {
+      scenario.thread("T\(index + 1)", thread)
+    }
+    scenario.finally {
+      registers[14] = words.x.load(.relaxed)
+      registers[15] = words.y.load(.relaxed)
+      results.insert(registers.values)
+    }
+  }
+  return (results, report)
+}
+
+/// Repeatable random numbers (xorshift).
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
+  mutating func next() -> UInt64 {
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    return state &* 0x2545_F491_4F6C_DD1D
+  }
+}
