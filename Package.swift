@@ -44,6 +44,11 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "CFiber"),
     .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
+    // The production sources, compiled against the checker: see Tests/Modelled/Seam.swift.
+    .target(
+      name: "Modelled",
+      dependencies: ["Interleave", "HugeMemory"], path: "Tests/Modelled"),
+    .testTarget(name: "ProtocolTests", dependencies: ["Modelled"]),
     .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(

@@ -97,6 +97,17 @@ extension Explorer {
     if isTracing { note(site, "fence(\(order))") }
   }
 
+  /// A sequential fence in every thread at once. Twice: first all tell, then all hear.
+  func barrier(_ site: Site) {
+    schedule(
+      Operation(kind: .barrier, isWrite: true, isSequential: true, operand: UInt64(site.line)))
+    for _ in 0..<2 {
+      for thread in threads.indices { memory.fence(by: thread, .sequential) }
+    }
+    record(0)
+    if isTracing { note(site, "fence in every thread") }
+  }
+
   /// The end of a turn of a spin loop: the next begins when something it read has a newer store.
   func pause(_ site: Site) {
     schedule(Operation(kind: .pause, operand: UInt64(site.line)))

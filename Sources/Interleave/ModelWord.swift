@@ -2,7 +2,7 @@
 /// code's atomic, by a type alias in one file; the defaulted parameters make traces show the
 /// lines of production code.
 ///
-/// Created by the set-up of a scenario, and of use in that one execution. At most 24.
+/// Created by the set-up of a scenario, and of use in that one execution. At most 56.
 public struct ModelWord: ~Copyable, Sendable {
   private let location: Int
   private let execution: UInt64

@@ -1,6 +1,6 @@
 /// What a suspended thread will do next: as much as decides whether two steps commute.
 struct Operation {
-  enum Kind: UInt8 { case start, load, store, modify, compareExchange, fence, pause, heap }
+  enum Kind: UInt8 { case start, load, store, modify, compareExchange, fence, barrier, pause, heap }
 
   var kind = Kind.start
   /// The location, or the heap.
@@ -17,6 +17,8 @@ struct Operation {
   func depends(on other: Operation) -> Bool {
     switch (kind, other.kind) {
     case (.start, _), (_, .start): return false
+    // Changes what every thread may read.
+    case (.barrier, _), (_, .barrier): return true
     case (.heap, _), (_, .heap): return kind == other.kind && object == other.object
     // Any store may be the news that a spinning thread waits for.
     case (.pause, _), (_, .pause): return isWrite || other.isWrite

@@ -34,6 +34,16 @@ public func check(
   Explorer.current.fail(.check, "\(message()), at \(site.description)")
 }
 
+/// A sequentially consistent fence in every thread of the scenario, between two of its steps: an
+/// expedited `membarrier(2)`, or what an interrupt to every core does.
+public func fenceEveryThread(file: StaticString = #fileID, line: UInt = #line) {
+  Explorer.current.barrier(Site(file: file, line: line))
+}
+
+/// The number of the running thread, in the order they were named, from 1; 0 in the set-up and
+/// in `finally`.
+public var currentThread: Int { Explorer.current.running }
+
 /// Ends a turn of a spin loop. The thread goes on when another turn can differ: when something
 /// that it read since the last `pause` has a newer store, of which it then sees at least one.
 /// If all threads that are left wait so, that is a livelock; a fair scheduler cannot help.

@@ -4,17 +4,17 @@ import CFiber
 /// still be read, and for each thread the last plain access that happened before.
 ///
 /// ```
-///   lane 0 ..< 24                         lane 24 ..< 32
+///   lane 0 ..< 56                         lane 56 ..< 64
 ///  ┌──────────────────────────────────┬──────────────────────┐  16 bits a lane
 ///  │ location: index into its stores  │ thread: its clock    │
 ///  └──────────────────────────────────┴──────────────────────┘
 /// ```
 ///
 /// Both halves travel together (a release publishes them, an acquire joins them), hence one
-/// vector of a cache line; the join is one instruction with AVX-512, two with AVX2.
+/// vector of two cache lines; the join is two instructions with AVX-512, four with AVX2.
 struct View {
   /// Atomic locations of a scenario, at most.
-  static let locations = 24
+  static let locations = 56
   /// Threads of a scenario, at most, with thread 0, which sets up and checks the end.
   static let threads = 8
 

@@ -10,7 +10,7 @@ public func hm_relax() { pause() }
 public func sched_yield() -> Int32 { 0 }
 public func sysconf(_: Int32) -> Int { 1 }
 public func hm_compiler_barrier() {}
-public func hm_prefetch(_: UnsafeRawPointer?) {}
+public func hm_prefetch(_: UnsafeRawPointer!) {}
 
 /// Whether the kernel has an expedited membarrier. The grace period must hold either way.
 public nonisolated(unsafe) var hasMembarrier = true
@@ -24,7 +24,7 @@ public func hm_membarrier() -> Int32 {
 /// Reader slots by model thread; reset for every execution.
 public nonisolated(unsafe) var readerSlots = [Int32](repeating: -1, count: 16)
 public func hm_get_reader_slot() -> Int32 { readerSlots[currentThread] }
-public func hm_set_reader_slot(_ slot: Int32, _: @convention(c) (Int32) -> Void) {
+public func hm_set_reader_slot(_ slot: Int32, _: (@convention(c) (Int32) -> Void)!) {
   readerSlots[currentThread] = slot
 }
 
@@ -57,44 +57,46 @@ private func frames(_ address: UnsafeRawPointer, _ count: Int) -> (Physical, Ran
 
 /// A frame's words are always there: a table's entries, and unused where it holds data, whose
 /// contents are one cell.
-public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer? {
+public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer! {
   let memory = UnsafeMutableRawPointer.allocate(byteCount: length, alignment: 4096)
   if huge == 0 {
     // Metadata: words, and counts of zero.
     let stride = MemoryLayout<FrameMetadata>.stride
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: length)
     for index in 0..<(physical?.cells.count ?? 0) {
-      (memory + index * stride).initializeMemory(as: ModelWord.self, to: ModelWord(0, name: "metadata \(index)"))
+      (memory + index * stride).initializeMemory(
+        as: AtomicWord.self, to: AtomicWord(named: "metadata \(index)"))
     }
   } else {
     let physical = Physical()
     physical.base = UInt(bitPattern: memory)
     let count = length >> FrameGeometry.frameShift
-    let words = memory.bindMemory(to: ModelWord.self, capacity: length / MemoryLayout<ModelWord>.stride)
+    let words = memory.bindMemory(to: AtomicWord.self, capacity: length / MemoryLayout<AtomicWord>.stride)
     for frame in 0..<count {
       physical.cells.append(ModelCell(0, name: "contents of frame \(frame)"))
       // The first block is never used.
       guard frame >= FrameGeometry.framesPerHuge else { continue }
       for slot in 0..<FrameGeometry.framesPerHuge {
-        (words + frame * FrameGeometry.framesPerHuge + slot).initialize(to: ModelWord(0, name: "frame \(frame) word \(slot)"))
+        (words + frame * FrameGeometry.framesPerHuge + slot).initialize(
+          to: AtomicWord(named: "frame \(frame) word \(slot)"))
       }
     }
     Modelled.physical = physical
   }
   return memory
 }
-public func hm_release(_ address: UnsafeMutableRawPointer?, _: Int) -> Int32 {
+public func hm_release(_ address: UnsafeMutableRawPointer!, _: Int) -> Int32 {
   address?.deallocate()
   return 0
 }
 @discardableResult
-public func hm_give_back(_ address: UnsafeMutableRawPointer?, _ length: Int) -> Int32 {
-  _ = memset(address!, 0, length)
+public func hm_give_back(_ address: UnsafeMutableRawPointer!, _ length: Int) -> Int32 {
+  _ = memset(address, 0, length)
   return 0
 }
 /// Changes the protection, which counts as a write: nobody may be reading when it is lifted.
-public func hm_protect(_ address: UnsafeMutableRawPointer?, _ length: Int, _ writable: Int32) -> Int32 {
-  if writable != 0, let (physical, range) = frames(address!, length) {
+public func hm_protect(_ address: UnsafeMutableRawPointer!, _ length: Int, _ writable: Int32) -> Int32 {
+  if writable != 0, let (physical, range) = frames(address, length) {
     for frame in range { physical.cells[frame].store(0) }
   }
   return 0
@@ -103,16 +105,18 @@ public func hm_protect(_ address: UnsafeMutableRawPointer?, _ length: Int, _ wri
 // MARK: Contents
 
 @discardableResult
-public func memset(_ target: UnsafeMutableRawPointer, _ value: Int32, _ count: Int) -> UnsafeMutableRawPointer {
+public func memset(
+  _ target: UnsafeMutableRawPointer, _ value: Int32, _ count: Int
+) -> UnsafeMutableRawPointer! {
   guard let (physical, range) = frames(target, count) else {
     target.initializeMemory(as: UInt8.self, repeating: UInt8(value), count: count)
     return target
   }
-  let words = UnsafeMutableRawPointer(bitPattern: physical.base)!.assumingMemoryBound(to: ModelWord.self)
+  let words = UnsafeMutableRawPointer(bitPattern: physical.base)!.assumingMemoryBound(to: AtomicWord.self)
   for frame in range {
     physical.cells[frame].store(0)
     for slot in 0..<FrameGeometry.framesPerHuge {
-      words[frame * FrameGeometry.framesPerHuge + slot].reset(0)
+      words[frame * FrameGeometry.framesPerHuge + slot].store(0, .relaxed)
     }
   }
   return target
@@ -122,7 +126,7 @@ public func memset(_ target: UnsafeMutableRawPointer, _ value: Int32, _ count: I
 @discardableResult
 public func memcpy(
   _ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int
-) -> UnsafeMutableRawPointer {
+) -> UnsafeMutableRawPointer! {
   var value: UInt64 = 0
   if let (physical, range) = frames(source, count) {
     for frame in range { value = physical.cells[frame].load() }

@@ -4,9 +4,60 @@
 
 import Interleave
 
-public typealias AtomicWord = ModelWord
-public typealias AtomicWordPointer = UnsafeMutablePointer<ModelWord>
-public typealias MemoryOrder = Interleave.MemoryOrder
+public enum MemoryOrder: Sendable { case relaxed, acquire, release, acquireRelease, sequential }
+
+extension MemoryOrder {
+  fileprivate var model: Interleave.MemoryOrder {
+    switch self {
+    case .relaxed: .relaxed
+    case .acquire: .acquire
+    case .release: .release
+    case .acquireRelease: .acquireRelease
+    case .sequential: .sequential
+    }
+  }
+}
+
+/// `Primitives.AtomicWord` with the checker's word inside. The defaulted parameters make traces
+/// show the lines of production code.
+public struct AtomicWord: ~Copyable, Sendable {
+  private let word: ModelWord
+  public init(_ value: UInt64, file: StaticString = #fileID, line: UInt = #line) {
+    word = ModelWord(value, file: file, line: line)
+  }
+  public init(named name: String) { word = ModelWord(0, name: name) }
+
+  public borrowing func load(
+    _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 { word.load(order.model, file: file, line: line) }
+
+  public borrowing func store(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) { word.store(value, order.model, file: file, line: line) }
+
+  @discardableResult
+  public borrowing func add(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 { word.add(value, order.model, file: file, line: line) }
+
+  @discardableResult
+  public borrowing func subtract(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
+  ) -> UInt64 { word.subtract(value, order.model, file: file, line: line) }
+
+  public borrowing func compareExchange(
+    _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder,
+    file: StaticString = #fileID, line: UInt = #line
+  ) -> (exchanged: Bool, original: UInt64) {
+    word.compareExchange(expected, desired, order.model, file: file, line: line)
+  }
+
+  public static func fence(file: StaticString = #fileID, line: UInt = #line) {
+    ModelWord.fence(.sequential, file: file, line: line)
+  }
+}
+public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>
+
 /// A lock to sleep on is one to wait for; the checker knows how.
 public typealias Lock = SpinLock
 

@@ -4,7 +4,7 @@
 /* The vectors of the memory model, by value. In C since Swift does not turn SIMD32<UInt16>
    into vector instructions, and calls a witness for every lane in a debug build. */
 
-enum { il_lanes = 32 };
+enum { il_lanes = 64 };
 typedef struct { uint16_t lane[il_lanes]; } il_view;
 typedef uint16_t il_vector __attribute__((vector_size(sizeof(il_view))));
 
@@ -47,7 +47,7 @@ static inline uint64_t il_mix(uint64_t a, uint64_t b) {
 }
 
 static inline uint64_t il_view_hash(il_view v) {
-  uint64_t w[8];
+  uint64_t w[il_lanes / 4];
   __builtin_memcpy(w, &v, sizeof w);
   return il_mix(il_mix(il_mix(w[0], w[1]), il_mix(w[2], w[3])),
                 il_mix(il_mix(w[4], w[5]), il_mix(w[6], w[7])));
