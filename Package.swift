@@ -48,7 +48,8 @@ let package = Package(
     .target(
       name: "Modelled",
       dependencies: ["Interleave", "HugeMemory"], path: "Tests/Modelled"),
-    .testTarget(name: "ProtocolTests", dependencies: ["Modelled"]),
+    .executableTarget(
+      name: "protocols", dependencies: ["Modelled", "Interleave"], path: "Tests/Protocols"),
     .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(

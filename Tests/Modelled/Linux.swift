@@ -1,12 +1,13 @@
 // System calls, as the model has them.
 
+import Glibc
 import Interleave
 
 // MARK: Threads
 
 /// The model's thread is on a core of its own.
 public func hm_current_core() -> Int32 { 0 }
-public func hm_relax() { pause() }
+public func hm_relax() { Interleave.pause() }
 public func sched_yield() -> Int32 { 0 }
 public func sysconf(_: Int32) -> Int { 1 }
 public func hm_compiler_barrier() {}
@@ -17,7 +18,7 @@ public nonisolated(unsafe) var hasMembarrier = true
 public func hm_membarrier_register() -> Int32 { hasMembarrier ? 0 : 38 }
 /// A full barrier on every core that runs a thread of the process.
 public func hm_membarrier() -> Int32 {
-  fenceEveryThread()
+  if plant != .noFence { fenceEveryThread() }
   return 0
 }
 
@@ -58,11 +59,10 @@ private func frames(_ address: UnsafeRawPointer, _ count: Int) -> (Physical, Ran
 /// A frame's words are always there: a table's entries, and unused where it holds data, whose
 /// contents are one cell.
 public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer! {
-  let memory = UnsafeMutableRawPointer.allocate(byteCount: length, alignment: 4096)
+  let memory = calloc(1, length)!
   if huge == 0 {
     // Metadata: words, and counts of zero.
     let stride = MemoryLayout<FrameMetadata>.stride
-    memory.initializeMemory(as: UInt8.self, repeating: 0, count: length)
     for index in 0..<(physical?.cells.count ?? 0) {
       (memory + index * stride).initializeMemory(
         as: AtomicWord.self, to: AtomicWord(named: "metadata \(index)"))
@@ -86,7 +86,7 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
   return memory
 }
 public func hm_release(_ address: UnsafeMutableRawPointer!, _: Int) -> Int32 {
-  address?.deallocate()
+  free(address)
   return 0
 }
 @discardableResult

@@ -7,7 +7,7 @@ import Interleave
 public enum MemoryOrder: Sendable { case relaxed, acquire, release, acquireRelease, sequential }
 
 extension MemoryOrder {
-  fileprivate var model: Interleave.MemoryOrder {
+  var model: Interleave.MemoryOrder {
     switch self {
     case .relaxed: .relaxed
     case .acquire: .acquire
@@ -19,47 +19,61 @@ extension MemoryOrder {
 }
 
 /// `Primitives.AtomicWord` with the checker's word inside. The defaulted parameters make traces
-/// show the lines of production code.
+/// show the lines of production code, and let a plant find its function.
 public struct AtomicWord: ~Copyable, Sendable {
   private let word: ModelWord
   public init(_ value: UInt64, file: StaticString = #fileID, line: UInt = #line) {
     word = ModelWord(value, file: file, line: line)
   }
-  public init(named name: String) { word = ModelWord(0, name: name) }
+  init(named name: String) { word = ModelWord(0, name: name) }
 
   public borrowing func load(
-    _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
-  ) -> UInt64 { word.load(order.model, file: file, line: line) }
+    _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
+  ) -> UInt64 {
+    if let value = plant.value(function) { return value }
+    return word.load(plant.order(order, function), file: file, line: line)
+  }
 
   public borrowing func store(
-    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
-  ) { word.store(value, order.model, file: file, line: line) }
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
+  ) { word.store(value, plant.order(order, function), file: file, line: line) }
 
   @discardableResult
   public borrowing func add(
-    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
-  ) -> UInt64 { word.add(value, order.model, file: file, line: line) }
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
+  ) -> UInt64 { word.add(value, plant.order(order, function), file: file, line: line) }
 
   @discardableResult
   public borrowing func subtract(
-    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
-  ) -> UInt64 { word.subtract(value, order.model, file: file, line: line) }
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
+  ) -> UInt64 { word.subtract(value, plant.order(order, function), file: file, line: line) }
 
   public borrowing func compareExchange(
     _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder,
-    file: StaticString = #fileID, line: UInt = #line
+    file: StaticString = #fileID, line: UInt = #line, function: StaticString = #function
   ) -> (exchanged: Bool, original: UInt64) {
-    word.compareExchange(expected, desired, order.model, file: file, line: line)
+    word.compareExchange(expected, desired, plant.order(order, function), file: file, line: line)
   }
 
   public static func fence(file: StaticString = #fileID, line: UInt = #line) {
-    ModelWord.fence(.sequential, file: file, line: line)
+    if plant != .noFence { ModelWord.fence(.sequential, file: file, line: line) }
   }
 }
 public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>
 
 /// A lock to sleep on is one to wait for; the checker knows how.
-public typealias Lock = SpinLock
+public struct Lock: ~Copyable, Sendable {
+  private let lock = SpinLock()
+  public borrowing func withLock<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    plant == .noLock ? try body() : try lock.withLock(body)
+  }
+}
 
 /// Two small frames to a huge one, two entries to a table: the same code on a tiny machine.
 public enum FrameGeometry {

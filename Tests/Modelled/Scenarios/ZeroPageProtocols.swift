@@ -1,21 +1,19 @@
 import Interleave
-import Testing
 
-@testable import Modelled
-
-struct HeapSource: ZeroFrameSource {
-  let heap = ModelHeap(capacity: 4)
-  func allocateZeroFrame() -> UInt32? {
-    guard let frame = heap.allocate() else { return nil }
-    heap.store(frame, 0)
-    return frame
+extension Protocol {
+  static var zeroPage: [Protocol] {
+    [
+      getters(2, rounds: 1, plants: [.relaxedGet, .relaxedPut]),
+      getters(2, rounds: 2),
+      getters(3, rounds: 1),
+    ]
   }
-  func freeZeroFrame(_ frame: UInt32) { heap.free(frame) }
-}
 
-@Suite(.serialized) struct ZeroPageProtocolTests {
-  private func getters(_ count: Int, rounds: Int, bound: Int? = nil) {
-    prove("zero page, \(count) getters and the shrinker, \(rounds) rounds", bound: bound) { scenario in
+  /// get, read the page, put; beside the shrinker.
+  private static func getters(_ count: Int, rounds: Int, plants: [Plant] = []) -> Protocol {
+    Protocol(
+      "zero page: \(count) getters, shrinker, \(rounds) ×", threads: count + 1, plants: plants
+    ) { scenario in
       let page = Box(HugeZeroPage())
       let source = HeapSource()
       for getter in 0..<count {
@@ -39,8 +37,14 @@ struct HeapSource: ZeroFrameSource {
       }
     }
   }
+}
 
-  @Test func twoGetters() { getters(2, rounds: 1) }
-  @Test func twoGettersTwice() { getters(2, rounds: 2) }
-  @Test func threeGetters() { getters(3, rounds: 1) }
+private struct HeapSource: ZeroFrameSource {
+  let heap = ModelHeap(capacity: 4)
+  func allocateZeroFrame() -> UInt32? {
+    guard let frame = heap.allocate() else { return nil }
+    heap.store(frame, 0)
+    return frame
+  }
+  func freeZeroFrame(_ frame: UInt32) { heap.free(frame) }
 }
