@@ -45,6 +45,13 @@ let package = Package(
     .target(name: "CFiber"),
     .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
     .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
+    // Production files, compiled against the checker's atomics.
+    .target(
+      name: "ProtocolsModel", dependencies: ["Interleave"], path: "Tests/Model",
+      swiftSettings: settings + [.define("INTERLEAVE")]),
+    .testTarget(
+      name: "ProtocolTests", dependencies: ["ProtocolsModel", "Interleave"],
+      swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),

@@ -23,10 +23,14 @@ extension Explorer {
         enabled.insert(thread)
       }
     }
-    if enabled.isEmpty {
+    if enabled.isEmpty || options.forbidsWaiting && !waiting.isEmpty {
       if !waiting.isEmpty {
         let names = waiting.map { threads[$0].name }.joined(separator: ", ")
-        fail(.livelock, "livelock: nobody will change what these threads wait for: \(names)")
+        fail(
+          .livelock,
+          enabled.isEmpty
+            ? "livelock: nobody will change what these threads wait for: \(names)"
+            : "not lock-free: these threads wait for another, which may be descheduled: \(names)")
       }
       return 0
     }
@@ -121,7 +125,7 @@ extension Explorer {
     sleeping.remove(thread)
     asleep = ThreadSet()
     for other in sleeping
-    where !threads[other].pending.depends(on: threads[thread].pending) {
+    where !threads[other].pending.depends(on: threads[thread].pending, of: thread, by: other) {
       asleep.insert(other)
     }
   }

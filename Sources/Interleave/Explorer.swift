@@ -45,6 +45,7 @@ final class Explorer {
   /// Number 0 sets up and checks the end.
   var threads: [Thread] = []
   var finalChecks: [() -> Void] = []
+  var threadLocals: [ObjectIdentifier: [Int]] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
   var isStarting = false
@@ -64,6 +65,9 @@ final class Explorer {
   var cache = StateCache()
   var pruned = 0
   var failure: Failure?
+
+  /// The orderings that were met, if they are asked for.
+  var orderings: Set<Ordering> = []
 
   // A replay.
   let replayed: [UInt8]?
@@ -124,6 +128,7 @@ final class Explorer {
       }
     }
     report.pruned = pruned
+    report.orderings = orderings
     report.states = cache.count
     report.duration = ContinuousClock.now - start
     return report
@@ -173,6 +178,7 @@ final class Explorer {
   private func reset() {
     memory.reset()
     plain.reset()
+    threadLocals.removeAll(keepingCapacity: true)
     threads.append(Thread(name: "main", body: {}, history: 0))
     isSealed = false
     isCoasting = false

@@ -43,3 +43,9 @@ public func check(
 public func pause(file: StaticString = #fileID, line: UInt = #line) {
   Explorer.current.pause(Site(file: file, line: line))
 }
+
+/// A full fence on every thread of the scenario, each at some point during the call: what
+/// `membarrier(2)` does in its expedited form.
+public func processFence(file: StaticString = #fileID, line: UInt = #line) {
+  Explorer.current.processFence(Site(file: file, line: line))
+}

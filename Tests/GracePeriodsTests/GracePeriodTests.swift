@@ -115,7 +115,7 @@ import Testing
     while inside.load(ordering: .acquiring) < 40 { sched_yield() }
     var open = 0
     for index in 0..<Int(grace.highest.load(.acquire)) {
-      let word = unsafe grace.slots[index * GracePeriod.stride].load(.acquire)
+      let word = unsafe grace.slots[index * ReaderSlot.stride].load(.acquire)
       if word != 0 && word != UInt64.max { open += 1 }
     }
     #expect(open >= 40)
