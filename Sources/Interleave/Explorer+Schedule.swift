@@ -7,7 +7,6 @@ extension Explorer {
     if thread == 0 { return }
     threads[thread].pending = operation
     if isStarting { return switchTo(0) }
-    updateHash(thread)
     switchTo(nextThread())
   }
 
@@ -87,7 +86,7 @@ extension Explorer {
   private func choose(_ enabled: ThreadSet, _ preemptible: Bool) -> Int {
     var asleep = usesSleepSets ? asleep.intersection(enabled) : ThreadSet()
     if usesCache {
-      var hash = stateHash
+      var hash = stateHash()
       // With a bound, a state is also how it may go on.
       if options.preemptionBound != nil { hash = mix(hash, UInt64(preemptions << 8 | previous)) }
       switch cache.visit(hash, asleep: asleep, next: UInt32(truncatingIfNeeded: stamp >> 8)) {
@@ -171,19 +170,15 @@ extension Explorer {
 
   // MARK: The state
 
-  /// All that decides what can happen from here on.
-  private var stateHash: UInt64 {
-    var hash = mix(memory.hash, plain.hash)
+  private func stateHash() -> UInt64 {
+    var running = ThreadSet()
+    for thread in 1..<threads.count where !threads[thread].isFinished { running.insert(thread) }
+    let state = StateHash(memory, plain, running: running, threadCount: threads.count)
+    var hash = state.ofMemory
     for thread in 1..<threads.count {
-      // A finished thread's view no longer matters: the end sees everything.
-      let of = threads[thread].isFinished ? threads[thread].history : threads[thread].hash
-      hash = mix(hash, of)
+      hash = mix(hash, threads[thread].history)
+      if running.contains(thread) { hash = mix(hash, state.hash(memory.threads[thread])) }
     }
     return hash
-  }
-
-  func updateHash(_ thread: Int) {
-    guard usesCache, !isCoasting else { return }
-    threads[thread].hash = mix(threads[thread].history, memory.threads[thread].hash)
   }
 }

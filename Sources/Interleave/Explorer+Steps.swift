@@ -5,6 +5,10 @@ extension Explorer {
     threads[running].history = mix(threads[running].history, value)
   }
 
+  func forget(_ position: Int) {
+    threads[running].history = mix(UInt64(running), UInt64(bitPattern: Int64(position)))
+  }
+
   // MARK: Atomics
 
   func addLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
@@ -111,7 +115,6 @@ extension Explorer {
         Operation(
           kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line)))
       memory.fence(by: thread, .sequential)
-      updateHash(thread)
       record(0)
       if isTracing { note(site, "fence on \(threads[thread].name)") }
     }

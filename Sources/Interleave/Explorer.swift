@@ -31,8 +31,6 @@ final class Explorer {
     /// A hash of all that steps returned to it: with the code, that is its local state.
     var history: UInt64
     var isFinished = false
-    /// `history` and views at its last scheduling point.
-    var hash: UInt64 = 0
   }
 
   let options: Checker.Options
@@ -203,7 +201,6 @@ final class Explorer {
       if failure != nil { break }
     }
     isStarting = false
-    for thread in threads.indices.dropFirst() { updateHash(thread) }
   }
 
   private func runThread() {

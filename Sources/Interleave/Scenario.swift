@@ -49,3 +49,11 @@ public func pause(file: StaticString = #fileID, line: UInt = #line) {
 public func processFence(file: StaticString = #fileID, line: UInt = #line) {
   Explorer.current.processFence(Site(file: file, line: line))
 }
+
+/// The running thread promises that from here on it uses nothing it has read so far: where it is
+/// in its code, `position`, says all. Executions that differ only in that past are then explored
+/// once. For the end of a round, or of a thread whose results nobody looks at.
+///
+/// A promise that is not kept can hide executions; that it was broken shows, as a rule, as
+/// `nondeterminism`.
+public func forget(_ position: Int) { Explorer.current.forget(position) }

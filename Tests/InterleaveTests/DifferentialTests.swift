@@ -5,7 +5,7 @@ import Testing
 /// fewer, and a livelock where it finds one.
 @Suite struct DifferentialTests {
   static let programs = 1_200
-  static let largePrograms = 400
+  static let largePrograms = 160
   static let shards = 8
 
   @Test(arguments: 0..<shards)

@@ -59,3 +59,15 @@ func refute(
     report.failure.map { kinds.contains($0.kind) } == true, "\(name): \(report)",
     sourceLocation: sourceLocation)
 }
+
+/// An unoptimized build takes forty times as long: it leaves the large scenarios to
+/// `make interleave`.
+let isOptimized: Bool = {
+  var optimized = true
+  assert(
+    {
+      optimized = false
+      return true
+    }())
+  return optimized
+}()

@@ -11,21 +11,36 @@ import Testing
       let machine = Machine(frames: count + 1)
       for getter in 1...count {
         scenario.thread("getter \(getter)") {
-          for _ in 0..<rounds {
+          for round in 1...rounds {
             guard let frame = machine.get() else { return check(false, "no frame") }
             machine.use(frame)
             machine.zeroPage.put()
+            forget(round)
           }
         }
       }
       scenario.thread("shrinker") {
-        for _ in 0..<rounds { _ = machine.zeroPage.shrinkerScan(to: machine.frames) }
+        for round in 1...rounds {
+          _ = machine.zeroPage.shrinkerScan(to: machine.frames)
+          forget(round)
+        }
       }
       scenario.finally { machine.checkAtRest() }
     }
   }
 
   @Test func twoGettersAndTheShrinker() { verify("2 getters, shrinker", Self.getters(2)) }
+
+  @Test(.enabled(if: isOptimized, "make interleave"))
+  func threeGettersAndTheShrinker() { verify("3 getters, shrinker", Self.getters(3)) }
+
+  @Test(.enabled(if: isOptimized, "make interleave"))
+  func twiceAround() { verify("2 getters, shrinker, twice", Self.getters(2, rounds: 2)) }
+
+  @Test func threeGettersAndTheShrinkerBounded() {
+    let bound = isOptimized ? 2 : 0
+    verify("3 getters, shrinker", Self.getters(3), with: Checker(preemptionBound: bound))
+  }
 
   /// Nobody ever waits for anybody: whoever is descheduled, some getter makes progress (item 23).
   @Test func itIsLockFree() {
