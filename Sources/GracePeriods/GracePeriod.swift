@@ -49,7 +49,10 @@
     if slot < 0 { slot = assignSlot() }
     let word = unsafe slots + Int(slot) * ReaderSlot.stride
     // `acquire` pairs with the `release` in synchronize: an epoch seen is an unmapping seen.
-    unsafe word.pointee.store(epoch.load(.acquire), .relaxed)
+    // `release` pairs with the `acquire` in synchronize: who sees this section begun sees the
+    // sections before it in this slot ended, also those of a thread that had it before. (A plain
+    // store would end the release sequence of `leave`.)
+    unsafe word.pointee.store(epoch.load(.acquire), .release)
     // Pairs with the barrier in synchronize: either it sees this store, or the loads that
     // follow see what was unmapped before it.
     if expedited { ExpeditedBarrier.light() } else { AtomicWord.fence() }
