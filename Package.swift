@@ -44,13 +44,14 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "CFiber"),
     .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
-    // The production sources, compiled against the checker: see Tests/Modelled/Seam.swift.
-    .target(
-      name: "Modelled",
-      dependencies: ["Interleave", "HugeMemory"], path: "Tests/Modelled"),
-    .executableTarget(
-      name: "protocols", dependencies: ["Modelled", "Interleave"], path: "Tests/Protocols"),
     .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
+    // Production files, compiled against the checker's atomics.
+    .target(
+      name: "ProtocolsModel", dependencies: ["Interleave", "HugeMemory"], path: "Tests/Model",
+      swiftSettings: [.define("INTERLEAVE")]),
+    .testTarget(
+      name: "ProtocolTests", dependencies: ["ProtocolsModel", "Interleave"],
+      swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),

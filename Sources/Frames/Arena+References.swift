@@ -1,4 +1,8 @@
-public import Primitives
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Primitives
+#endif
 
 // References on allocated frames. A huge frame that some mapping has split counts the small
 // mappings of its parts on its head, so it goes back whole, with the order it was allocated with.

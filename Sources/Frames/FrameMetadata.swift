@@ -1,4 +1,8 @@
-public import Primitives
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Primitives
+#endif
 
 /// What the arena knows of one frame: 16 bytes, beside the frame and never inside it.
 ///

@@ -1,6 +1,8 @@
-public import CLinux
-import Glibc
-public import Primitives
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Primitives
+#endif
 
 /// Readers announce themselves with a plain store; whoever unmaps something waits until every
 /// reader that could still hold the old translation has left. User space's RCU, asymmetric.
@@ -17,13 +19,8 @@ public import Primitives
 @safe public final class GracePeriod: @unchecked Sendable {
   // Sendable: constant pointers to atomics.
 
-  /// Threads that can be inside a section at once; one more waits for a slot.
-  public let slotCount: Int
-  /// Words between two slots: a cache line, so that readers do not share one.
-  @usableFromInline static let stride = 8
-
   /// The process's own: slots belong to threads, and threads to the process.
-  public static let shared = GracePeriod()
+  public static let shared = GracePeriod(expedited: ExpeditedBarrier.register())
 
   /// (A) Counts the grace periods asked for. Starts at 1: a slot of 0 is outside.
   @usableFromInline let epoch = AtomicWord(1)
@@ -34,26 +31,31 @@ public import Primitives
   /// (C) Whether the waiting side can pay with `membarrier`.
   @usableFromInline let expedited: Bool
 
-  init(slotCount: Int = 8192) {
-    self.slotCount = slotCount
-    unsafe slots = .allocate(capacity: slotCount * Self.stride)
-    for index in 0..<slotCount {
-      unsafe (slots + index * Self.stride).initialize(to: AtomicWord(0))
+  /// For `shared`, and for a model, which has one each time.
+  init(expedited: Bool) {
+    unsafe slots = .allocate(capacity: ReaderSlot.count * ReaderSlot.stride)
+    for index in 0..<ReaderSlot.count * ReaderSlot.stride {
+      unsafe (slots + index).initialize(to: AtomicWord(0))
     }
-    expedited = hm_membarrier_register() == 0
+    self.expedited = expedited
   }
+
+  deinit { unsafe slots.deallocate() }
 
   /// Enters a section: what this thread loads from here on stays until it leaves.
   @inlinable @inline(__always)
   public func enter() -> Section {
-    var slot = hm_get_reader_slot()
+    var slot = ReaderSlot.current
     if slot < 0 { slot = assignSlot() }
-    let word = unsafe slots + Int(slot) * Self.stride
+    let word = unsafe slots + Int(slot) * ReaderSlot.stride
     // `acquire` pairs with the `release` in synchronize: an epoch seen is an unmapping seen.
-    unsafe word.pointee.store(epoch.load(.acquire), .relaxed)
+    // `release` pairs with the `acquire` in synchronize: who sees this section begun sees the
+    // sections before it in this slot ended, also those of a thread that had it before. (A plain
+    // store would end the release sequence of `leave`.)
+    unsafe word.pointee.store(epoch.load(.acquire), .release)
     // Pairs with the barrier in synchronize: either it sees this store, or the loads that
     // follow see what was unmapped before it.
-    if expedited { hm_compiler_barrier() } else { AtomicWord.fence() }
+    if expedited { ExpeditedBarrier.light() } else { AtomicWord.fence() }
     return unsafe Section(word: word)
   }
 
@@ -73,17 +75,15 @@ public import Primitives
   /// Returns when every section that was open at the call has ended. Never call it inside one.
   public func synchronize() {
     let target = epoch.add(1, .acquireRelease) + 1
-    if expedited { _ = hm_membarrier() } else { AtomicWord.fence() }
+    if expedited { ExpeditedBarrier.heavy() } else { AtomicWord.fence() }
     let taken = Int(highest.load(.acquire))
     for index in 0..<taken {
-      let word = unsafe slots + index * Self.stride
-      var spins = 0
+      let word = unsafe slots + index * ReaderSlot.stride
+      var wait = SpinWait()
       while true {
         let seen = unsafe word.pointee.load(.acquire)
         if seen == 0 || seen >= target || seen == Self.idle { break }
-        hm_relax()
-        spins += 1
-        if spins > 32 { sched_yield() }
+        wait.turn()
       }
     }
   }
@@ -93,33 +93,35 @@ public import Primitives
 
   @usableFromInline @inline(never)
   func assignSlot() -> Int32 {
+    var wait = SpinWait()
     while true {
       let taken = Int(highest.load(.acquire))
       // A slot that an ended thread left behind, before a new one.
       for index in 0..<taken {
-        let word = unsafe slots + index * Self.stride
+        let word = unsafe slots + index * ReaderSlot.stride
         if unsafe word.pointee.load(.relaxed) == Self.idle,
           unsafe word.pointee.compareExchange(Self.idle, 0, .acquire).exchanged
         {
           return own(index)
         }
       }
-      if taken < slotCount {
+      if taken < ReaderSlot.count {
         if highest.compareExchange(UInt64(taken), UInt64(taken + 1), .acquireRelease).exchanged {
           return own(taken)
         }
       } else {
-        hm_relax()
-        sched_yield()
+        wait.turn()
       }
     }
   }
 
   private func own(_ index: Int) -> Int32 {
-    hm_set_reader_slot(Int32(index)) { slot in
-      let shared = GracePeriod.shared
-      unsafe shared.slots[Int(slot) * GracePeriod.stride].store(GracePeriod.idle, .release)
-    }
+    ReaderSlot.assign(Int32(index))
     return Int32(index)
+  }
+
+  /// The thread that owned the slot has ended; another may have it.
+  func releaseSlot(_ slot: Int32) {
+    unsafe slots[Int(slot) * ReaderSlot.stride].store(Self.idle, .release)
   }
 }

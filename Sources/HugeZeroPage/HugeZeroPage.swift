@@ -1,4 +1,8 @@
-public import Primitives
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Primitives
+#endif
 
 /// Where a zero page comes from and goes to. The conformer allocates and frees one huge frame,
 /// whole, and counts nothing.

@@ -37,6 +37,13 @@ public struct Checker: Sendable {
     public var maximalSteps = 1_000
     /// After a failure, look for one with fewer preemptions, in about the time the first one took.
     public var shortensTrace = true
+    /// Whether it is a failure that a thread waits for another that could still run. Without a
+    /// scheduler that guarantees progress, that is what a lock-free operation must never do.
+    public var forbidsWaiting = false
+    /// Whether the report lists the orderings of the code under test.
+    public var recordsOrderings = false
+    /// Runs the code as if this ordering were weaker.
+    public var weakening: Weakening?
     public init() {}
   }
 

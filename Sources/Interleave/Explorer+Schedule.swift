@@ -7,7 +7,6 @@ extension Explorer {
     if thread == 0 { return }
     threads[thread].pending = operation
     if isStarting { return switchTo(0) }
-    updateHash(thread)
     switchTo(nextThread())
   }
 
@@ -23,10 +22,14 @@ extension Explorer {
         enabled.insert(thread)
       }
     }
-    if enabled.isEmpty {
+    if enabled.isEmpty || options.forbidsWaiting && !waiting.isEmpty {
       if !waiting.isEmpty {
         let names = waiting.map { threads[$0].name }.joined(separator: ", ")
-        fail(.livelock, "livelock: nobody will change what these threads wait for: \(names)")
+        fail(
+          .livelock,
+          enabled.isEmpty
+            ? "livelock: nobody will change what these threads wait for: \(names)"
+            : "not lock-free: these threads wait for another, which may be descheduled: \(names)")
       }
       return 0
     }
@@ -83,7 +86,7 @@ extension Explorer {
   private func choose(_ enabled: ThreadSet, _ preemptible: Bool) -> Int {
     var asleep = usesSleepSets ? asleep.intersection(enabled) : ThreadSet()
     if usesCache {
-      var hash = stateHash
+      var hash = stateHash()
       // With a bound, a state is also how it may go on.
       if options.preemptionBound != nil { hash = mix(hash, UInt64(preemptions << 8 | previous)) }
       switch cache.visit(hash, asleep: asleep, next: UInt32(truncatingIfNeeded: stamp >> 8)) {
@@ -121,7 +124,7 @@ extension Explorer {
     sleeping.remove(thread)
     asleep = ThreadSet()
     for other in sleeping
-    where !threads[other].pending.depends(on: threads[thread].pending) {
+    where !threads[other].pending.depends(on: threads[thread].pending, of: thread, by: other) {
       asleep.insert(other)
     }
   }
@@ -167,19 +170,15 @@ extension Explorer {
 
   // MARK: The state
 
-  /// All that decides what can happen from here on.
-  private var stateHash: UInt64 {
-    var hash = mix(memory.hash, plain.hash)
+  private func stateHash() -> UInt64 {
+    var running = ThreadSet()
+    for thread in 1..<threads.count where !threads[thread].isFinished { running.insert(thread) }
+    let state = StateHash(memory, plain, running: running, threadCount: threads.count)
+    var hash = state.ofMemory
     for thread in 1..<threads.count {
-      // A finished thread's view no longer matters: the end sees everything.
-      let of = threads[thread].isFinished ? threads[thread].history : threads[thread].hash
-      hash = mix(hash, of)
+      hash = mix(hash, threads[thread].history)
+      if running.contains(thread) { hash = mix(hash, state.hash(memory.threads[thread])) }
     }
     return hash
-  }
-
-  func updateHash(_ thread: Int) {
-    guard usesCache, !isCoasting else { return }
-    threads[thread].hash = mix(threads[thread].history, memory.threads[thread].hash)
   }
 }

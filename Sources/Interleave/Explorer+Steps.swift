@@ -5,6 +5,10 @@ extension Explorer {
     threads[running].history = mix(threads[running].history, value)
   }
 
+  func forget(_ position: Int) {
+    threads[running].history = mix(UInt64(running), UInt64(bitPattern: Int64(position)))
+  }
+
   // MARK: Atomics
 
   func addLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
@@ -16,6 +20,7 @@ extension Explorer {
   }
 
   func load(_ location: Int, _ order: MemoryOrder, _ site: Site) -> UInt64 {
+    let order = weaken(order, site, "load")
     schedule(
       Operation(
         kind: .load, object: location, isSequential: order == .sequential,
@@ -28,6 +33,7 @@ extension Explorer {
   }
 
   func store(_ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site) {
+    let order = weaken(order, site, "store")
     schedule(
       Operation(
         kind: .store, object: location, isWrite: true, isSequential: order == .sequential,
@@ -40,6 +46,7 @@ extension Explorer {
   func add(
     _ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site
   ) -> UInt64 {
+    let order = weaken(order, site, "add")
     schedule(
       Operation(
         kind: .modify, object: location, isWrite: true, isSequential: order == .sequential,
@@ -59,6 +66,7 @@ extension Explorer {
   func compareExchange(
     _ location: Int, _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder, _ site: Site
   ) -> (exchanged: Bool, original: UInt64) {
+    let order = weaken(order, site, "compareExchange")
     schedule(
       Operation(
         kind: .compareExchange, object: location, isWrite: true,
@@ -89,6 +97,7 @@ extension Explorer {
 
   /// Only a sequential fence is noticed by others, through the order of all sequential steps.
   func fence(_ order: MemoryOrder, _ site: Site) {
+    let order = weaken(order, site, "fence")
     if order == .sequential {
       schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line)))
     }
@@ -97,15 +106,19 @@ extension Explorer {
     if isTracing { note(site, "fence(\(order))") }
   }
 
-  /// A sequential fence in every thread at once. Twice: first all tell, then all hear.
-  func barrier(_ site: Site) {
-    schedule(
-      Operation(kind: .barrier, isWrite: true, isSequential: true, operand: UInt64(site.line)))
-    for _ in 0..<2 {
-      for thread in threads.indices { memory.fence(by: thread, .sequential) }
+  /// A full fence on every thread, one after the other, at any point of the call.
+  func processFence(_ site: Site) {
+    guard running != 0, weaken(.sequential, site, "processFence") == .sequential else { return }
+    memory.fence(by: running, .sequential)
+    for thread in threads.indices.dropFirst() where thread != running {
+      schedule(
+        Operation(
+          kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line)))
+      memory.fence(by: thread, .sequential)
+      record(0)
+      if isTracing { note(site, "fence on \(threads[thread].name)") }
     }
-    record(0)
-    if isTracing { note(site, "fence in every thread") }
+    memory.fence(by: running, .sequential)
   }
 
   /// The end of a turn of a spin loop: the next begins when something it read has a newer store.

@@ -31,8 +31,6 @@ final class Explorer {
     /// A hash of all that steps returned to it: with the code, that is its local state.
     var history: UInt64
     var isFinished = false
-    /// `history` and views at its last scheduling point.
-    var hash: UInt64 = 0
   }
 
   let options: Checker.Options
@@ -45,6 +43,7 @@ final class Explorer {
   /// Number 0 sets up and checks the end.
   var threads: [Thread] = []
   var finalChecks: [() -> Void] = []
+  var threadLocals: [ObjectIdentifier: [Int]] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
   var isStarting = false
@@ -64,6 +63,9 @@ final class Explorer {
   var cache = StateCache()
   var pruned = 0
   var failure: Failure?
+
+  /// The orderings that were met, if they are asked for.
+  var orderings: Set<Ordering> = []
 
   // A replay.
   let replayed: [UInt8]?
@@ -124,6 +126,7 @@ final class Explorer {
       }
     }
     report.pruned = pruned
+    report.orderings = orderings
     report.states = cache.count
     report.duration = ContinuousClock.now - start
     return report
@@ -173,6 +176,7 @@ final class Explorer {
   private func reset() {
     memory.reset()
     plain.reset()
+    threadLocals.removeAll(keepingCapacity: true)
     threads.append(Thread(name: "main", body: {}, history: 0))
     isSealed = false
     isCoasting = false
@@ -197,7 +201,6 @@ final class Explorer {
       if failure != nil { break }
     }
     isStarting = false
-    for thread in threads.indices.dropFirst() { updateHash(thread) }
   }
 
   private func runThread() {

@@ -28,8 +28,6 @@ struct Memory {
     /// The newest store, as an index into `stores`, and its number in modification order.
     var newest: Int
     var number = 0
-    /// Of all stores and their messages.
-    var hash: UInt64
     let name: String
     let site: Site
   }
@@ -43,10 +41,6 @@ struct Memory {
     var fenced = View()
     /// For each location read since the last `pause`: 1 + the number of the store seen.
     var awaited = View()
-
-    var hash: UInt64 {
-      mix(mix(view.hash, pending.hash), mix(fenced.hash, awaited.hash))
-    }
   }
 
   private(set) var stores: [Store] = []
@@ -66,8 +60,7 @@ struct Memory {
     stores.append(Store(value: value, message: View(), thread: 0, site: site, previous: -1))
     locations.append(
       Location(
-        newest: stores.count - 1, hash: mix(value, UInt64(locations.count)),
-        name: name ?? "word\(locations.count)", site: site))
+        newest: stores.count - 1, name: name ?? "word\(locations.count)", site: site))
     return locations.count - 1
   }
 
@@ -126,7 +119,6 @@ struct Memory {
         previous: locations[location].newest))
     locations[location].newest = stores.count - 1
     locations[location].number = number
-    locations[location].hash = mix(locations[location].hash, mix(value, message.hash))
     if order == .sequential { raiseSequential(location, number) }
   }
 
@@ -152,12 +144,6 @@ struct Memory {
 
   private mutating func raiseSequential(_ location: Int, _ number: Int) {
     if sequential[location: location] < number { sequential[location: location] = number }
-  }
-
-  var hash: UInt64 {
-    var hash = sequential.hash
-    for location in locations { hash = mix(hash, location.hash) }
-    return hash
   }
 }
 

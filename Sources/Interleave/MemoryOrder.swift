@@ -24,8 +24,11 @@ struct Site: Sendable {
   var file: StaticString
   var line: UInt
 
-  var description: String {
+  /// Without its folders and module.
+  var fileName: String {
     let path = "\(file)"
-    return "\(path.split(separator: "/").last.map(String.init) ?? path):\(line)"
+    return path.split(separator: "/").last.map(String.init) ?? path
   }
+
+  var description: String { "\(fileName):\(line)" }
 }

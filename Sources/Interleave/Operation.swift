@@ -1,9 +1,11 @@
 /// What a suspended thread will do next: as much as decides whether two steps commute.
 struct Operation {
-  enum Kind: UInt8 { case start, load, store, modify, compareExchange, fence, barrier, pause, heap }
+  enum Kind: UInt8 {
+    case start, load, store, modify, compareExchange, fence, processFence, pause, heap
+  }
 
   var kind = Kind.start
-  /// The location, or the heap.
+  /// The location, the heap, or the thread that is made to fence.
   var object = 0
   var isWrite = false
   var isSequential = false
@@ -12,18 +14,19 @@ struct Operation {
 
   var hash: UInt64 { mix(UInt64(kind.rawValue) << 32 | UInt64(object), operand) }
 
-  /// Whether the order of two threads' next steps can matter. Wrongly true costs time, wrongly
-  /// false loses executions.
-  func depends(on other: Operation) -> Bool {
+  /// Whether the order of the next steps of two threads can matter. Wrongly true costs time,
+  /// wrongly false loses executions.
+  func depends(on other: Operation, of thread: Int, by ownThread: Int) -> Bool {
+    if kind == .processFence && object == thread { return true }
+    if other.kind == .processFence && other.object == ownThread { return true }
     switch (kind, other.kind) {
     case (.start, _), (_, .start): return false
-    // Changes what every thread may read.
-    case (.barrier, _), (_, .barrier): return true
     case (.heap, _), (_, .heap): return kind == other.kind && object == other.object
     // Any store may be the news that a spinning thread waits for.
     case (.pause, _), (_, .pause): return isWrite || other.isWrite
     // Both read and raise the one order of sequential operations.
-    case (.fence, _), (_, .fence): return isSequential && other.isSequential
+    case (.fence, _), (_, .fence), (.processFence, _), (_, .processFence):
+      return isSequential && other.isSequential
     default:
       return object == other.object
         && (isWrite || other.isWrite || isSequential && other.isSequential)

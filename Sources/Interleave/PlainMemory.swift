@@ -16,7 +16,6 @@ struct PlainMemory {
     var readers = View()
     /// What the next allocation comes after.
     var freed = View()
-    var hash: UInt64 = 0
     /// For messages.
     let name: String
     var writeSite: Access?
@@ -75,7 +74,6 @@ struct PlainMemory {
       }
       cells[cell].readSites[thread] = Access(what: "read", site: site)
     }
-    rehash(cell)
     return cells[cell].value
   }
 
@@ -90,7 +88,6 @@ struct PlainMemory {
     cells[cell].written = view[clock: thread]
     cells[cell].readers = View()
     if recordsSites { cells[cell].writeSite = Access(what: what, site: site) }
-    rehash(cell)
   }
 
   /// The lowest free frame: an address comes back as early as it can, which is what ABA wants.
@@ -113,7 +110,6 @@ struct PlainMemory {
     try write(cell, cells[cell].value, by: thread, &view, site, as: "free")
     cells[cell].isLive = false
     cells[cell].freed = view
-    rehash(cell)
   }
 
   private func check(
@@ -128,20 +124,5 @@ struct PlainMemory {
       let sites = cells[cell].readSites
       throw .race(cell: cell, with: reader, before: sites.isEmpty ? nil : sites[reader])
     }
-  }
-
-  private mutating func rehash(_ index: Int) {
-    let cell = cells[index]
-    let write = cell.writer << 17 | cell.written << 1 | (cell.isLive ? 1 : 0)
-    var hash = mix(cell.value, UInt64(write))
-    hash = mix(hash, cell.readers.hash)
-    if !cell.isLive { hash = mix(hash, cell.freed.hash) }
-    cells[index].hash = hash
-  }
-
-  var hash: UInt64 {
-    var hash: UInt64 = 0
-    for cell in cells { hash = mix(hash, cell.hash) }
-    return hash
   }
 }

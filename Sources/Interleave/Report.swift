@@ -19,6 +19,9 @@ public struct Report: Sendable, CustomStringConvertible {
   public internal(set) var states = 0
   public internal(set) var duration = Duration.zero
 
+  /// Where the code under test orders memory; empty unless `Options.recordsOrderings`.
+  public internal(set) var orderings: Set<Ordering> = []
+
   /// True only if nothing was left out.
   public var isComplete: Bool { if case .complete = verdict { true } else { false } }
   public var failure: Failure? { if case .failed(let failure) = verdict { failure } else { nil } }

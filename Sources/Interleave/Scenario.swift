@@ -34,16 +34,6 @@ public func check(
   Explorer.current.fail(.check, "\(message()), at \(site.description)")
 }
 
-/// A sequentially consistent fence in every thread of the scenario, between two of its steps: an
-/// expedited `membarrier(2)`, or what an interrupt to every core does.
-public func fenceEveryThread(file: StaticString = #fileID, line: UInt = #line) {
-  Explorer.current.barrier(Site(file: file, line: line))
-}
-
-/// The number of the running thread, in the order they were named, from 1; 0 in the set-up and
-/// in `finally`.
-public var currentThread: Int { Explorer.current.running }
-
 /// Ends a turn of a spin loop. The thread goes on when another turn can differ: when something
 /// that it read since the last `pause` has a newer store, of which it then sees at least one.
 /// If all threads that are left wait so, that is a livelock; a fair scheduler cannot help.
@@ -53,3 +43,17 @@ public var currentThread: Int { Explorer.current.running }
 public func pause(file: StaticString = #fileID, line: UInt = #line) {
   Explorer.current.pause(Site(file: file, line: line))
 }
+
+/// A full fence on every thread of the scenario, each at some point during the call: what
+/// `membarrier(2)` does in its expedited form.
+public func processFence(file: StaticString = #fileID, line: UInt = #line) {
+  Explorer.current.processFence(Site(file: file, line: line))
+}
+
+/// The running thread promises that from here on it uses nothing it has read so far: where it is
+/// in its code, `position`, says all. Executions that differ only in that past are then explored
+/// once. For the end of a round, or of a thread whose results nobody looks at.
+///
+/// A promise that is not kept can hide executions; that it was broken shows, as a rule, as
+/// `nondeterminism`.
+public func forget(_ position: Int) { Explorer.current.forget(position) }

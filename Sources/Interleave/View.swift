@@ -49,6 +49,20 @@ struct View {
     return lane < 0 ? nil : lane - Self.locations
   }
 
+  /// Locations counted from `base` on; what is older is all the same.
+  @inline(__always) func relative(to base: View) -> View {
+    var view = self
+    view.lanes = il_view_relative(lanes, base.lanes)
+    return view
+  }
+
+  /// The same where 0 stands for «none».
+  @inline(__always) func relativeAwaited(to base: View) -> View {
+    var view = self
+    view.lanes = il_view_relative_or_none(lanes, base.lanes)
+    return view
+  }
+
   @inline(__always) var hash: UInt64 { il_view_hash(lanes) }
 }
 

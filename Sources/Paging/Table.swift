@@ -1,5 +1,9 @@
 public import Frames
-public import Primitives
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Primitives
+#endif
 
 /// A page table: one 4 KiB frame of 512 atomic entries. Entries link by frame number, so tables
 /// need no pointer fixed anywhere.

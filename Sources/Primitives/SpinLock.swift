@@ -1,5 +1,6 @@
-public import CLinux
-import Glibc
+#if INTERLEAVE
+  public import Interleave
+#endif
 
 /// A lock for sections of a few dozen instructions, in place in memory. It spins, then yields.
 ///
@@ -12,13 +13,11 @@ public struct SpinLock: ~Copyable, Sendable {
 
   @inlinable @inline(__always)
   public borrowing func lock() {
-    var spins = 0
+    var wait = SpinWait()
     // `acquire` pairs with the `release` of unlock.
     while !word.compareExchange(0, 1, .acquire).exchanged {
       repeat {
-        hm_relax()
-        spins += 1
-        if spins > 64 { Self.yield() }
+        wait.turn()
       } while word.load(.relaxed) != 0
     }
   }
@@ -34,6 +33,4 @@ public struct SpinLock: ~Copyable, Sendable {
     defer { unlock() }
     return try body()
   }
-
-  @usableFromInline static func yield() { _ = sched_yield() }
 }

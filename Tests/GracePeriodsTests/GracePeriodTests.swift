@@ -116,7 +116,7 @@ import Primitives
     while inside.load(ordering: .acquiring) < 40 { sched_yield() }
     var open = 0
     for index in 0..<Int(grace.highest.load(.acquire)) {
-      let word = unsafe grace.slots[index * GracePeriod.stride].load(.acquire)
+      let word = unsafe grace.slots[index * ReaderSlot.stride].load(.acquire)
       if word != 0 && word != UInt64.max { open += 1 }
     }
     #expect(open >= 40)

@@ -5,6 +5,7 @@ import Testing
 /// fewer, and a livelock where it finds one.
 @Suite struct DifferentialTests {
   static let programs = 1_200
+  static let largePrograms = 160
   static let shards = 8
 
   @Test(arguments: 0..<shards)
@@ -27,6 +28,20 @@ import Testing
     }
     #expect(compared == Self.programs / Self.shards)
     #expect(livelocks < compared / 3, "few of the programs were of use")
+  }
+
+  /// Larger programs, most of them sequential: only there a result can hang on the order of two
+  /// loads or two fences. The cache alone is the reference, since plain search takes too long.
+  @Test(arguments: 0..<shards)
+  func sleepSetsAgreeOnSequentialPrograms(_ shard: Int) {
+    for seed in stride(from: shard, to: Self.largePrograms, by: Self.shards) {
+      var generator = SeededGenerator(seed: UInt64(seed + 10_000))
+      let program = Program(sequentialUsing: &generator)
+      let (expected, reference) = outcomes(.stateCache, program.litmus)
+      let (found, report) = outcomes([.sleepSets, .stateCache], program.litmus)
+      #expect(report.failure?.kind == reference.failure?.kind, "seed \(seed): \(program)")
+      if reference.failure == nil { #expect(found == expected, "seed \(seed): \(program)") }
+    }
   }
 
   /// A high enough bound is no bound, though the verdict does not say so.
@@ -68,6 +83,23 @@ private struct Program: CustomStringConvertible {
       let length = count == 2 ? Int.random(in: 2...4, using: &generator) : 2
       threads.append(
         (0..<length).map { Self.step(UInt64(thread * 4 + $0 + 1), using: &generator) })
+    }
+  }
+
+  init(sequentialUsing generator: inout SeededGenerator) {
+    for thread in 0..<3 {
+      threads.append(
+        (0..<3).map { index in
+          let location = Int.random(in: 0..<2, using: &generator)
+          let isStrong = Int.random(in: 0..<3, using: &generator) > 0
+          let order: MemoryOrder = isStrong ? .sequential : .relaxed
+          switch Int.random(in: 0..<12, using: &generator) {
+          case 0..<5: return .load(location, order)
+          case 5..<9: return .store(location, UInt64(thread * 4 + index + 1), order)
+          case 9..<11: return .fence(.sequential)
+          default: return .await(location, order)
+          }
+        })
     }
   }
 

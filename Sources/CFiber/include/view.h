@@ -34,6 +34,20 @@ static inline il_view il_view_below(il_view v, intptr_t first) {
   return v;
 }
 
+/* Lanes as distances from `base`, 0 for those below it. */
+static inline il_view il_view_relative(il_view v, il_view base) {
+  for (intptr_t i = 0; i < il_lanes; i++)
+    v.lane[i] = v.lane[i] > base.lane[i] ? v.lane[i] - base.lane[i] : 0;
+  return v;
+}
+
+/* The same for lanes in which 0 means none: distances from 1 on. */
+static inline il_view il_view_relative_or_none(il_view v, il_view base) {
+  for (intptr_t i = 0; i < il_lanes; i++)
+    if (v.lane[i]) v.lane[i] = v.lane[i] > base.lane[i] ? v.lane[i] - base.lane[i] + 1 : 1;
+  return v;
+}
+
 /* The first lane from `first` on in which `a` is greater, or -1. */
 static inline intptr_t il_view_excess(il_view a, il_view b, intptr_t first) {
   for (intptr_t i = first; i < il_lanes; i++)

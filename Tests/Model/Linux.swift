@@ -1,33 +1,16 @@
-// System calls, as the model has them.
+// System calls and the C library, as the model has them. What this module declares wins over
+// what is imported, so the engine's sources, which import Glibc and CLinux as ever, find these.
 
 import Glibc
 import Interleave
 
 // MARK: Threads
 
-/// The model's thread is on a core of its own.
+/// All on one core: their caches meet.
 public func hm_current_core() -> Int32 { 0 }
-public func hm_relax() { Interleave.pause() }
 public func sched_yield() -> Int32 { 0 }
 public func sysconf(_: Int32) -> Int { 1 }
-public func hm_compiler_barrier() {}
 public func hm_prefetch(_: UnsafeRawPointer!) {}
-
-/// Whether the kernel has an expedited membarrier. The grace period must hold either way.
-public nonisolated(unsafe) var hasMembarrier = true
-public func hm_membarrier_register() -> Int32 { hasMembarrier ? 0 : 38 }
-/// A full barrier on every core that runs a thread of the process.
-public func hm_membarrier() -> Int32 {
-  if plant != .noFence { fenceEveryThread() }
-  return 0
-}
-
-/// Reader slots by model thread; reset for every execution.
-public nonisolated(unsafe) var readerSlots = [Int32](repeating: -1, count: 16)
-public func hm_get_reader_slot() -> Int32 { readerSlots[currentThread] }
-public func hm_set_reader_slot(_ slot: Int32, _: (@convention(c) (Int32) -> Void)!) {
-  readerSlots[currentThread] = slot
-}
 
 // MARK: Memory
 
@@ -65,7 +48,7 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
     let stride = MemoryLayout<FrameMetadata>.stride
     for index in 0..<(physical?.cells.count ?? 0) {
       (memory + index * stride).initializeMemory(
-        as: AtomicWord.self, to: AtomicWord(named: "metadata \(index)"))
+        as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))
     }
   } else {
     let physical = Physical()
@@ -78,10 +61,10 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
       guard frame >= FrameGeometry.framesPerHuge else { continue }
       for slot in 0..<FrameGeometry.framesPerHuge {
         (words + frame * FrameGeometry.framesPerHuge + slot).initialize(
-          to: AtomicWord(named: "frame \(frame) word \(slot)"))
+          to: AtomicWord(0, name: "frame \(frame) word \(slot)"))
       }
     }
-    Modelled.physical = physical
+    ProtocolsModel.physical = physical
   }
   return memory
 }

@@ -1,0 +1,18 @@
+/// A variable of which each thread of a scenario has its own; `initial` when an execution starts.
+/// No part of the state: what a thread keeps here follows from what it has done.
+public final class ModelThreadLocal: Sendable {
+  private let initial: Int
+  public init(_ initial: Int) { self.initial = initial }
+
+  public var value: Int {
+    get {
+      let explorer = Explorer.current
+      return explorer.threadLocals[ObjectIdentifier(self)]?[explorer.running] ?? initial
+    }
+    set {
+      let explorer = Explorer.current
+      let all = Array(repeating: initial, count: View.threads)
+      explorer.threadLocals[ObjectIdentifier(self), default: all][explorer.running] = newValue
+    }
+  }
+}

@@ -1,0 +1,1 @@
+../../Sources/GracePeriods/GracePeriod.swift

@@ -1,1 +1,0 @@
-../../../Sources/GracePeriods/GracePeriod.swift

@@ -1,1 +1,0 @@
-../../../Sources/HugeZeroPage/HugeZeroPage.swift

@@ -1,0 +1,149 @@
+import Interleave
+import Testing
+
+@testable import ProtocolsModel
+
+/// The whole engine, production source, on a machine of eight frames: two operations at once on
+/// one space, then everything dropped. One preemption here, two in `make interleave`.
+@Suite(.serialized) struct SpaceTests {
+  /// Fibres run one at a time.
+  final class Shared: @unchecked Sendable {
+    var space: AddressSpace?
+    var fork: AddressSpace?
+    let machine: Machine
+    init(_ machine: ProtocolsModel.Machine) { self.machine = machine }
+    typealias Machine = ProtocolsModel.Machine
+  }
+
+  static func on(
+    _ reference: Policy.ZeroReference = .perTable,
+    _ threads: @escaping (Scenario, Shared) -> Void
+  ) -> (Scenario) -> Void {
+    { scenario in
+      let shared = Shared(makeEngine(frames: 8, reference))
+      shared.space = try! shared.machine.makeSpace(size: 2 * slotSize)
+      threads(scenario, shared)
+      scenario.finally {
+        shared.space = nil
+        shared.fork = nil
+        expectBaseline(shared.machine)
+      }
+    }
+  }
+
+  static var checker: Checker {
+    var options = Checker.Options()
+    options.preemptionBound = isOptimized ? 2 : 0
+    options.maximalDuration = .seconds(isOptimized ? 60 : 10)
+    options.maximalSteps = 5000
+    return Checker(options)
+  }
+
+  static func faults(_ reference: Policy.ZeroReference) -> (Scenario) -> Void {
+    on(reference) { scenario, shared in
+      for name in ["a", "b"] {
+        scenario.thread(name) { check(shared.space!.byte(at: 0) == 0) }
+      }
+    }
+  }
+
+  @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
+  func readFaultAgainstReadFault(reference: Policy.ZeroReference) {
+    verify("engine: read fault, read fault, \(reference)", Self.faults(reference), with: Self.checker)
+  }
+
+  @Test func history2_aFaultThatDoesNotLookAgainIsFound() {
+    plantsNoLock = true
+    defer { plantsNoLock = false }
+    refute(
+      "engine: item 2, entries changed without the lock", [.check, .dataRace, .useAfterFree, .trap],
+      Self.faults(.perTable), with: Checker(preemptionBound: 2))
+  }
+
+  @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
+  func readFaultAgainstDiscard(reference: Policy.ZeroReference) {
+    verify(
+      "engine: read fault, discard, \(reference)",
+      Self.on(reference) { scenario, shared in
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
+      }, with: Self.checker)
+  }
+
+  @Test func discardAndShrinkAgainstReader() {
+    verify(
+      "engine: discard and shrink, reader of the zero page",
+      Self.on { scenario, shared in
+        _ = shared.space!.byte(at: 0)
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        scenario.thread("discard") {
+          try! shared.space!.discard(at: 0, length: slotSize)
+          shared.machine.shrink()
+        }
+      }, with: Self.checker)
+  }
+
+  @Test func writeFaultAgainstReader() {
+    verify(
+      "engine: write fault, reader",
+      Self.on { scenario, shared in
+        scenario.thread("writer") { shared.space!.put(7, at: 0) }
+        scenario.thread("reader") {
+          let byte = shared.space!.byte(at: 0)
+          check(byte == 0 || byte == 7, "all or nothing")
+        }
+      }, with: Self.checker)
+  }
+
+  @Test func aDiscardedFrameIsNotReusedUnderAReader() {
+    verify(
+      "engine: discard of data and reuse, reader",
+      Self.on { scenario, shared in
+        shared.space!.put(7, at: 0)
+        scenario.thread("reader") {
+          let byte = shared.space!.byte(at: 0)
+          check(byte == 0 || byte == 7, "never what came later")
+        }
+        scenario.thread("discard") {
+          try! shared.space!.discard(at: 0, length: slotSize)
+          shared.space!.put(9, at: slotSize)
+        }
+      }, with: Self.checker)
+  }
+
+  @Test func forkAgainstWrite() {
+    verify(
+      "engine: fork, write",
+      Self.on { scenario, shared in
+        shared.space!.put(1, at: 0)
+        // Words are created by the set-up only, so the fork is one in place.
+        shared.fork = try! shared.machine.makeSpace(size: 2 * slotSize)
+        scenario.thread("writer") { shared.space!.put(2, at: 0) }
+        scenario.thread("fork") {
+          try! shared.fork!.reset(to: shared.space!)
+          let first = shared.fork!.byte(at: 0)
+          check(first == 1 || first == 2, "a value that was there")
+          check(shared.fork!.byte(at: 0) == first, "a fork is a point in time")
+        }
+      }, with: Self.checker)
+  }
+
+  @Test func coreCachesHandAFrameToOne() {
+    var checker = Self.checker
+    checker.options.preemptionBound = isOptimized ? 3 : 1
+    verify(
+      "engine: core cache, two allocate and free",
+      { scenario in
+        let machine = makeEngine(frames: 4)
+        for name in ["a", "b"] {
+          scenario.thread(name) {
+            guard let frame = machine.arena.allocateSmall() else { return check(false, "none") }
+            // Two threads with the same frame would race here.
+            machine.arena.clear(frame, order: 0)
+            machine.arena.release(frame)
+          }
+        }
+        scenario.finally { expectBaseline(machine) }
+      }, with: checker)
+  }
+}

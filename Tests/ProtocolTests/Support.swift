@@ -1,0 +1,73 @@
+import Interleave
+import Testing
+
+@testable import ProtocolsModel
+
+/// The frames of a scenario; production code allocates from it as from the arena.
+struct Frames: ZeroFrameSource {
+  let heap: ModelHeap
+  init(_ capacity: Int) { heap = ModelHeap(capacity: capacity) }
+  func allocateZeroFrame() -> UInt32? { heap.allocate() }
+  func freeZeroFrame(_ frame: UInt32) { heap.free(frame) }
+}
+
+/// A zero page and its frames. What a user may hold must read as zeros.
+final class Machine {
+  let zeroPage = HugeZeroPage()
+  let frames: Frames
+  init(frames capacity: Int) { frames = Frames(capacity) }
+
+  func get() -> UInt32? {
+    switch zeroPage.get(from: frames) {
+    case .shared(let frame), .published(let frame): frame
+    case .unavailable: nil
+    }
+  }
+  func use(_ frame: UInt32) { check(frames.heap.load(frame) == 0, "the zero page is not zero") }
+
+  /// At rest: the count is 0, or 1 plus the holders; no other frame is allocated.
+  func checkAtRest(holders: UInt32 = 0, others: Int = 0) {
+    let (frame, count) = zeroPage.snapshot()
+    check(count == (frame == 0 ? 0 : 1 + holders), "count \(count) with \(holders) holders")
+    check(frame != 0 || holders == 0, "holders of no page")
+    check(frames.heap.liveCount == (frame == 0 ? 0 : 1) + others, "a frame leaked")
+  }
+}
+
+/// Explores and expects every schedule to be fine; prints a line for the table.
+func verify(
+  _ name: String, _ scenario: (Scenario) -> Void, with checker: Checker = Checker(),
+  sourceLocation: SourceLocation = #_sourceLocation
+) {
+  let report = checker.run(scenario)
+  print("\(name): \(report)")
+  if checker.options.preemptionBound == nil {
+    #expect(report.isComplete, "\(name): \(report)", sourceLocation: sourceLocation)
+  } else {
+    #expect(report.failure == nil, "\(name): \(report)", sourceLocation: sourceLocation)
+  }
+}
+
+/// Explores and expects the planted bug to be found; prints the shortest trace.
+func refute(
+  _ name: String, _ kinds: Set<Failure.Kind>, _ scenario: (Scenario) -> Void,
+  with checker: Checker = Checker(), sourceLocation: SourceLocation = #_sourceLocation
+) {
+  let report = checker.run(scenario)
+  print("\(name): \(report)")
+  #expect(
+    report.failure.map { kinds.contains($0.kind) } == true, "\(name): \(report)",
+    sourceLocation: sourceLocation)
+}
+
+/// An unoptimized build takes forty times as long: it leaves the large scenarios to
+/// `make interleave`.
+let isOptimized: Bool = {
+  var optimized = true
+  assert(
+    {
+      optimized = false
+      return true
+    }())
+  return optimized
+}()
