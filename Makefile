@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test lint example bench peers clean
+.PHONY: build deps demo test interleave lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -17,6 +17,11 @@ demo: deps build
 # Everything that CI runs.
 test:
 	scripts/test
+
+# The model checker with an optimizer: the scenarios too large for an unoptimized build.
+interleave:
+	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
+	  --filter 'InterleaveTests|ProtocolTests'
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples
