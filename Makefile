@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan lint example bench peers clean
+.PHONY: build deps demo test tsan interleave kernel-test lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -21,6 +21,15 @@ test:
 # The stress tests under ThreadSanitizer.
 tsan:
 	scripts/tsan
+
+# The model checker with an optimizer: the scenarios too large for an unoptimized build.
+interleave:
+	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
+	  --filter 'InterleaveTests|ProtocolTests'
+
+# The zero page inside stock Debian kernels in QEMU; needs to download them.
+kernel-test:
+	Kernel/test
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples

@@ -85,6 +85,7 @@ extension Explorer {
   /// A choice that was not made before.
   private func choose(_ enabled: ThreadSet, _ preemptible: Bool) -> Int {
     var asleep = usesSleepSets ? asleep.intersection(enabled) : ThreadSet()
+    var awake = enabled
     if usesCache {
       var hash = stateHash()
       // With a bound, a state is also how it may go on.
@@ -92,7 +93,9 @@ extension Explorer {
       switch cache.visit(hash, asleep: asleep, next: UInt32(truncatingIfNeeded: stamp >> 8)) {
       case .new: break
       case .covered: return prune(enabled, preemptible)
-      case .partly(let common): asleep = common
+      case .partly(let still, let woken):
+        asleep = still
+        awake = woken
       case .contradiction:
         fail(
           .nondeterminism,
@@ -100,7 +103,7 @@ extension Explorer {
         return 0
       }
     }
-    var candidates = enabled.subtracting(asleep)
+    var candidates = awake.subtracting(asleep)
     if let bound = options.preemptionBound, preemptible, preemptions >= bound {
       candidates = candidates.intersection(ThreadSet(previous))
     }

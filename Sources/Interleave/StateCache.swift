@@ -2,7 +2,7 @@
 ///
 /// A sleeping thread is one whose step was left out since the same was explored elsewhere. When a
 /// state comes back, its subtree need not be explored again if every thread that slept the first
-/// time sleeps now; otherwise it is, with the intersection (Godefroid 1996, section 5.3).
+/// time sleeps now; otherwise those are, that slept then and do not now (Godefroid 1996, chapter 5).
 ///
 /// A state is 64 bits of hash. At ten million states, two of them share a hash with a chance of
 /// three in a million.
@@ -11,8 +11,8 @@ struct StateCache {
     case new
     /// Everything from here was explored.
     case covered
-    /// Explore again, with only these asleep.
-    case partly(ThreadSet)
+    /// Explore again, but only from the steps of those that woke; these sleep still.
+    case partly(asleep: ThreadSet, woken: ThreadSet)
     /// The same state, whose threads are about to do something else: they share what the
     /// checker cannot see.
     case contradiction
@@ -40,8 +40,8 @@ struct StateCache {
     guard entries[slot].next == next else { return .contradiction }
     let common = entries[slot].asleep.intersection(asleep)
     if common == entries[slot].asleep { return .covered }
-    entries[slot].asleep = common
-    return .partly(common)
+    defer { entries[slot].asleep = common }
+    return .partly(asleep: common, woken: entries[slot].asleep.subtracting(common))
   }
 
   private func slot(of key: UInt64) -> Int {
