@@ -259,11 +259,14 @@ static void stress_once(void)
 	unsigned seed = getpid();
 	char *memory = region(4 * HUGE);
 
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < 6; i++) {
 		char *at = memory + rand_r(&seed) % 4 * HUGE;
 
 		switch (rand_r(&seed) % 4) {
-		case 0: at[rand_r(&seed) % HUGE] = 1; break;
+		case 0:
+			TOUCH(at);
+			at[rand_r(&seed) % HUGE] = 1;
+			break;
 		case 1: madvise(at, HUGE, MADV_DONTNEED); break;
 		case 2:
 			madvise(at, HUGE, MADV_DONTNEED);
@@ -341,7 +344,42 @@ static void faults_once(void)
 }
 static void touch_once(void) { TOUCH(region(HUGE)); }
 static void process_once(void) { expect(!in_child(touch_once), "a child failed"); }
-static void stress_process(void) { expect(!in_child(stress_once), "a child failed"); }
+
+/*
+ * In rounds: all processes start at once, when there may be no page yet, so that getters race; at
+ * the end of a round nobody holds it, so that the shrinker can free it.
+ */
+static void stress(int processes, double seconds)
+{
+	struct { pthread_barrier_t barrier; volatile int stop; volatile long rounds; } *shared =
+		mmap(NULL, SMALL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t attributes;
+	double start = now();
+	int status, failures = 0;
+
+	pthread_barrierattr_init(&attributes);
+	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&shared->barrier, &attributes, processes);
+	for (int i = 0; i < processes; i++)
+		if (!fork()) {
+			for (;;) {
+				pthread_barrier_wait(&shared->barrier);
+				if (shared->stop)
+					_exit(failures != 0);
+				failures += in_child(stress_once) != 0;
+				pthread_barrier_wait(&shared->barrier);
+				if (i == 0) {
+					usleep(20000);
+					shared->rounds++;
+					shared->stop = now() - start > seconds;
+				}
+			}
+		}
+	while (wait(&status) > 0)
+		failures += status != 0;
+	expect(!failures, "%d of %d processes failed", failures, processes);
+	printf("figure: %ld rounds of %d processes\n", shared->rounds, processes);
+}
 
 int main(int count, char **arguments)
 {
@@ -359,7 +397,7 @@ int main(int count, char **arguments)
 	else if (!strcmp(what, "hold"))
 		hold();
 	else if (!strcmp(what, "stress"))
-		printf("figure: %.0f processes\n", repeated(number, seconds, stress_process) * seconds);
+		stress(number, seconds);
 	else if (!strcmp(what, "faults"))
 		printf("%.0f\n", repeated(number, seconds, faults_once) * FAULTS);
 	else if (!strcmp(what, "processes"))
