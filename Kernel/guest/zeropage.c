@@ -7,7 +7,7 @@
  *   zeropage operations           write, fork, discard, protect, move, one after the other
  *   zeropage threads ROUNDS       no page, and 8 threads of a new process fault at once
  *   zeropage hold                 holds the page until standard input ends
- *   zeropage stress N SECONDS     N processes read, write, fork, discard and exit
+ *   zeropage stress N SECONDS     N processes read, write, fork, discard and exit; 0: one round
  *   zeropage faults N SECONDS     read faults per second of N processes
  *   zeropage processes N SECONDS  processes per second that read one page and exit, N at a time
  *   zeropage instructions-fault ROUNDS, instructions-process ROUNDS
@@ -377,7 +377,7 @@ static void stress(int processes, double seconds)
 				failures += in_child(stress_once) != 0;
 				pthread_barrier_wait(&shared->barrier);
 				if (i == 0) {
-					usleep(20000);
+					shrink();
 					shared->rounds++;
 					shared->stop = now() - start > seconds;
 				}
