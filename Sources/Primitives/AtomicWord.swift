@@ -1,11 +1,5 @@
 public import Synchronization
 
-/// The memory orders of C11 that this project uses. `Synchronization` wants its orderings as
-/// literals, so the seam switches on this enum; every call folds to one instruction.
-@frozen public enum MemoryOrder: Sendable {
-  case relaxed, acquire, release, acquireRelease, sequential
-}
-
 /// One 64-bit atomic: the seam between the protocols and the machine.
 ///
 /// Every lock-free protocol of the package goes through this type and `fence()`, so that the

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// The kernel's frames for the core: a frame is a page frame number.
+import HugeZeroPage
+import Linux
+
+/// The kernel's page allocator, for the getters.
+struct GetterFrames: ZeroFrameSource {
+  func allocateZeroFrame() -> UInt32? {
+    guard let page = unsafe alloc_pages(hugezero_gfp(), hugezero_order()) else { return nil }
+    // The core's frames have 32 bits: 16 TiB. Memory beyond cannot be the zero page; nor can
+    // frame 0, which the kernel never hands out.
+    guard let frame = unsafe UInt32(exactly: hugezero_page_to_pfn(page)), frame != 0 else {
+      unsafe __free_pages(page, hugezero_order())
+      return nil
+    }
+    return frame
+  }
+
+  /// Of a getter that found another's page published: it lost the race.
+  func freeZeroFrame(_ frame: UInt32) {
+    hugezero_count_lost_races()
+    free(frame)
+  }
+}
+
+/// The same for the shrinker, who never allocates.
+struct ShrinkerFrames: ZeroFrameSource {
+  func allocateZeroFrame() -> UInt32? { nil }
+  func freeZeroFrame(_ frame: UInt32) {
+    hugezero_count_frees()
+    free(frame)
+  }
+}
+
+// With the order it was allocated with (history item 1).
+@inline(__always) private func free(_ frame: UInt32) {
+  unsafe __free_pages(hugezero_pfn_to_page(UInt(frame)), hugezero_order())
+}
