@@ -32,7 +32,7 @@ kernel-test:
 	Kernel/test
 
 lint:
-	swift format lint --strict --recursive Package.swift Sources Tests Examples
+	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel
 
 # A package that depends on the library alone, without the server's dependencies.
 example:

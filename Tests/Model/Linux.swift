@@ -54,7 +54,8 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
     let physical = Physical()
     physical.base = UInt(bitPattern: memory)
     let count = length >> FrameGeometry.frameShift
-    let words = memory.bindMemory(to: AtomicWord.self, capacity: length / MemoryLayout<AtomicWord>.stride)
+    let words = memory.bindMemory(
+      to: AtomicWord.self, capacity: length / MemoryLayout<AtomicWord>.stride)
     for frame in 0..<count {
       physical.cells.append(ModelCell(0, name: "contents of frame \(frame)"))
       // The first block is never used.
@@ -78,7 +79,9 @@ public func hm_give_back(_ address: UnsafeMutableRawPointer!, _ length: Int) -> 
   return 0
 }
 /// Changes the protection, which counts as a write: nobody may be reading when it is lifted.
-public func hm_protect(_ address: UnsafeMutableRawPointer!, _ length: Int, _ writable: Int32) -> Int32 {
+public func hm_protect(_ address: UnsafeMutableRawPointer!, _ length: Int, _ writable: Int32)
+  -> Int32
+{
   if writable != 0, let (physical, range) = frames(address, length) {
     for frame in range { physical.cells[frame].store(0) }
   }
@@ -95,7 +98,8 @@ public func memset(
     target.initializeMemory(as: UInt8.self, repeating: UInt8(value), count: count)
     return target
   }
-  let words = UnsafeMutableRawPointer(bitPattern: physical.base)!.assumingMemoryBound(to: AtomicWord.self)
+  let words = UnsafeMutableRawPointer(bitPattern: physical.base)!.assumingMemoryBound(
+    to: AtomicWord.self)
   for frame in range {
     physical.cells[frame].store(0)
     for slot in 0..<FrameGeometry.framesPerHuge {

@@ -49,14 +49,16 @@ import Testing
 
   @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
   func readFaultAgainstReadFault(reference: Policy.ZeroReference) {
-    verify("engine: read fault, read fault, \(reference)", Self.faults(reference), with: Self.checker)
+    verify(
+      "engine: read fault, read fault, \(reference)", Self.faults(reference), with: Self.checker)
   }
 
   @Test func history2_aFaultThatDoesNotLookAgainIsFound() {
     plantsNoLock = true
     defer { plantsNoLock = false }
     refute(
-      "engine: item 2, entries changed without the lock", [.check, .dataRace, .useAfterFree, .trap],
+      "engine: item 2, entries changed without the lock",
+      [.check, .dataRace, .useAfterFree, .trap],
       Self.faults(.perTable), with: Checker(preemptionBound: 2))
   }
 
