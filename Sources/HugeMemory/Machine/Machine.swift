@@ -17,12 +17,16 @@ public final class Machine: Sendable {
   public let policy: Policy
 
   let arena: Arena
-  let zeroPage = HugeZeroPage()
   let grace: GracePeriod
   let events = Counters()
   let retired: RetiredList
+  // Every fault reads the fields above; those below are written. A cache line between them keeps
+  // one table's reference from costing every other thread's next fault a miss.
+  private let before = InlineArray<8, UInt64>(repeating: 0)
+  let zeroPage = HugeZeroPage()
   /// (A) Whether the reference of `neverFreed` has been taken.
   let pinned = AtomicWord(0)
+  private let behind = InlineArray<8, UInt64>(repeating: 0)
 
   /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
   /// to 8 TiB.
