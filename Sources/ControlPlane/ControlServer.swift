@@ -53,8 +53,7 @@ public struct ControlServer: Sendable {
     switch request {
     case .create(let name, let size): try disks.create(name, size: size)
     case .importFile(let name, let path):
-      try disks.checkFree(name)
-      try disks.add(name, space: DiskFile.load(path, into: disks.machine, progress: progress))
+      try disks.load(name, from: path, progress: progress)
     case .exportFile(let name, let path):
       // From a fork: the contents of one moment, while clients go on writing.
       try DiskFile.save(disks.lookup(name).space.fork(), to: path, progress: progress)
@@ -83,5 +82,13 @@ public struct ControlServer: Sendable {
       disks: chosen.map(status), memoryLimit: machine.limit, memoryUsed: machine.memoryUsed,
       memoryGivenBack: machine.bytesGivenBack, zeroPageReferences: machine.zeroPageReferences,
       counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) })
+  }
+}
+
+extension Disks {
+  /// Creates a disk from an image, named only once it is whole.
+  public func load(_ name: String, from path: String, progress: DiskFile.Progress) throws {
+    try checkFree(name)
+    try add(name, space: DiskFile.load(path, into: machine, progress: progress))
   }
 }

@@ -10,11 +10,7 @@ public struct RuntimeDirectory: Sendable {
 
   /// `path`, or the user's default: `$XDG_RUNTIME_DIR/hugemem`, else `/tmp/hugemem-UID`.
   public init(_ path: String?) {
-    var chosen = path ?? Self.standard
-    if !chosen.hasPrefix("/"), let here = unsafe getcwd(nil, 0) {
-      chosen = unsafe String(cString: here) + "/" + chosen
-      unsafe free(here)
-    }
+    var chosen = absolutePath(path ?? Self.standard)
     while chosen.count > 1, chosen.hasSuffix("/") { chosen.removeLast() }
     self.path = chosen
   }
@@ -87,4 +83,11 @@ public struct RuntimeDirectory: Sendable {
   private func failure(_ what: String) -> ControlError {
     ControlError("\(what) \(path): \(unsafe String(cString: strerror(errno)))")
   }
+}
+
+/// A path that means the same in every process, wherever that runs.
+public func absolutePath(_ path: String) -> String {
+  guard !path.hasPrefix("/"), let here = unsafe getcwd(nil, 0) else { return path }
+  defer { unsafe free(here) }
+  return unsafe String(cString: here) + "/" + path
 }

@@ -18,10 +18,7 @@ struct Import: ParsableCommand {
   @Argument(completion: .file()) var file: String
 
   func run() throws {
-    let bar = ProgressBar("import \(name)")
-    let request = ControlRequest.importFile(name: name, path: absolutePath(file))
-    _ = try server.ask(request) { bar.show($0, $1) }
-    bar.finish()
+    try server.ask(.importFile(name: name, path: absolutePath(file)), showing: "import \(name)")
   }
 }
 
@@ -33,10 +30,7 @@ struct Export: ParsableCommand {
   @Argument(completion: .file()) var file: String
 
   func run() throws {
-    let bar = ProgressBar("export \(name)")
-    let request = ControlRequest.exportFile(name: name, path: absolutePath(file))
-    _ = try server.ask(request) { bar.show($0, $1) }
-    bar.finish()
+    try server.ask(.exportFile(name: name, path: absolutePath(file)), showing: "export \(name)")
   }
 }
 

@@ -31,6 +31,13 @@ struct ServerOptions: ParsableArguments {
   ) throws -> ControlResponse {
     try ControlClient(RuntimeDirectory(directory)).ask(request, progress: progress)
   }
+
+  /// Asks for long work, and shows how far it is.
+  func ask(_ request: ControlRequest, showing title: String) throws {
+    let bar = ProgressBar(title)
+    _ = try ask(request) { bar.show($0, $1) }
+    bar.finish()
+  }
 }
 
 extension ByteSize: ExpressibleByArgument {

@@ -22,10 +22,3 @@ struct ProgressBar {
     }
   }
 }
-
-/// A path as the server has to see it, which runs in another directory.
-func absolutePath(_ path: String) -> String {
-  guard !path.hasPrefix("/"), let here = unsafe getcwd(nil, 0) else { return path }
-  defer { unsafe free(here) }
-  return unsafe String(cString: here) + "/" + path
-}

@@ -103,8 +103,7 @@ struct Serve: ParsableCommand {
       guard let (name, path) = pair(text) else { continue }
       let bar = ProgressBar("import \(name)")
       do {
-        try disks.checkFree(name)
-        try disks.add(name, space: DiskFile.load(path, into: disks.machine) { bar.show($0, $1) })
+        try disks.load(name, from: path) { bar.show($0, $1) }
       } catch {
         throw ControlError("--import \(text): \(error)")
       }

@@ -21,21 +21,15 @@ extension AddressSpace {
     if first > offset { try clear(at: offset, length: min(first, end) - offset) }
     if last < end { try clear(at: last, length: end - last) }
     guard first < end, first < last else { return }
+    let range = Zap(first: first, last: last)
+    if range.covers(0, Radix.span(level + 1)) { return replaceRoot(.none) }
     try lock.withLock { () throws(MemoryError) in
-      let span = Radix.span(level + 1)
-      if first == 0 && last >= span {
-        let old = Entry(raw: root.load(.relaxed))
-        root.store(0, .release)
-        retire(old, level: level)
-      } else {
-        let range = Zap(first: first, last: last)
-        let entry = Entry(raw: root.load(.relaxed))
-        guard look(entry, level, base: 0, range).inside else { return }
-        // All that can fail comes before anything is removed.
-        let table = try exclusiveTable(first, level)
-        try own(table, level, base: 0, range)
-        zap(table, level, base: 0, range)
-      }
+      let entry = Entry(raw: root.load(.relaxed))
+      guard look(entry, level, base: 0, range).inside else { return }
+      // All that can fail comes before anything is removed.
+      let table = try exclusiveTable(first, level)
+      try own(table, level, base: 0, range)
+      zap(table, level, base: 0, range)
     }
     machine.settle()
   }

@@ -81,8 +81,8 @@ extension AddressSpace {
   }
 
   /// Under the lock. Looks at the entry again and maps the zero page if the place is still
-  /// untouched. Returns true if a reference is needed for that, `held` is not one and there is no page; clears
-  /// `held` when the reference has been adopted.
+  /// untouched. Returns true if a reference is needed for that, `held` is not one and there is no
+  /// page; clears `held` when the reference has been adopted.
   private func mapZero(_ offset: UInt64, holding held: inout Bool) -> Bool {
     let slot = slot(offset)
     guard slot.exclusive else { return false }

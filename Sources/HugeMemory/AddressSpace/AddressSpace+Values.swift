@@ -2,26 +2,16 @@
 extension AddressSpace {
   /// Copies bytes in, as `write(at:from:)` with a pointer does.
   public func write(at offset: UInt64, from source: RawSpan) throws(MemoryError) {
-    let result: Result<Void, MemoryError> = unsafe source.withUnsafeBytes { bytes in
-      do throws(MemoryError) {
-        return .success(unsafe try write(at: offset, from: bytes))
-      } catch {
-        return .failure(error)
-      }
+    try unsafe source.withUnsafeBytes { (bytes) throws(MemoryError) in
+      unsafe try write(at: offset, from: bytes)
     }
-    try result.get()
   }
 
   /// Copies bytes out, as `read(at:into:)` with a pointer does.
   public func read(at offset: UInt64, into target: inout MutableRawSpan) throws(MemoryError) {
-    let result: Result<Void, MemoryError> = unsafe target.withUnsafeMutableBytes { bytes in
-      do throws(MemoryError) {
-        return .success(unsafe try read(at: offset, into: bytes))
-      } catch {
-        return .failure(error)
-      }
+    try unsafe target.withUnsafeMutableBytes { (bytes) throws(MemoryError) in
+      unsafe try read(at: offset, into: bytes)
     }
-    try result.get()
   }
 
   /// The number at an offset, in this machine's byte order; 0 where nothing was written.
