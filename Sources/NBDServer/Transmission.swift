@@ -113,6 +113,9 @@ struct Transmission: ~Copyable {
       RequestError(error: .noSpace, message: "the server's memory limit is reached")
     case .outOfRange, .invalidSize:
       RequestError(error: .invalid, message: "offset and length: beyond the end of the export")
+    case .misaligned, .notMapped, .accessDenied, .notCollapsible, .overlappingMove:
+      // Disks have no mappings of parts.
+      RequestError(error: .invalid, message: "a part of the range allows no such access")
     case .system: RequestError(error: .inputOutput, message: "a system call failed")
     }
   }

@@ -3,15 +3,16 @@ public import Frames
 /// One entry of a table.
 ///
 /// ```
-///  63        44 43                12 11      6  5   4   3  2    0
-/// ┌────────────┬────────────────────┬─────────┬───┬───┬───┬──────┐
-/// │     0      │ frame number       │    0    │ A │ D │ W │ kind │
-/// └────────────┴────────────────────┴─────────┴───┴───┴───┴──────┘
+///  63        44 43                12 11   8  7   6  5   4   3  2    0
+/// ┌────────────┬────────────────────┬──────┬───┬───┬───┬───┬───┬──────┐
+/// │     0      │ frame number       │  0   │ N │ 0 │ A │ D │ W │ kind │
+/// └────────────┴────────────────────┴──────┴───┴───┴───┴───┴───┴──────┘
 /// ```
 /// The kind is part of the entry, so «zero» cannot be mistaken for memory (history items 10 and
 /// 13), and it is never writable or dirty (item 9). `W` on a table entry means: nobody else
 /// refers to that table; on a frame entry: nobody else refers to that frame. A path of `W`s down
-/// from the root may be written without looking at any reference count.
+/// from the root may be written without looking at any reference count, and its mapping allows it.
+/// `N`: the mapping allows no access; what is mapped stays, as with the kernel's `PROT_NONE`.
 @frozen public struct Entry: Equatable, Sendable {
   @frozen public enum Kind: UInt64, Sendable {
     case none = 0, zero = 1, huge = 2, small = 3, table = 4
@@ -25,6 +26,7 @@ public import Frames
   public static var zero: Entry { @inlinable @inline(__always) get { Entry(raw: 1) } }
   public static var writableBit: UInt64 { @inlinable @inline(__always) get { 1 << 3 } }
   public static var dirtyBit: UInt64 { @inlinable @inline(__always) get { 1 << 4 } }
+  public static var hiddenBit: UInt64 { @inlinable @inline(__always) get { 1 << 7 } }
 
   @inlinable @inline(__always)
   public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
@@ -42,9 +44,19 @@ public import Frames
   public var isWritable: Bool { raw & Entry.writableBit != 0 }
   @inlinable @inline(__always)
   public var isWritableTable: Bool { raw & 0xf == Kind.table.rawValue | Entry.writableBit }
+  /// Whether it is of this kind and may be accessed.
+  @inlinable @inline(__always)
+  public func isVisible(_ kind: Kind) -> Bool { raw & (Entry.hiddenBit | 7) == kind.rawValue }
+  @inlinable @inline(__always)
+  public var isHidden: Bool { raw & Entry.hiddenBit != 0 }
   /// The same mapping, to be copied before it is written.
   @inlinable @inline(__always)
   public var protected: Entry { Entry(raw: raw & ~Entry.writableBit) }
   @inlinable @inline(__always)
   public var madeWritable: Entry { Entry(raw: raw | Entry.writableBit) }
+  /// The same mapping without access, and with it again.
+  @inlinable public var hidden: Entry {
+    Entry(raw: raw & ~Entry.writableBit | Entry.hiddenBit)
+  }
+  @inlinable public var shown: Entry { Entry(raw: raw & ~Entry.hiddenBit) }
 }

@@ -84,7 +84,7 @@ struct Serve: ParsableCommand {
   /// frames, since a write of a whole 2 MiB takes one.
   private func machine() throws -> Machine {
     var policy = Policy()
-    policy.hugePagesOnWrite = false
+    policy.enabled = .never
     do {
       return try Machine(limit: memory?.bytes ?? MemoryDefault.bytes, policy: policy)
     } catch {

@@ -32,15 +32,15 @@ import Testing
       try space.fill(1, at: 0, count: 1)
       for at in [page, slot] {
         let before = machine.zeroPageReferences
-        space.readFault(at)
+        try space.readFault(at)
         let after = machine.zeroPageReferences
         #expect(after == max(before, 1) + 1)
         // Two threads found the place untouched; this is the slower one.
-        space.readFault(at)
+        try space.readFault(at)
         #expect(machine.zeroPageReferences == after)
       }
       // Data that came first stays.
-      space.readFault(0)
+      try space.readFault(0)
       #expect(try space.byte(at: 0) == 1)
     }
     machine.expectBaseline()
@@ -60,7 +60,7 @@ import Testing
             spins += 1
             if spins > 100 { sched_yield() }
           }
-          space.readFault(UInt64(index) * slot)
+          _ = try? space.readFault(UInt64(index) * slot)
         }
       }
       #expect(machine.zeroPageReferences == 513)

@@ -28,7 +28,7 @@ struct Random: RandomNumberGenerator {
 extension Policy {
   init(huge: Bool = true, zero: Bool = true, reference: ZeroReference = .perTable) {
     self.init()
-    hugePagesOnWrite = huge
+    enabled = huge ? .always : .never
     useZeroPage = zero
     zeroReference = reference
   }

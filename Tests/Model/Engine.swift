@@ -36,6 +36,9 @@ public final class Counters: Sendable {
   var zeroPageFree: Counter { Counter() }
   var splitPage: Counter { Counter() }
   var splitPMD: Counter { Counter() }
+  var collapseAlloc: Counter { Counter() }
+  var deferredSplit: Counter { Counter() }
+  var underusedSplit: Counter { Counter() }
   var forks: Counter { Counter() }
   var copyOnWrite: Counter { Counter() }
   var tableCopies: Counter { Counter() }

@@ -41,7 +41,7 @@ final class Scratch {
 
   init() throws {
     var policy = Policy()
-    policy.hugePagesOnWrite = false
+    policy.enabled = .never
     machine = try Machine(limit: 64 << 20, policy: policy)
   }
 

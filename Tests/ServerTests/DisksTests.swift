@@ -7,7 +7,7 @@ import Testing
 
   init() throws {
     var policy = Policy()
-    policy.hugePagesOnWrite = false
+    policy.enabled = .never
     disks = Disks(machine: try Machine(limit: 64 << 20, policy: policy))
     try disks.create("golden", size: 1 << 40)
   }

@@ -118,7 +118,7 @@ private func filled(
   _ size: UInt64, _ layout: Layout
 ) throws(MemoryError) -> AddressSpace {
   var policy = Policy()
-  policy.hugePagesOnWrite = layout == .huge
+  policy.enabled = layout == .huge ? .always : .never
   let machine = try Machine(limit: size + 16 * 1_048_576, policy: policy)
   let space = try machine.makeSpace(size: 1 << 40)
   var order = Array(0..<size / 4096)

@@ -6,7 +6,7 @@ import HugeMemory
 func memory() throws(MemoryError) -> Report {
   var report = Report(.memory)
   var policy = Policy()
-  policy.hugePagesOnWrite = false
+  policy.enabled = .never
   let size: UInt64 = 10 << 30
   let before = residentBytes()
   let machine = try Machine(limit: 512 << 20, policy: policy)

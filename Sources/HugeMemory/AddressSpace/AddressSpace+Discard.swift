@@ -21,17 +21,26 @@ extension AddressSpace {
     if first > offset { try clear(at: offset, length: min(first, end) - offset) }
     if last < end { try clear(at: last, length: end - last) }
     guard first < end, first < last else { return }
-    let range = Zap(first: first, last: last)
-    if range.covers(0, Radix.span(level + 1)) { return replaceRoot(.none) }
     try lock.withLock { () throws(MemoryError) in
-      let entry = Entry(raw: root.load(.relaxed))
-      guard look(entry, level, base: 0, range).inside else { return }
-      // All that can fail comes before anything is removed.
-      let table = try exclusiveTable(first, level)
-      try own(table, level, base: 0, range)
-      zap(table, level, base: 0, range)
+      try discardPages(first..<last, mayClear: true)
     }
     machine.settle()
+  }
+
+  /// Under the lock: removes whole pages, or throws and has removed nothing. `mayClear`: where there
+  /// is no frame to split with, zeros in place will do.
+  func discardPages(_ pages: Range<UInt64>, mayClear: Bool) throws(MemoryError) {
+    let range = Zap(first: pages.lowerBound, last: pages.upperBound)
+    let entry = Entry(raw: root.load(.relaxed))
+    guard look(entry, level, base: 0, range).inside else { return }
+    if range.covers(0, Radix.span(level + 1)) {
+      root.store(Entry.none.raw, .release)
+      return retire(entry, level: level)
+    }
+    // All that can fail comes before anything is removed.
+    let table = try exclusiveTable(range.first, level)
+    try own(table, level, base: 0, range, mayClear: mayClear)
+    zap(table, level, base: 0, range, keepsTables: machine.policy.followsLinux)
   }
 
   /// A range of whole pages, and how a slot lies to it.
@@ -73,7 +82,7 @@ extension AddressSpace {
 
   /// Makes the tables at the edges of a range this space's own, and small where they have to be.
   private func own(
-    _ table: Table, _ level: Int, base: UInt64, _ range: Zap
+    _ table: Table, _ level: Int, base: UInt64, _ range: Zap, mayClear: Bool
   ) throws(MemoryError) {
     let span = Radix.span(level)
     for index in 0..<Table.count {
@@ -83,19 +92,22 @@ extension AddressSpace {
       guard look(entry, level - 1, base: start, range) == (true, true) else { continue }
       if level > 2 {
         let lower = try exclusive(entry, level: level - 1) { table.set(index, $0) }
-        try own(lower, level - 1, base: start, range)
+        try own(lower, level - 1, base: start, range, mayClear: mayClear)
       } else {
         do { _ = try smallTable(table, index) } catch {
           // There is no frame for a table. Zeros stay mapped, and a huge frame that is this
           // space's alone can be cleared in place.
-          guard entry.kind == .zero || entry.kind == .huge && entry.isWritable else { throw error }
+          let isCleared = entry.kind == .zero || entry.kind == .huge && entry.isWritable
+          guard mayClear && isCleared else { throw error }
         }
       }
     }
   }
 
   /// Removes a range below a table that this space owns, after `own`.
-  private func zap(_ table: Table, _ level: Int, base: UInt64, _ range: Zap) {
+  private func zap(
+    _ table: Table, _ level: Int, base: UInt64, _ range: Zap, keepsTables: Bool
+  ) {
     let span = Radix.span(level)
     for index in 0..<Table.count where table.liveEntries > 0 {
       let entry = table[index]
@@ -115,8 +127,9 @@ extension AddressSpace {
       case .table:
         let lower = look(entry, level - 1, base: start, range)
         guard lower.inside else { continue }
-        if lower.outside {
-          zap(Table(entry.frame, in: arena), level - 1, base: start, range)
+        if lower.outside || keepsTables && entry.isWritable {
+          zap(
+            Table(entry.frame, in: arena), level - 1, base: start, range, keepsTables: keepsTables)
         } else {
           replace(table, index, .none)
           retire(entry, level: level - 1)

@@ -8,7 +8,8 @@ extension AddressSpace {
   /// - Complexity: O(1), and one grace period if this space was written since its last fork.
   public func fork() throws(MemoryError) -> AddressSpace {
     machine.events.forks.count()
-    return AddressSpace(size: size, root: shareRoot(), machine: machine)
+    let (root, mappings) = share()
+    return AddressSpace(size: size, root: root, mappings: mappings, machine: machine)
   }
 
   /// Makes this space a fork of `origin`, in place; what it held is dropped. Both must have the
@@ -18,14 +19,18 @@ extension AddressSpace {
       throw .invalidSize(origin.size, reason: "a space is reset to one of its own size, \(size)")
     }
     guard origin !== self else { return }
-    replaceRoot(origin.shareRoot())
+    let (root, mappings) = origin.share()
+    replaceRoot(root) {
+      self.mappings = mappings
+      self.hasMappings.store(mappings == nil ? 0 : 1, .release)
+    }
   }
 
-  /// A reference on the root table, shared from now on.
-  private func shareRoot() -> Entry {
+  /// A reference on the root table, shared from now on, and the mappings.
+  private func share() -> (Entry, MappingList?) {
     lock.withLock {
       let entry = Entry(raw: root.load(.relaxed))
-      guard entry.kind == .table else { return .none }
+      guard entry.kind == .table else { return (.none, mappings) }
       if entry.isWritable {
         // From here on writers come to the lock. Those that were already past the root finish
         // their copies before anybody else may refer to the tables.
@@ -33,13 +38,14 @@ extension AddressSpace {
         machine.grace.synchronize()
       }
       arena.retain(entry.frame)
-      return entry.protected
+      return (entry.protected, mappings)
     }
   }
 
   /// Swaps the whole tree for another and retires the old one.
-  func replaceRoot(_ entry: Entry) {
+  func replaceRoot(_ entry: Entry, _ alongside: () -> Void = {}) {
     lock.withLock {
+      alongside()
       let old = Entry(raw: root.load(.relaxed))
       root.store(entry.raw, .release)
       retire(old, level: level)

@@ -70,13 +70,15 @@ extension AddressSpace {
     return copy
   }
 
-  /// Replaces an entry by one that is not zero, and gives back the zero page's references that
-  /// the table no longer needs, after a grace period.
+  /// Replaces an entry. The zero page's references that the table no longer needs are given back
+  /// after a grace period; one that it needs now is taken from a page that the caller knows to be
+  /// held by another entry.
   func replace(_ table: Table, _ index: Int, _ entry: Entry) {
     let before = machine.zeroReferences(of: table)
     table.set(index, entry)
     let after = machine.zeroReferences(of: table)
     if before > after { machine.retire(.zero(before - after)) }
+    if after > before { _ = machine.zeroPage.getHeld(count: after - before) }
   }
 
   /// The level 1 table of a slot, owned by this space alone. A zero or huge entry is split.
@@ -86,7 +88,7 @@ extension AddressSpace {
     case .none, .table, .small: return try exclusive(entry, level: 1) { upper.set(index, $0) }
     case .zero:
       let table = try machine.makeTable()
-      for slot in 0..<Table.count { table.set(slot, .zero) }
+      for slot in 0..<Table.count { table.set(slot, entry) }
       let references = machine.zeroReferences(of: table)
       if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
       machine.events.splitPMD.count()
@@ -102,7 +104,9 @@ extension AddressSpace {
         arena.splitMapping(entry.frame)
       }
       for slot in 0..<Table.count {
-        table.set(slot, Entry(.small, entry.frame + FrameNumber(slot), writable: sole))
+        let small = Entry(
+          .small, entry.frame + FrameNumber(slot), writable: sole && entry.isWritable)
+        table.set(slot, entry.isHidden ? small.hidden : small)
       }
       machine.events.splitPMD.count()
       upper.set(index, Entry(.table, table.frame, writable: true))

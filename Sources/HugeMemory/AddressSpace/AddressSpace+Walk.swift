@@ -96,7 +96,7 @@ extension AddressSpace {
     return (kind, base + UInt64(index) * Radix.span(1))
   }
 
-  private static func kind(of entry: Entry) -> Extent.Kind {
+  static func kind(of entry: Entry) -> Extent.Kind {
     switch entry.kind {
     case .none: .hole
     case .zero: .zero

@@ -5,12 +5,14 @@ import Paging
 extension AddressSpace {
   /// Copies bytes in. Memory shared with a fork is copied first, 4 KiB at a time.
   ///
-  /// On `outOfMemory` a part of a write of several pages may have been done.
+  /// On `outOfMemory` a part of a write of several pages may have been done. Throws `notMapped` or
+  /// `accessDenied`, and changes nothing, where a mapping does not allow writing.
   /// - Complexity: O(length); lock-free where this space alone owns the memory.
   public func write(
     at offset: UInt64, from source: UnsafeRawBufferPointer
   ) throws(MemoryError) {
     try check(offset, UInt64(source.count))
+    try checkAccess(.write, offset, source.count)
     var done = 0
     while done < source.count {
       let at = offset + UInt64(done)
@@ -24,6 +26,7 @@ extension AddressSpace {
         do {
           done += unsafe try writeFault(at, from + copied, length - copied)
         } catch {
+          guard case .outOfMemory = error else { throw error }
           // Direct reclaim: what waits for a grace period, and a zero page that nobody holds.
           machine.shrink()
           done += unsafe try writeFault(at, from + copied, length - copied)
@@ -63,17 +66,19 @@ extension AddressSpace {
     return done
   }
 
-  /// Writes where an entry has to change first, all within one 2 MiB slot. A new frame is filled
-  /// before it is published. Returns the bytes written, 0 if somebody else was faster.
-  private func writeFault(
+  /// Writes where an entry has to change first, all within one 2 MiB slot and one mapping. A new
+  /// frame is filled before it is published. Returns the bytes written, 0 if somebody else was
+  /// faster. A `length` of 0 only makes the page ready to be written.
+  func writeFault(
     _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
   ) throws(MemoryError) -> Int {
     machine.events.fault.count()
     return try lock.withLock { () throws(MemoryError) -> Int in
+      let length = try lengthAllowed(.write, offset, length)
+      mappings?.touch(offset)
       let upper = try exclusiveTable(offset, 2)
       let index = Radix.index(offset, 2)
       let entry = upper[index]
-      let whole = length == FrameGeometry.hugeSize
       if entry.kind == .huge {
         if entry.isWritable { return 0 }
         if arena.references(entry.frame) == 1 {
@@ -81,8 +86,7 @@ extension AddressSpace {
           return 0
         }
       }
-      let untouched = entry.kind == .none || entry.kind == .zero
-      if whole || (untouched && machine.policy.hugePagesOnWrite) {
+      if takesHuge(entry, offset, length) {
         if unsafe writeHuge(upper, index, offset, source, length) { return length }
         machine.events.faultFallback.count()
       }
@@ -91,17 +95,29 @@ extension AddressSpace {
     }
   }
 
+  /// Whether a write fault on a slot's entry takes a huge frame.
+  private func takesHuge(_ entry: Entry, _ offset: UInt64, _ length: Int) -> Bool {
+    // A write of all of it never needs what was there.
+    if length == FrameGeometry.hugeSize { return true }
+    switch entry.kind {
+    case .none: return mayBeHuge(offset)
+    case .zero:
+      // Linux does not look at the advice again. Our huge zero entries are also where huge pages
+      // are off, and memory is to be used to the page.
+      let policy = machine.policy
+      return policy.zeroWrite == .huge && (policy.followsLinux || mayBeHuge(offset))
+    default: return false
+    }
+  }
+
   /// Replaces a slot by a new huge frame; false if there is none.
   private func writeHuge(
     _ upper: Table, _ index: Int, _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
   ) -> Bool {
     let old = upper[index]
-    let whole = length == FrameGeometry.hugeSize
-    var found = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole)
-    if found == nil && machine.retired.drain(into: machine) {
-      found = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: !whole)
+    guard let frame = allocateHuge(offset, zeroed: length < FrameGeometry.hugeSize) else {
+      return false
     }
-    guard let frame = found else { return false }
     let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
     unsafe memcpy(arena.address(frame) + within, source, length)
     replace(upper, index, Entry(.huge, frame, writable: true))
@@ -110,12 +126,27 @@ extension AddressSpace {
     return true
   }
 
+  /// A huge frame for a fault. How hard it tries is for `defrag` to say.
+  func allocateHuge(_ offset: UInt64, zeroed: Bool) -> FrameNumber? {
+    if let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: zeroed) { return frame }
+    let reclaims =
+      switch machine.policy.defrag {
+      case .always: true
+      case .madvise, .deferredMadvise: mapping(at: offset).advice == .huge
+      case .deferred, .never: false
+      }
+    // What waits for a grace period costs nobody anything.
+    guard machine.retired.drain(into: machine) || reclaims else { return nil }
+    if reclaims { machine.shrink() }
+    return arena.allocate(order: FrameGeometry.hugeOrder, zeroed: zeroed)
+  }
+
   /// Writes page by page, as long as the pages need a fault.
   private func writeSmall(
     _ table: Table, _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
   ) throws(MemoryError) -> Int {
     var done = 0
-    while done < length {
+    repeat {
       let at = offset + UInt64(done)
       let index = Radix.index(at, 1)
       let entry = table[index]
@@ -148,7 +179,7 @@ extension AddressSpace {
         machine.retire(.data(entry.frame))
       }
       done += piece
-    }
+    } while done < length
     return done
   }
 

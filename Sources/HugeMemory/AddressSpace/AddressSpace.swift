@@ -34,14 +34,20 @@ public final class AddressSpace: Sendable {
   /// (A), written under the lock: a table entry, or none.
   let root: AtomicWord
   let lock = Lock()
+  /// (L) lock: what is mapped where; nil as long as all is one mapping for reading and writing.
+  @safe nonisolated(unsafe) var mappings: MappingList?
+  /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.
+  let hasMappings: AtomicWord
 
-  init(size: UInt64, root: Entry, machine: Machine) {
+  init(size: UInt64, root: Entry, mappings: MappingList? = nil, machine: Machine) {
     self.size = size
     self.machine = machine
     arena = machine.arena
     grace = machine.grace
     level = Radix.level(forSize: size)
     self.root = AtomicWord(root.raw)
+    self.mappings = mappings
+    hasMappings = AtomicWord(mappings == nil ? 0 : 1)
   }
 
   deinit {

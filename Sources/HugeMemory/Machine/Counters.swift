@@ -56,9 +56,12 @@ import Primitives
   var zeroPageFree: Counter { counter(5) }
   var splitPage: Counter { counter(6) }
   var splitPMD: Counter { counter(7) }
-  var forks: Counter { counter(8) }
-  var copyOnWrite: Counter { counter(9) }
-  var tableCopies: Counter { counter(10) }
+  var collapseAlloc: Counter { counter(8) }
+  var deferredSplit: Counter { counter(9) }
+  var underusedSplit: Counter { counter(10) }
+  var forks: Counter { counter(11) }
+  var copyOnWrite: Counter { counter(12) }
+  var tableCopies: Counter { counter(13) }
 
   /// Each exact once the threads that count are at rest.
   var all: [(name: String, value: UInt64)] {
@@ -72,6 +75,9 @@ import Primitives
       ("thp_zero_page_free", zeroPageFree.value),
       ("thp_split_page", splitPage.value),
       ("thp_split_pmd", splitPMD.value),
+      ("thp_deferred_split_page", deferredSplit.value),
+      ("thp_underused_split_page", underusedSplit.value),
+      ("thp_collapse_alloc", collapseAlloc.value),
       ("fork", forks.value),
       ("cow_page", copyOnWrite.value),
       ("cow_table", tableCopies.value),

@@ -13,13 +13,15 @@ import Primitives
 public final class Machine: Sendable {
   /// The hard limit, in bytes, of data, tables and the zero page together.
   public let limit: UInt64
-  /// How this machine pages; constant.
-  public let policy: Policy
 
   let arena: Arena
   let grace: GracePeriod
   let events = Counters()
   let retired: RetiredList
+  /// (C)
+  let zeroReference: Policy.ZeroReference
+  /// (A) The policy's word: a fault decides on one load of it.
+  private let knobs: AtomicWord
   // Every fault reads the fields above; those below are written. A cache line between them keeps
   // one table's reference from costing every other thread's next fault a miss.
   private let before = InlineArray<8, UInt64>(repeating: 0)
@@ -43,9 +45,24 @@ public final class Machine: Sendable {
       throw .system(call: "mmap", errno: 12)
     }
     self.limit = limit
-    self.policy = policy
+    zeroReference = policy.zeroReference
+    knobs = AtomicWord(policy.word)
     self.grace = grace
     retired = RetiredList()
+  }
+
+  /// How this machine pages now.
+  public var policy: Policy { Policy(word: knobs.load(.relaxed)) }
+
+  /// Changes how this machine pages, for faults from now on. `zeroReference` and `followsLinux`
+  /// stay what they are.
+  public func tune(_ change: (inout Policy) -> Void) {
+    let old = policy
+    var new = old
+    change(&new)
+    new.zeroReference = old.zeroReference
+    new.followsLinux = old.followsLinux
+    knobs.store(new.word, .relaxed)
   }
 
   /// A new space of `size` bytes, all untouched. Costs an object until it is used.

@@ -7,6 +7,16 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
   case outOfRange(offset: UInt64, length: UInt64, size: UInt64)
   /// A size, in bytes, that cannot be had, and why.
   case invalidSize(UInt64, reason: String)
+  /// Mappings consist of whole pages of 4 KiB.
+  case misaligned(offset: UInt64, length: UInt64)
+  /// Nothing is mapped at the offset, in bytes.
+  case notMapped(offset: UInt64)
+  /// The mapping at the offset, in bytes, allows only `protection`.
+  case accessDenied(offset: UInt64, protection: Protection)
+  /// The 2 MiB at the offset cannot become a huge frame.
+  case notCollapsible(offset: UInt64, reason: String)
+  /// A move to where it would overwrite itself.
+  case overlappingMove(from: UInt64, to: UInt64, length: UInt64)
   /// The system refused a call.
   case system(call: String, errno: Int32)
 
@@ -17,6 +27,15 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
     case .outOfRange(let offset, let length, let size):
       "offset \(offset) with length \(length) reaches beyond the size of \(size) bytes"
     case .invalidSize(let size, let reason): "a size of \(size) bytes cannot be had: \(reason)"
+    case .misaligned(let offset, let length):
+      "offset \(offset) with length \(length) is no range of whole pages; use multiples of 4096"
+    case .notMapped(let offset): "nothing is mapped at offset \(offset); map it first"
+    case .accessDenied(let offset, let protection):
+      "the mapping at offset \(offset) allows \(protection); protect it otherwise first"
+    case .notCollapsible(let offset, let reason):
+      "no huge frame at offset \(offset): \(reason)"
+    case .overlappingMove(let from, let to, let length):
+      "a move of \(length) bytes from \(from) to \(to) would overwrite what it moves"
     case .system(let call, let errno): "\(call) failed with errno \(errno)"
     }
   }

@@ -131,7 +131,7 @@ extension Machine {
 
   /// References on the zero page that a table with its zero entries holds.
   func zeroReferences(of table: Table) -> UInt32 {
-    switch policy.zeroReference {
+    switch zeroReference {
     case .perTable: table.zeroEntries > 0 ? 1 : 0
     case .perMapping: table.zeroEntries
     case .neverFreed: 0

@@ -1,0 +1,108 @@
+import Frames
+import Glibc
+import Paging
+
+// Collapse: a slot of small pages becomes one huge frame (`collapse_huge_page`).
+extension AddressSpace {
+  /// Who asks, and what it may cost.
+  enum CollapseLimits {
+    /// A caller that wants it, whatever it costs.
+    case requested
+    /// The scanner: so many untouched or zero entries, and so many shared pages, at the most.
+    case scanned(none: Int, shared: Int)
+  }
+
+  /// Collapses every slot of a range. A slot that cannot be does not keep the others from it; the
+  /// last reason is thrown at the end.
+  func collapse(_ range: Range<UInt64>) throws(MemoryError) {
+    let span = Radix.span(2)
+    var failure: MemoryError?
+    var slot = (range.lowerBound + span - 1) & ~(span - 1)
+    guard range.upperBound >= slot, range.upperBound - slot >= span else {
+      throw .notCollapsible(
+        offset: range.lowerBound, reason: "the range has no whole 2 MiB slot in it")
+    }
+    while range.upperBound - slot >= span {
+      do { try collapseSlot(slot, .requested) } catch { failure = error }
+      slot += span
+    }
+    if let failure { throw failure }
+  }
+
+  /// Collapses one slot; one that is huge already is done. Readers go on meanwhile, writers wait.
+  func collapseSlot(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) {
+    // Not under the lock: a look whether it is worth a huge frame.
+    if try !lock.withLock({ () throws(MemoryError) in try isCollapsible(slot, limits) }) { return }
+    guard let frame = reclaimingAllocation() else { throw machine.full }
+    machine.events.collapseAlloc.count()
+    var isUsed = false
+    defer { if !isUsed { arena.release(frame) } }
+    isUsed = try lock.withLock { () throws(MemoryError) -> Bool in
+      guard try isCollapsible(slot, limits) else { return false }
+      let upper = try exclusiveTable(slot, 2)
+      fill(frame, upper, Radix.index(slot, 2))
+      let mapping = mapping(at: slot)
+      let entry = Entry(.huge, frame, writable: mapping.protection.contains(.write))
+      let old = upper[Radix.index(slot, 2)]
+      upper.set(Radix.index(slot, 2), mapping.protection.isEmpty ? entry.hidden : entry)
+      retire(old, level: 1)
+      return true
+    }
+    machine.settle()
+  }
+
+  private func reclaimingAllocation() -> FrameNumber? {
+    if let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false) { return frame }
+    machine.shrink()
+    return arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false)
+  }
+
+  /// Copies a slot's pages into a huge frame, zeros where there are none.
+  private func fill(_ frame: FrameNumber, _ upper: Table, _ index: Int) {
+    let entry = upper[index]
+    if entry.isWritable {
+      // Writers come to the lock from here on, and those that were past this entry are done.
+      upper.set(index, entry.protected)
+      machine.grace.synchronize()
+    }
+    let table = Table(entry.frame, in: arena)
+    for page in 0..<Table.count {
+      let target = unsafe arena.address(frame + FrameNumber(page))
+      let small = table[page]
+      if small.kind == .small {
+        unsafe memcpy(target, arena.address(small.frame), FrameGeometry.frameSize)
+      } else {
+        unsafe memset(target, 0, FrameGeometry.frameSize)
+      }
+    }
+  }
+
+  /// Whether a slot is small and may become huge. Throws why not; false: it is huge already.
+  private func isCollapsible(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) -> Bool {
+    let mapping = mapping(at: slot)
+    func refuse(_ reason: String) -> MemoryError { .notCollapsible(offset: slot, reason: reason) }
+    if mapping.end == slot { throw .notMapped(offset: slot) }
+    guard mapping.coversSlot(slot) else { throw refuse("its mapping is smaller") }
+    guard mapping.advice != .noHuge else { throw refuse("it is advised against") }
+    if case .scanned = limits, !mayBeHuge(slot) { throw refuse("not enabled") }
+    let entry = self.slot(slot).entry
+    switch entry.kind {
+    case .huge, .zero: return false
+    case .none, .small: throw refuse("nothing is mapped")
+    case .table: break
+    }
+    let table = Table(entry.frame, in: arena)
+    var shared = 0
+    var present = 0
+    for page in 0..<Table.count where table[page].kind == .small {
+      present += 1
+      if arena.references(table[page].frame) > 1 { shared += 1 }
+    }
+    guard present > 0 else { throw refuse("it holds nothing but zeros") }
+    if case .scanned(let maximalNone, let maximalShared) = limits {
+      guard Table.count - present <= maximalNone else { throw refuse("too many untouched pages") }
+      guard shared <= maximalShared else { throw refuse("too many shared pages") }
+    }
+    return true
+  }
+}

@@ -1,0 +1,67 @@
+import Frames
+import Paging
+
+/// How a page is mapped.
+public struct PageState: Sendable, Equatable {
+  public var kind: Extent.Kind
+  /// By one entry for its whole 2 MiB.
+  public var isHuge: Bool
+}
+
+extension AddressSpace {
+  /// How the page at an offset is mapped just now, as the ioctl `PAGEMAP_SCAN` tells of a process.
+  ///
+  /// - Complexity: O(1), lock-free.
+  public func pageState(at offset: UInt64) throws(MemoryError) -> PageState {
+    try check(offset, 1)
+    let section = grace.enter()
+    let entry = slot(offset).entry
+    let state =
+      entry.kind == .table
+      ? PageState(
+        kind: Self.kind(of: Table(entry.frame, in: arena)[Radix.index(offset, 1)]), isHuge: false)
+      : PageState(kind: Self.kind(of: entry), isHuge: entry.kind != .none)
+    section.leave()
+    return state
+  }
+
+  /// Faults in what an access to each page would fault in (`MADV_POPULATE_READ`, `…_WRITE`). Stops
+  /// at the first page that does not allow it, or that there is no memory for.
+  func populate(_ range: Range<UInt64>, _ access: Protection) throws(MemoryError) {
+    var at = range.lowerBound
+    let end = min(range.upperBound, size)
+    while at < end {
+      try lock.withLock { () throws(MemoryError) in try checkLocked(access, at, 1) }
+      if access == .read {
+        if try pageState(at: at).kind == .hole { try readFault(at) }
+      } else {
+        while !isWritable(at) { try makeWritable(at) }
+      }
+      at += UInt64(try pageState(at: at).isHuge ? Self.rest(at, 2) : Self.rest(at, 1))
+    }
+  }
+
+  private func makeWritable(_ offset: UInt64) throws(MemoryError) {
+    do {
+      _ = unsafe try writeFault(offset, ZeroSource.page, 0)
+    } catch {
+      guard case .outOfMemory = error else { throw error }
+      machine.shrink()
+      _ = unsafe try writeFault(offset, ZeroSource.page, 0)
+    }
+  }
+
+  /// Whether a write to a page would need no fault.
+  private func isWritable(_ offset: UInt64) -> Bool {
+    let section = grace.enter()
+    let slot = slot(offset)
+    var entry = slot.entry
+    var isWritable = slot.exclusive && entry.isWritable
+    if entry.kind == .table {
+      entry = Table(entry.frame, in: arena)[Radix.index(offset, 1)]
+      isWritable = isWritable && entry.isWritable
+    }
+    section.leave()
+    return isWritable
+  }
+}

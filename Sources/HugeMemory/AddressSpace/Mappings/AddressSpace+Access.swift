@@ -1,0 +1,66 @@
+import Frames
+
+// What the mappings say about an access, and about huge pages. A space without a list is one
+// mapping for reading and writing, and pays for this one load.
+extension AddressSpace {
+  /// Where the one mapping of a space without a list ends: its last slot may be huge too, since
+  /// nothing beyond the size is ever touched.
+  var mappableEnd: UInt64 {
+    let mask = UInt64(FrameGeometry.hugeSize - 1)
+    return (size + mask) & ~mask
+  }
+
+  /// Under the lock: the mapping at an offset; where there is none, an empty one without access.
+  func mapping(at offset: UInt64) -> Mapping {
+    guard let mappings else { return Mapping(start: 0, end: mappableEnd, origin: 0) }
+    return mappings.mapping(at: offset)
+      ?? Mapping(start: offset, end: offset, protection: [], advice: .noHuge, origin: offset)
+  }
+
+  /// Under the lock: whether a fault in a slot may map a huge frame, by its mapping and `enabled`
+  /// (`thp_vma_allowable_order`).
+  func mayBeHuge(_ offset: UInt64) -> Bool {
+    let mapping = mapping(at: offset)
+    guard mapping.coversSlot(offset) else { return false }
+    return switch machine.policy.enabled {
+    case .always: mapping.advice != .noHuge
+    case .madvise: mapping.advice == .huge
+    case .never: false
+    }
+  }
+
+  /// An access to several pages is checked as a whole before it changes anything. One page is
+  /// checked by its fault.
+  @inline(__always)
+  func checkAccess(
+    _ access: Protection, _ offset: UInt64, _ length: Int
+  ) throws(MemoryError) {
+    guard hasMappings.load(.relaxed) != 0, length > Self.rest(offset, 1) else { return }
+    try checkMappings(access, offset, length)
+  }
+
+  @inline(never)
+  func checkMappings(
+    _ access: Protection, _ offset: UInt64, _ length: Int
+  ) throws(MemoryError) {
+    try lock.withLock { () throws(MemoryError) in try checkLocked(access, offset, length) }
+  }
+
+  func checkLocked(
+    _ access: Protection, _ offset: UInt64, _ length: Int
+  ) throws(MemoryError) {
+    guard let mappings else { return }
+    let range = offset..<offset + UInt64(length)
+    if let refusal = mappings.firstRefusal(of: access, in: range) { throw refusal }
+  }
+
+  /// Under the lock: how far an access may go from `offset` within its mapping, `length` at the
+  /// most. Throws if it may not begin.
+  func lengthAllowed(
+    _ access: Protection, _ offset: UInt64, _ length: Int
+  ) throws(MemoryError) -> Int {
+    guard mappings != nil else { return length }
+    try checkLocked(access, offset, 1)
+    return min(length, Int(clamping: mapping(at: offset).end - offset))
+  }
+}

@@ -1,0 +1,173 @@
+import Frames
+import Paging
+
+/// What to do with a range of memory, as `madvise(2)`.
+public enum Advice: Sendable, Hashable, CaseIterable {
+  /// Faults may map huge frames, also if `enabled` is `madvise`.
+  case huge
+  /// Faults map 4 KiB, even if `enabled` is `always`. What is huge stays huge.
+  case noHuge
+  /// The memory goes, and reads as zeros; the mapping stays.
+  case discard
+  /// Every slot of 2 MiB becomes a huge frame now, whatever `enabled` says.
+  case collapse
+  /// As if every page were read, or written with what it holds: later accesses do not fault.
+  case populateRead, populateWrite
+}
+
+// Changing what is mapped. All ranges are whole pages of 4 KiB; each call is one step to other
+// threads' accesses that begin after it, and each either throws before it changes anything, or
+// says what it did.
+extension AddressSpace {
+  /// Maps untouched memory, in place of what was there (`mmap`, `MAP_FIXED`).
+  ///
+  /// - Complexity: O(tables and pages that the range touched), and O(mappings).
+  public func map(
+    at offset: UInt64, length: UInt64, protection: Protection = [.read, .write]
+  ) throws(MemoryError) {
+    let range = try pages(offset, length)
+    try change { () throws(MemoryError) in
+      try unmapPages(range)
+      mappings?.insert(
+        Mapping(
+          start: range.lowerBound, end: range.upperBound, protection: protection.normalized,
+          origin: range.lowerBound))
+    }
+    machine.settle()
+  }
+
+  /// Removes mappings and their memory; accesses throw `notMapped` from then on (`munmap`).
+  ///
+  /// - Complexity: O(tables and pages that the range touched), and O(mappings).
+  public func unmap(at offset: UInt64, length: UInt64) throws(MemoryError) {
+    let range = try pages(offset, length)
+    try change { () throws(MemoryError) in try unmapPages(range) }
+    machine.settle()
+  }
+
+  /// Changes what a range allows (`mprotect`). When this returns, no access that is now forbidden
+  /// is still going on. Throws `notMapped` at a gap.
+  ///
+  /// - Complexity: O(tables and pages that the range touches).
+  public func protect(
+    at offset: UInt64, length: UInt64, _ protection: Protection
+  ) throws(MemoryError) {
+    let range = try pages(offset, length)
+    let protection = protection.normalized
+    try change { () throws(MemoryError) in
+      let gap = mappings?.firstGap(in: range)
+      if let gap, !machine.policy.followsLinux { throw .notMapped(offset: gap) }
+      for part in parts(of: range.lowerBound..<(gap ?? range.upperBound))
+      where part.mapping.protection != protection {
+        try protectPages(part.range, protection)
+        mappings?.update(part.range) { $0.protection = protection }
+      }
+      // Linux has changed all up to the gap.
+      if let gap { throw .notMapped(offset: gap) }
+    }
+    machine.grace.synchronize()
+  }
+
+  /// Gives advice (`madvise`). It holds for all of the range that is mapped; a gap then throws
+  /// `notMapped`.
+  public func advise(
+    at offset: UInt64, length: UInt64, _ advice: Advice
+  ) throws(MemoryError) {
+    let range = try pages(offset, length)
+    switch advice {
+    case .huge: try set(.huge, range)
+    case .noHuge: try set(.noHuge, range)
+    case .discard:
+      try discard(at: offset, length: length)
+      if let gap = lock.withLock({ mappings?.firstGap(in: range) }) {
+        throw .notMapped(offset: gap)
+      }
+    case .collapse: try collapse(range)
+    case .populateRead: try populate(range, .read)
+    case .populateWrite: try populate(range, .write)
+    }
+  }
+
+  private func set(_ advice: Mapping.Advice, _ range: Range<UInt64>) throws(MemoryError) {
+    try change { () throws(MemoryError) in
+      for part in parts(of: range) where part.mapping.advice != advice {
+        try splitEdges(part.range)
+        mappings?.update(part.range) { $0.advice = advice }
+      }
+      if let gap = mappings?.firstGap(in: range) { throw .notMapped(offset: gap) }
+    }
+  }
+
+  // MARK: Under the lock
+
+  /// Takes the lock; the space has a list of mappings from then on.
+  func change(_ body: () throws(MemoryError) -> Void) throws(MemoryError) {
+    try lock.withLock { () throws(MemoryError) in
+      if mappings == nil {
+        mappings = MappingList(covering: mappableEnd)
+        hasMappings.store(1, .release)
+      }
+      try body()
+    }
+  }
+
+  /// The parts of a range that are mapped, each within one mapping.
+  func parts(
+    of range: Range<UInt64>
+  ) -> [(range: Range<UInt64>, mapping: Mapping)] {
+    (mappings?.all ?? []).compactMap { mapping in
+      let part = range.clamped(to: mapping.start..<mapping.end)
+      return part.isEmpty ? nil : (part, mapping)
+    }
+  }
+
+  /// Removes pages and mappings, or throws and has removed nothing.
+  func unmapPages(_ range: Range<UInt64>) throws(MemoryError) {
+    try splitEdges(range)
+    try discardPages(range, mayClear: false)
+    mappings?.remove(range)
+    // As `free_pgtables`: a slot without any mapping keeps no table, so it can be huge again.
+    dropUnmappedTable(range.lowerBound)
+    dropUnmappedTable(range.upperBound - 1)
+  }
+
+  func dropUnmappedTable(_ offset: UInt64) {
+    let start = offset & ~(Radix.span(2) - 1)
+    let found = slot(offset)
+    guard found.entry.kind == .table,
+      mappings?.touches(start..<start + Radix.span(2)) == false,
+      let upper = try? exclusiveTable(offset, 2)
+    else { return }
+    replace(upper, Radix.index(offset, 2), .none)
+    retire(found.entry, level: 1)
+  }
+
+  private func protectPages(
+    _ range: Range<UInt64>, _ protection: Protection
+  ) throws(MemoryError) {
+    try own(range)
+    updateEntries(in: range) { entry in
+      if protection.isEmpty { return entry.hidden }
+      return protection.contains(.write) ? entry.shown : entry.shown.protected
+    }
+  }
+
+  /// A range of whole pages within the space, as one of offsets. The last page and slot count as
+  /// whole, since nothing beyond the size is ever touched.
+  func pages(_ offset: UInt64, _ length: UInt64) throws(MemoryError) -> Range<UInt64> {
+    let mask = UInt64(FrameGeometry.frameSize - 1)
+    guard offset < size, length <= mappableEnd - offset else {
+      throw .outOfRange(offset: offset, length: length, size: size)
+    }
+    let end = offset + length
+    guard length > 0, offset & mask == 0, end & mask == 0 || end == size else {
+      throw .misaligned(offset: offset, length: length)
+    }
+    return offset..<(end >= size ? mappableEnd : end)
+  }
+}
+
+extension Protection {
+  /// Writing without reading is reading and writing, as on x86-64.
+  var normalized: Protection { contains(.write) ? [.read, .write] : self }
+}

@@ -1,0 +1,136 @@
+import Frames
+import Paging
+
+extension AddressSpace {
+  /// Moves mappings and memory to another place, in place of what was there (`mremap`,
+  /// `MREMAP_FIXED`). Entries move whole, with their references: nothing is copied, and zero stays
+  /// zero (history item 12). Huge entries stay huge where both places are aligned to 2 MiB alike.
+  ///
+  /// Throws `notMapped` at a gap in the source, `overlappingMove`, or `outOfMemory` for a table;
+  /// then nothing has changed. When this returns, no access through the old place is going on.
+  ///
+  /// - Complexity: O(slots of 2 MiB) where they are aligned alike, else O(pages).
+  public func move(
+    from source: UInt64, to target: UInt64, length: UInt64
+  ) throws(MemoryError) {
+    let from = try pages(source, length)
+    let to = try pages(target, length)
+    guard from.count == to.count else {
+      throw .outOfRange(offset: target, length: UInt64(from.count), size: size)
+    }
+    guard !from.overlaps(to) else {
+      throw .overlappingMove(from: source, to: target, length: length)
+    }
+    try change { () throws(MemoryError) in
+      if let gap = mappings?.firstGap(in: from) { throw .notMapped(offset: gap) }
+      let move = Move(from: from, to: to)
+      try prepare(move)
+      for slot in move.slots { commit(move, slot) }
+      moveMappings(move)
+    }
+    machine.grace.synchronize()
+    machine.settle()
+  }
+
+  private struct Move {
+    let from: Range<UInt64>
+    let to: Range<UInt64>
+
+    /// Whether slots of the one lie in slots of the other.
+    var isAligned: Bool { (from.lowerBound ^ to.lowerBound) & (Radix.span(2) - 1) == 0 }
+    /// The parts of the target, by slot.
+    var slots: some Sequence<Range<UInt64>> {
+      let span = Radix.span(2)
+      return stride(from: to.lowerBound & ~(span - 1), to: to.upperBound, by: Int(span)).lazy.map {
+        to.clamped(to: $0..<$0 + span)
+      }
+    }
+    func isWhole(_ slot: Range<UInt64>) -> Bool { isAligned && slot.count == Radix.span(2) }
+    func source(_ offset: UInt64) -> UInt64 { from.lowerBound + (offset - to.lowerBound) }
+  }
+
+  /// All that can fail: makes tables this space's own, splits, and makes those that are missing.
+  private func prepare(_ move: Move) throws(MemoryError) {
+    try own(move.from)
+    try own(move.to)
+    for slot in move.slots {
+      let first = move.source(slot.lowerBound)
+      let last = move.source(slot.upperBound - 1)
+      let isEmpty = kind(first, upTo: last + 1) == (.hole, last + 1)
+      if move.isWhole(slot) {
+        if !isEmpty { _ = try exclusiveTable(slot.lowerBound, 2) }
+        continue
+      }
+      for offset in [first, last] {
+        let kind = self.slot(offset).entry.kind
+        guard kind == .huge || kind == .zero else { continue }
+        _ = try smallTable(exclusiveTable(offset, 2), Radix.index(offset, 2))
+      }
+      let kind = self.slot(slot.lowerBound).entry.kind
+      if !isEmpty || kind == .huge || kind == .zero {
+        let upper = try exclusiveTable(slot.lowerBound, 2)
+        _ = try smallTable(upper, Radix.index(slot.lowerBound, 2))
+      }
+    }
+  }
+
+  /// Moves what one slot of the target is to have.
+  private func commit(_ move: Move, _ slot: Range<UInt64>) {
+    if move.isWhole(slot) {
+      return moveEntry(place(move.source(slot.lowerBound), 2), place(slot.lowerBound, 2), level: 1)
+    }
+    var at = slot.lowerBound
+    while at < slot.upperBound {
+      moveEntry(place(move.source(at), 1), place(at, 1), level: 0)
+      at += Radix.span(1)
+    }
+  }
+
+  private func moveEntry(_ from: (Table, Int)?, _ to: (Table, Int)?, level: Int) {
+    // No table in the target: `prepare` found nothing to move there.
+    guard let (table, index) = to else { return }
+    let old = table[index]
+    let entry = from.map { $0.0[$0.1] } ?? .none
+    guard old != .none || entry != .none else { return }
+    // In this order the zero page is held throughout.
+    replace(table, index, entry)
+    if let from { replace(from.0, from.1, .none) }
+    retire(old, level: level)
+  }
+
+  /// The table of a level that covers an offset, and the place in it; nil if there is none. Its
+  /// tables are this space's own.
+  private func place(_ offset: UInt64, _ target: Int) -> (Table, Int)? {
+    var entry = Entry(raw: root.load(.relaxed))
+    var depth = level
+    while entry.kind == .table {
+      let table = Table(entry.frame, in: arena)
+      let index = Radix.index(offset, depth)
+      if depth == target { return (table, index) }
+      entry = table[index]
+      depth -= 1
+    }
+    return nil
+  }
+
+  private func moveMappings(_ move: Move) {
+    let parts = parts(of: move.from)
+    mappings?.remove(move.from)
+    mappings?.remove(move.to)
+    for offset in [move.from.lowerBound, move.from.upperBound - 1] { dropUnmappedTable(offset) }
+    for offset in [move.to.lowerBound, move.to.upperBound - 1] {
+      // A table that was there before and has got nothing.
+      if let (table, _) = place(offset, 1), table.liveEntries == 0 { dropUnmappedTable(offset) }
+    }
+    for part in parts {
+      let start = move.to.lowerBound + (part.range.lowerBound - move.from.lowerBound)
+      var mapping = part.mapping
+      // What was never touched has no past.
+      mapping.origin =
+        mapping.isTouched ? mapping.origin &+ (part.range.lowerBound - mapping.start) : start
+      mapping.start = start
+      mapping.end = start + UInt64(part.range.count)
+      mappings?.insert(mapping)
+    }
+  }
+}

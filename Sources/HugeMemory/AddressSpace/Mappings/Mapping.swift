@@ -1,0 +1,150 @@
+import Frames
+
+/// What a mapping allows. Empty: no access at all.
+public struct Protection: OptionSet, Sendable, Hashable, CustomStringConvertible {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+  public static let read = Protection(rawValue: 1)
+  /// Includes nothing else; memory that can be written but not read is no use, and no mapping.
+  public static let write = Protection(rawValue: 2)
+
+  public var description: String {
+    isEmpty ? "no access" : contains(.write) ? "reading and writing" : "reading"
+  }
+}
+
+/// A range with one protection and one advice; the kernel's `vm_area_struct`.
+struct Mapping: Equatable, Sendable {
+  enum Advice: Sendable { case none, huge, noHuge }
+
+  /// In bytes; multiples of 4 KiB.
+  var start: UInt64
+  var end: UInt64
+  var protection: Protection = [.read, .write]
+  var advice = Advice.none
+  /// Where `start` lay when it was mapped: neighbours that came from elsewhere stay apart, as in
+  /// the kernel (`vm_pgoff`), and what is apart is never huge across the border.
+  var origin: UInt64
+  /// Whether a fault has mapped memory of its own, or a huge entry (`anon_vma`).
+  var isTouched = false
+
+  /// Whether the 2 MiB slot at `offset` lies wholly within.
+  func coversSlot(_ offset: UInt64) -> Bool {
+    let slot = offset & ~UInt64(FrameGeometry.hugeSize - 1)
+    return start <= slot && end - slot >= UInt64(FrameGeometry.hugeSize)
+  }
+
+  /// Whether `next`, right behind this one, is one with it.
+  func continues(in next: Mapping) -> Bool {
+    end == next.start && protection == next.protection && advice == next.advice
+      && origin &+ (end - start) == next.origin
+  }
+}
+
+/// The mappings of a space, in order, without overlap; neighbours that can be one are.
+///
+/// - Complexity: O(log n) to find one, O(n) to change some.
+struct MappingList: Equatable, Sendable {
+  private(set) var all: [Mapping]
+
+  /// One mapping for all of a space.
+  init(covering end: UInt64) { all = [Mapping(start: 0, end: end, origin: 0)] }
+
+  func mapping(at offset: UInt64) -> Mapping? {
+    let index = firstIndex(endingAfter: offset)
+    return index < all.count && all[index].start <= offset ? all[index] : nil
+  }
+
+  /// Whether any mapping lies in a part of the range.
+  func touches(_ range: Range<UInt64>) -> Bool {
+    let index = firstIndex(endingAfter: range.lowerBound)
+    return index < all.count && all[index].start < range.upperBound
+  }
+
+  /// The first offset in a range that has no mapping, if any.
+  func firstGap(in range: Range<UInt64>) -> UInt64? {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      guard let mapping = mapping(at: at) else { return at }
+      at = mapping.end
+    }
+    return nil
+  }
+
+  /// The first offset in a range whose mapping does not allow `access`, if any.
+  func firstRefusal(of access: Protection, in range: Range<UInt64>) -> MemoryError? {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      guard let mapping = mapping(at: at) else { return .notMapped(offset: at) }
+      guard mapping.protection.isSuperset(of: access) else {
+        return .accessDenied(offset: at, protection: mapping.protection)
+      }
+      at = mapping.end
+    }
+    return nil
+  }
+
+  mutating func touch(_ offset: UInt64) {
+    let index = firstIndex(endingAfter: offset)
+    if index < all.count && !all[index].isTouched { all[index].isTouched = true }
+  }
+
+  mutating func remove(_ range: Range<UInt64>) {
+    all.removeSubrange(cut(range))
+  }
+
+  /// Replaces what is mapped in a mapping's range.
+  mutating func insert(_ mapping: Mapping) {
+    let indices = cut(mapping.start..<mapping.end)
+    all.replaceSubrange(indices, with: CollectionOfOne(mapping))
+    join(around: indices.lowerBound..<indices.lowerBound + 1)
+  }
+
+  mutating func update(_ range: Range<UInt64>, _ change: (inout Mapping) -> Void) {
+    let indices = cut(range)
+    for index in indices { change(&all[index]) }
+    join(around: indices)
+  }
+
+  private func firstIndex(endingAfter offset: UInt64) -> Int {
+    var low = 0
+    var high = all.count
+    while low < high {
+      let middle = (low + high) / 2
+      if all[middle].end > offset { high = middle } else { low = middle + 1 }
+    }
+    return low
+  }
+
+  /// Cuts mappings at the ends of a range; returns those within.
+  private mutating func cut(_ range: Range<UInt64>) -> Range<Int> {
+    cut(at: range.lowerBound)
+    cut(at: range.upperBound)
+    let first = firstIndex(endingAfter: range.lowerBound)
+    var last = first
+    while last < all.count && all[last].start < range.upperBound { last += 1 }
+    return first..<last
+  }
+
+  private mutating func cut(at offset: UInt64) {
+    let index = firstIndex(endingAfter: offset)
+    guard index < all.count, all[index].start < offset else { return }
+    var upper = all[index]
+    upper.origin &+= offset - upper.start
+    upper.start = offset
+    all[index].end = offset
+    all.insert(upper, at: index + 1)
+  }
+
+  private mutating func join(around indices: Range<Int>) {
+    var index = min(indices.upperBound, all.count - 1)
+    while index > 0 && index >= indices.lowerBound {
+      if all[index - 1].continues(in: all[index]) {
+        all[index - 1].end = all[index].end
+        all[index - 1].isTouched = all[index - 1].isTouched || all[index].isTouched
+        all.remove(at: index)
+      }
+      index -= 1
+    }
+  }
+}
