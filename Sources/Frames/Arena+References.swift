@@ -4,8 +4,9 @@
   public import Primitives
 #endif
 
-// References on allocated frames. A huge frame that some mapping has split counts the small
-// mappings of its parts on its head, so it goes back whole, with the order it was allocated with.
+// References on allocated frames. A huge frame that some mapping has split counts all references
+// on its head, so it goes back whole, with the order it was allocated with. (`Arena+Parts`: how it
+// is split after all.)
 extension Arena {
   /// The frame that counts references for `frame`: itself, or its huge frame's head.
   @inlinable @inline(__always)
@@ -65,57 +66,7 @@ extension Arena {
     let state = unsafe metadata[Int(frame)].word.load(.relaxed)
     let order = FrameState.order(state)
     if order == 0 { return freeSmall(frame) }
-    if state & FrameState.marked != 0 {
-      for part in 1..<FrameNumber(1 << order) {
-        unsafe metadata[Int(frame + part)].word.store(0, .relaxed)
-      }
-    }
+    if state & FrameState.marked != 0 { unmark(frame) }
     giveBack(frame, order: order)
-  }
-
-  /// The mapping of a huge frame that others map too becomes 512 small ones: the parts name
-  /// their head, which gets `511` references more. The caller owns one of the references and
-  /// serialises callers for one frame by holding `splitLock`.
-  public func splitMapping(_ frame: FrameNumber) {
-    splitLock.withLock {
-      let word = unsafe metadata[Int(frame)].word.load(.relaxed)
-      if word & FrameState.marked == 0 {
-        for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
-          unsafe metadata[Int(frame + part)].low = frame
-          unsafe metadata[Int(frame + part)].word.store(FrameState.tail, .relaxed)
-        }
-        unsafe metadata[Int(frame)].word.add(FrameState.marked, .relaxed)
-      }
-    }
-    retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
-  }
-
-  /// A huge frame with a single reference, the caller's, becomes 512 small frames with one
-  /// reference each, so that each can go by itself. Returns false, with nothing changed, if
-  /// there are other references.
-  public func splitFrame(_ frame: FrameNumber) -> Bool {
-    let word = unsafe metadata[Int(frame)].word.load(.acquire)
-    guard FrameState.references(word) == 1 else { return false }
-    for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
-      unsafe metadata[Int(frame + part)].word.store(FrameState.allocated(order: 0), .relaxed)
-    }
-    // Order and references change in one step: `retainHuge` either comes before, and this fails,
-    // or sees a small frame. `release` pairs with the `acquire` there.
-    let small = FrameState.allocated(order: 0)
-    let swap = unsafe metadata[Int(frame)].word.compareExchange(word, small, .acquireRelease)
-    if swap.exchanged { return true }
-    for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
-      let state = word & FrameState.marked != 0 ? FrameState.tail : 0
-      unsafe metadata[Int(frame + part)].word.store(state, .relaxed)
-    }
-    return false
-  }
-
-  /// Adds a reference to a huge frame that is alive, unless it has just been split.
-  public func retainHuge(_ frame: FrameNumber) -> Bool {
-    let before = unsafe metadata[Int(frame)].word.add(1, .acquire)
-    if FrameState.order(before) == FrameGeometry.hugeOrder { return true }
-    release(frame)
-    return false
   }
 }

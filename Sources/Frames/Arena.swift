@@ -26,8 +26,10 @@ import Primitives
   /// (C) The per-core caches.
   let caches: CoreCaches
 
-  /// Taken alone: marks the parts of a huge frame.
+  /// Taken alone: parts of huge frames, their mappings, and the queue of those to be split.
   let splitLock = SpinLock()
+  /// (L) splitLock: the first head, 0 for none.
+  let splitQueue: UnsafeMutablePointer<FrameNumber>
   let lock = SpinLock()
   /// (L) Heads of the free lists by order, 0 for none.
   let heads: UnsafeMutablePointer<FrameNumber>
@@ -60,6 +62,8 @@ import Primitives
     self.limit = limit
     self.reserved = reserved
     unsafe heads = .allocate(capacity: FrameGeometry.hugeOrder + 1)
+    unsafe splitQueue = .allocate(capacity: 1)
+    unsafe splitQueue.initialize(to: 0)
     unsafe heads.initialize(repeating: 0, count: FrameGeometry.hugeOrder + 1)
     // The first block stays unused, so that no frame has the number 0 (history item 4).
     nextFresh = FrameNumber(FrameGeometry.framesPerHuge)
@@ -70,6 +74,7 @@ import Primitives
     unsafe hm_release(base, reserved << FrameGeometry.frameShift)
     unsafe hm_release(metadata, Self.metadataBytes(reserved))
     unsafe heads.deallocate()
+    unsafe splitQueue.deallocate()
   }
 
   /// Room for the metadata of so many frames, in whole huge pages.

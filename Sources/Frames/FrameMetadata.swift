@@ -13,11 +13,14 @@
 ///  └──────────────┴───────┴────────────┘   ├──────────────┼──────────────┤
 ///   bit 0                         bit 63   │ zero entries │ live entries │  (L) owner's lock
 ///                                          ├──────────────┼──────────────┤
-///                                          │ head's number│              │  tail of a huge frame
+///                                          │ head's number│ next queued  │  (L) splitLock: tail of a
+///                                          ├──────────────┼──────────────┤  huge frame (link: part 1)
+///                                          │ small maps   │ prev. queued │  (L) splitLock: its head
 ///                                          └──────────────┴──────────────┘
 /// ```
 /// The state bits change only under the arena's lock or by the only owner of a block;
-/// references are atomic.
+/// references are atomic. Once a huge frame is mapped small, its head counts the references of
+/// all parts, and each part counts its small mappings: a tail in its word, the head in `low`.
 @frozen public struct FrameMetadata: ~Copyable {
   public let word: AtomicWord
   public var low: UInt32
@@ -35,6 +38,8 @@
   @usableFromInline static let tail: UInt64 = 1 << 42
   /// Head of a huge frame whose tails are marked.
   @usableFromInline static let marked: UInt64 = 1 << 43
+  /// Head of a marked frame that is in the queue of those to be split.
+  @usableFromInline static let queued: UInt64 = 1 << 44
 
   @inlinable @inline(__always)
   static func order(_ word: UInt64) -> Int { Int(word >> orderShift & 0xf) }

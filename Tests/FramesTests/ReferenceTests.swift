@@ -55,10 +55,10 @@ import Testing
     // The other mapping is split as well.
     arena.splitMapping(head)
     #expect(arena.references(head) == 1024)
-    for part in 0..<Self.parts { arena.release(head + part) }
-    for part in 1..<Self.parts { arena.release(head + part) }
+    for part in 0..<Self.parts { arena.releaseSmall(head + part) }
+    for part in 1..<Self.parts { arena.releaseSmall(head + part) }
     #expect(arena.references(head) == 1 && arena.framesInUse == 512)
-    arena.release(head + 3)
+    arena.releaseSmall(head)
     #expect(arena.framesInUse == 0 && arena.bytesGivenBack == 2 << 20)
     // No mark is left: the block serves as anything.
     let again = try #require(arena.allocate(order: 9, zeroed: false))
@@ -70,7 +70,7 @@ import Testing
     let head = try #require(arena.allocate(order: 9, zeroed: false))
     arena.retain(head)
     arena.splitMapping(head)
-    for part in 0..<Self.parts { arena.release(head + part) }
+    for part in 0..<Self.parts { arena.releaseSmall(head + part) }
     #expect(arena.references(head) == 1)
     #expect(arena.splitFrame(head))
     for part in 0..<Self.parts {
@@ -78,6 +78,60 @@ import Testing
       arena.release(head + part)
     }
     #expect(arena.framesInUse == 0)
+  }
+
+  @Test func aPartWithoutMappingGoesOnceNobodyMapsTheWhole() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    arena.retain(head)
+    arena.splitMapping(head)
+    #expect(arena.releaseSmall(head + 5), "queued")
+    #expect(!arena.releaseSmall(head + 6), "once")
+    var gone: [FrameNumber] = []
+    #expect(arena.splitQueued { gone.append($0) } == 0, "the other mapping is of the whole")
+    #expect(gone.isEmpty && arena.framesInUse == 512)
+    arena.release(head)
+    #expect(arena.splitQueued { gone.append($0) } == 1)
+    #expect(gone == [head + 5, head + 6])
+    for part in gone { arena.release(part) }
+    #expect(arena.framesInUse == 510)
+    for part in 0..<Self.parts where part != 5 && part != 6 {
+      #expect(arena.references(head + part) == 1)
+      arena.releaseSmall(head + part)
+    }
+    #expect(arena.framesInUse == 0)
+    #expect(arena.splitQueued { _ in } == 0)
+  }
+
+  @Test func aPinKeepsAFrameWhole() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let head = try #require(arena.allocate(order: 9, zeroed: false))
+    arena.retain(head)
+    arena.splitMapping(head)
+    arena.release(head)
+    #expect(arena.retainIfSame(head + 9))
+    arena.releaseSmall(head)
+    #expect(arena.splitQueued { _ in } == 0)
+    arena.release(head + 9)
+    var gone: [FrameNumber] = []
+    #expect(arena.splitQueued { gone.append($0) } == 1)
+    #expect(gone == [head])
+    #expect(arena.retainIfSame(head + 9))
+    #expect(arena.references(head + 9) == 2)
+  }
+
+  @Test func aQueuedFrameThatIsFreedLeavesTheQueue() throws {
+    let arena = try Arena(limit: 8 << 20)
+    let heads = try (0..<3).map { _ in try #require(arena.allocate(order: 9, zeroed: false)) }
+    for head in heads {
+      arena.splitMapping(head)
+      #expect(arena.releaseSmall(head + 1))
+    }
+    for part in 0..<Self.parts where part != 1 { arena.releaseSmall(heads[1] + part) }
+    #expect(arena.framesInUse == 1024)
+    var gone: [FrameNumber] = []
+    #expect(arena.splitQueued { gone.append($0) } == 2)
+    #expect(gone.sorted() == [heads[0] + 1, heads[2] + 1])
   }
 
   @Test func releasingTooOftenTraps() async {

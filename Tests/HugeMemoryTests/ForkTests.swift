@@ -172,6 +172,7 @@ import Testing
     _ = try space.byte(at: slot)
     var expected = Usage()
     expected.data = 10 * page
+    expected.zero = slot
     expected.tables = 2 * page
     expected.own = 12 * page
     #expect(space.usage() == expected)

@@ -45,6 +45,11 @@ public final class Counters: Sendable {
   var all: [(name: String, value: UInt64)] { [] }
 }
 
+/// Nobody scans here.
+final class ScanList: Sendable {
+  func add(_: AddressSpace) {}
+}
+
 let slotSize = UInt64(FrameGeometry.hugeSize)
 let pageSize = UInt64(FrameGeometry.frameSize)
 

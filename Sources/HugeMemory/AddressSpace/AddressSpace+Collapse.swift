@@ -23,16 +23,18 @@ extension AddressSpace {
         offset: range.lowerBound, reason: "the range has no whole 2 MiB slot in it")
     }
     while range.upperBound - slot >= span {
-      do { try collapseSlot(slot, .requested) } catch { failure = error }
+      do { _ = try collapseSlot(slot, .requested) } catch { failure = error }
       slot += span
     }
     if let failure { throw failure }
   }
 
-  /// Collapses one slot; one that is huge already is done. Readers go on meanwhile, writers wait.
-  func collapseSlot(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) {
-    // Not under the lock: a look whether it is worth a huge frame.
-    if try !lock.withLock({ () throws(MemoryError) in try isCollapsible(slot, limits) }) { return }
+  /// Collapses one slot; false if it is huge already. Readers go on meanwhile, writers wait.
+  func collapseSlot(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) -> Bool {
+    // First a look whether it is worth a huge frame, which is not allocated under the lock.
+    guard
+      try lock.withLock({ () throws(MemoryError) in try isCollapsible(slot, limits) })
+    else { return false }
     guard let frame = reclaimingAllocation() else { throw machine.full }
     machine.events.collapseAlloc.count()
     var isUsed = false
@@ -49,6 +51,7 @@ extension AddressSpace {
       return true
     }
     machine.settle()
+    return isUsed
   }
 
   private func reclaimingAllocation() -> FrameNumber? {
@@ -84,19 +87,21 @@ extension AddressSpace {
     if mapping.end == slot { throw .notMapped(offset: slot) }
     guard mapping.coversSlot(slot) else { throw refuse("its mapping is smaller") }
     guard mapping.advice != .noHuge else { throw refuse("it is advised against") }
-    if case .scanned = limits, !mayBeHuge(slot) { throw refuse("not enabled") }
-    let entry = self.slot(slot).entry
+    if case .scanned = limits, !mayCollapse(slot) { throw refuse("not enabled") }
+    let found = self.slot(slot)
+    let entry = found.entry
     switch entry.kind {
     case .huge, .zero: return false
     case .none, .small: throw refuse("nothing is mapped")
     case .table: break
     }
     let table = Table(entry.frame, in: arena)
+    let isShared = !found.exclusive || !entry.isWritable && arena.references(entry.frame) > 1
     var shared = 0
     var present = 0
     for page in 0..<Table.count where table[page].kind == .small {
       present += 1
-      if arena.references(table[page].frame) > 1 { shared += 1 }
+      if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
     guard present > 0 else { throw refuse("it holds nothing but zeros") }
     if case .scanned(let maximalNone, let maximalShared) = limits {

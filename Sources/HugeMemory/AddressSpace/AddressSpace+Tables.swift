@@ -31,6 +31,10 @@ extension AddressSpace {
   func exclusive(
     _ entry: Entry, level: Int, install: (Entry) -> Void
   ) throws(MemoryError) -> Table {
+    if !isScanned {
+      isScanned = true
+      machine.scanList.add(self)
+    }
     if entry.kind == .none {
       let table = try machine.makeTable()
       install(Entry(.table, table.frame, writable: true))
@@ -60,7 +64,11 @@ extension AddressSpace {
       case .zero: copy.set(index, entry)
       case .small, .huge, .table:
         if entry.isWritable { original.protect(index) }
-        arena.retain(entry.frame)
+        if entry.kind == .small {
+          arena.retainSmall(entry.frame)
+        } else {
+          arena.retain(entry.frame)
+        }
         copy.set(index, entry.protected)
       }
     }

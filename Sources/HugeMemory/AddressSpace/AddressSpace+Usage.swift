@@ -1,10 +1,15 @@
 import Frames
 import Paging
 
-/// What a space maps, in bytes. The zero page is in none of these.
+/// What a space maps, in bytes, as `/proc/<pid>/smaps` reports of a process. The zero page is in
+/// none of these but `zero`, which is no memory (history item 16).
 public struct Usage: Sendable, Equatable {
-  /// Memory with data that the space can see.
+  /// Memory with data that the space can see (`Rss`).
   public var data: UInt64 = 0
+  /// The part of `data` that is mapped by entries of 2 MiB (`AnonHugePages`).
+  public var huge: UInt64 = 0
+  /// What reads from the one zero page.
+  public var zero: UInt64 = 0
   /// The part of `data` that other spaces refer to as well.
   public var shared: UInt64 = 0
   /// Memory, data and tables, that only this space refers to: what dropping it would free.
@@ -38,11 +43,13 @@ extension AddressSpace {
     for index in 0..<Table.count {
       let entry = table[index]
       switch entry.kind {
-      case .none, .zero: continue
+      case .none: continue
+      case .zero: usage.zero += level == 1 ? page : UInt64(FrameGeometry.hugeSize)
       case .table: count(entry.frame, level - 1, sole: sole, &usage)
       case .small, .huge:
         let bytes = entry.kind == .huge ? UInt64(FrameGeometry.hugeSize) : page
         usage.data += bytes
+        if entry.kind == .huge { usage.huge += bytes }
         if sole && (arena.references(entry.frame) == 1) {
           usage.own += bytes
         } else {

@@ -176,7 +176,7 @@ extension AddressSpace {
       replace(table, index, Entry(.small, frame, writable: true))
       if entry.kind == .small {
         machine.events.copyOnWrite.count()
-        machine.retire(.data(entry.frame))
+        machine.retire(.small(entry.frame))
       }
       done += piece
     } while done < length
@@ -187,7 +187,7 @@ extension AddressSpace {
   func retire(_ entry: Entry, level: Int) {
     switch entry.kind {
     case .none, .zero: break
-    case .small: machine.retire(.data(entry.frame))
+    case .small: machine.retire(.small(entry.frame))
     case .huge: machine.retire(.data(entry.frame), frames: FrameGeometry.framesPerHuge)
     case .table:
       machine.retire(.table(entry.frame, level: level), frames: FrameGeometry.framesPerHuge)

@@ -36,6 +36,8 @@ public final class AddressSpace: Sendable {
   let lock = Lock()
   /// (L) lock: what is mapped where; nil as long as all is one mapping for reading and writing.
   @safe nonisolated(unsafe) var mappings: MappingList?
+  /// (L) lock: whether scanners know of this space.
+  @safe nonisolated(unsafe) var isScanned = false
   /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.
   let hasMappings: AtomicWord
 

@@ -81,13 +81,16 @@ import Paging
 
 extension AddressSpace {
   /// Appends the memory of a range to `pins`, as it is now. `pins` needs `room` for
-  /// `length / 4096 + 2` pieces.
+  /// `length / 4096 + 2` pieces. Throws as `read` does.
   ///
   /// - Complexity: O(pages); lock-free.
   public func pin(
     at offset: UInt64, length: UInt64, into pins: inout Pins
   ) throws(MemoryError) {
     try check(offset, length)
+    if hasMappings.load(.relaxed) != 0 {
+      try checkMappings(.read, offset, Int(clamping: length))
+    }
     precondition(
       pins.room >= Int(clamping: length) / FrameGeometry.frameSize + 2, "pins: not enough room")
     pins.begin()
@@ -124,9 +127,11 @@ extension AddressSpace {
       while done < length {
         let at = offset + UInt64(done)
         var piece = min(length - done, Self.rest(at, 1))
-        let entry = table[Radix.index(at, 1)]
+        var entry = table[Radix.index(at, 1)]
+        while entry.kind == .small && !arena.retainIfSame(entry.frame) {
+          entry = table[Radix.index(at, 1)]
+        }
         if entry.kind == .small {
-          arena.retain(entry.frame)
           let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
           unsafe pins.append(
             UnsafeRawPointer(arena.address(entry.frame) + within), piece, holding: entry.frame)

@@ -18,6 +18,7 @@ public final class Machine: Sendable {
   let grace: GracePeriod
   let events = Counters()
   let retired: RetiredList
+  let scanList = ScanList()
   /// (C)
   let zeroReference: Policy.ZeroReference
   /// (A) The policy's word: a fault decides on one load of it.
@@ -97,6 +98,9 @@ public final class Machine: Sendable {
   @discardableResult
   public func shrink() -> UInt64 {
     let before = arena.framesInUse
+    // First what waits, since it may be what makes a frame one of small mappings alone.
+    settle()
+    splitDeferred()
     settle()
     if zeroPage.shrinkerScan(to: self) > 0 { events.zeroPageFree.count() }
     return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)

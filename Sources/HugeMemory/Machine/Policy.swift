@@ -10,8 +10,11 @@ public struct Policy: Sendable, Equatable {
     case always
     /// Those advised `huge`.
     case madvise
-    /// None. `collapse` still makes them, on request.
+    /// None. The advice `collapse` still makes them, on request.
     case never
+    /// None when they fault, so that memory is used to the page; all in the background, once they
+    /// are dense enough for `maxPtesNone`. Not one of Linux's.
+    case collapse
   }
   public var enabled = Enabled.always
 

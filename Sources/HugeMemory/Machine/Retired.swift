@@ -4,7 +4,10 @@ import Primitives
 
 /// Something that was unmapped and that a reader may still hold the translation of.
 enum Retired {
+  /// A huge entry's frame, or one that is nobody's any more.
   case data(FrameNumber)
+  /// A small entry's.
+  case small(FrameNumber)
   case table(FrameNumber, level: Int)
   /// References on the zero page (history items 6 and 7: given back here only, after a grace
   /// period, and by no other way).
@@ -13,6 +16,7 @@ enum Retired {
   var word: UInt64 {
     switch self {
     case .data(let frame): UInt64(frame)
+    case .small(let frame): 1 << 62 | UInt64(frame)
     case .table(let frame, let level): UInt64(level) << 32 | UInt64(frame)
     case .zero(let count): 1 << 63 | UInt64(count)
     }
@@ -22,6 +26,8 @@ enum Retired {
     let low = UInt32(truncatingIfNeeded: word)
     if word >> 63 != 0 {
       self = .zero(low)
+    } else if word >> 62 != 0 {
+      self = .small(low)
     } else {
       let level = Int(word >> 32)
       self = level == 0 ? .data(low) : .table(low, level: level)
@@ -105,9 +111,20 @@ extension Machine {
   func dispose(_ retired: Retired) {
     switch retired {
     case .data(let frame): arena.release(frame)
+    case .small(let frame): releaseSmall(frame)
     case .table(let frame, let level): disposeTable(frame, level: level)
     case .zero(let count): zeroPage.put(count: count)
     }
+  }
+
+  private func releaseSmall(_ frame: FrameNumber) {
+    if arena.releaseSmall(frame) { events.deferredSplit.count() }
+  }
+
+  /// Splits shared huge frames of which parts are mapped no more, so that those can go.
+  func splitDeferred() {
+    let split = arena.splitQueued { retire(.data($0)) }
+    for _ in 0..<split { events.splitPage.count() }
   }
 
   /// Drops a reference on a table; the last one drops all that its entries hold.
@@ -119,7 +136,8 @@ extension Machine {
         let entry = table[index]
         switch entry.kind {
         case .none, .zero: break
-        case .small, .huge: arena.release(entry.frame)
+        case .small: releaseSmall(entry.frame)
+        case .huge: arena.release(entry.frame)
         case .table: disposeTable(entry.frame, level: level - 1)
         }
       }

@@ -20,10 +20,15 @@ extension AddressSpace {
   /// Under the lock: whether a fault in a slot may map a huge frame, by its mapping and `enabled`
   /// (`thp_vma_allowable_order`).
   func mayBeHuge(_ offset: UInt64) -> Bool {
+    machine.policy.enabled != .collapse && mayCollapse(offset)
+  }
+
+  /// Under the lock: whether the scanner may make a slot huge.
+  func mayCollapse(_ offset: UInt64) -> Bool {
     let mapping = mapping(at: offset)
     guard mapping.coversSlot(offset) else { return false }
     return switch machine.policy.enabled {
-    case .always: mapping.advice != .noHuge
+    case .always, .collapse: mapping.advice != .noHuge
     case .madvise: mapping.advice == .huge
     case .never: false
     }

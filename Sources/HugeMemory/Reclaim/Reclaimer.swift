@@ -22,6 +22,7 @@ public final class Reclaimer: Sendable {
       var unheld = 0
       while stopped.word.load(.relaxed) == 0 {
         usleep(Self.interval)
+        machine.splitDeferred()
         machine.settle()
         unheld = machine.zeroPageReferences == 1 ? unheld + 1 : 0
         if unheld >= Self.patience || unheld > 0 && machine.isUnderPressure {

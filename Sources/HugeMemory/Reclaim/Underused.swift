@@ -1,0 +1,78 @@
+import Frames
+import Glibc
+import Paging
+
+// The underused splitter: a huge frame that is mostly zeros is taken apart, and its all-zero pages
+// become zero entries again (`thp_underused`, history item 20).
+extension Machine {
+  /// Takes apart the huge frames with more than `maxPtesNone` pages of zeros. Returns how many;
+  /// their memory is back after `settle`.
+  ///
+  /// - Complexity: O(memory in huge frames): it is looked through.
+  @discardableResult
+  public func splitUnderused() -> Int {
+    let limit = Int(policy.maxPtesNone)
+    // As the kernel: at 511 every huge frame is used enough.
+    guard policy.shrinkUnderused, limit < Table.count - 1 else { return 0 }
+    var split = 0
+    for space in scanList.alive {
+      var at: UInt64 = 0
+      while at < space.size {
+        let (kind, end) = space.kind(at, upTo: min(space.size, at + Radix.span(2)))
+        if kind == .data, space.splitUnderused(at, limit) { split += 1 }
+        at =
+          kind == .data ? at + Radix.span(2) : max(end & ~(Radix.span(2) - 1), at + Radix.span(2))
+      }
+    }
+    return split
+  }
+}
+
+extension AddressSpace {
+  /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
+  /// zeros. Readers go on meanwhile, writers wait.
+  func splitUnderused(_ slot: UInt64, _ limit: Int) -> Bool {
+    // A look without the lock, at contents that may be changing: only to save the work.
+    let section = grace.enter()
+    let seen = self.slot(slot)
+    let isLikely =
+      seen.exclusive && seen.entry.kind == .huge && zeroPages(of: seen.entry.frame) > limit
+    section.leave()
+    guard isLikely else { return false }
+    let held = machine.getZeroPage() != nil
+    defer { if held { machine.zeroPage.put() } }
+    return lock.withLock { splitUnderusedLocked(slot, limit, zero: held ? .zero : .none) }
+  }
+
+  private func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Bool {
+    guard let upper = try? exclusiveTable(slot, 2) else { return false }
+    let index = Radix.index(slot, 2)
+    let entry = upper[index]
+    guard entry.kind == .huge, arena.references(entry.frame) == 1 else { return false }
+    if entry.isWritable {
+      // Writers come to the lock from here on, and those that were past this entry are done.
+      upper.set(index, entry.protected)
+      machine.grace.synchronize()
+    }
+    guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
+      upper.set(index, entry)
+      return false
+    }
+    for page in 0..<Table.count {
+      let small = table[page]
+      guard isZero(small.frame) else { continue }
+      replace(table, page, small.isHidden ? zero.hidden : zero)
+      retire(small, level: 0)
+    }
+    machine.events.underusedSplit.count()
+    return true
+  }
+
+  private func zeroPages(of frame: FrameNumber) -> Int {
+    (0..<FrameNumber(Table.count)).reduce(0) { $0 + (isZero(frame + $1) ? 1 : 0) }
+  }
+
+  private func isZero(_ frame: FrameNumber) -> Bool {
+    unsafe memcmp(arena.address(frame), ZeroSource.page, FrameGeometry.frameSize) == 0
+  }
+}
