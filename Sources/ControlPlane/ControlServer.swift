@@ -1,5 +1,6 @@
 public import Logging
-public import NBDServer
+import HugeMemory
+import NBDServer
 
 /// Does what the command line asks for, on connections of the control socket.
 public struct ControlServer: Sendable {
@@ -65,8 +66,29 @@ public struct ControlServer: Sendable {
       let chosen = try name.map { [try disks.lookup($0)] } ?? disks.list()
       return .status(serverStatus(chosen))
     case .shrink: return .freed(bytes: disks.machine.shrink())
+    case .tune(let changes): return .knobs(try tune(changes))
     }
     return .done
+  }
+
+  private func tune(_ changes: [KnobValue]) throws -> [KnobValue] {
+    var checked: [(Knob, String)] = []
+    var trial = disks.machine.policy
+    for change in changes {
+      guard let knob = Knob(rawValue: change.name) else {
+        let names = Knob.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ControlError("there is no knob \(change.name); there are: \(names)")
+      }
+      guard trial.set(knob, to: change.value) else {
+        throw ControlError("\(change.name) cannot be \(change.value); it is one of: \(knob.domain)")
+      }
+      checked.append((knob, change.value))
+    }
+    disks.machine.tune { policy in
+      for (knob, value) in checked { _ = policy.set(knob, to: value) }
+    }
+    let policy = disks.machine.policy
+    return Knob.allCases.map { KnobValue(name: $0.rawValue, value: policy.value(of: $0)) }
   }
 
   private func status(_ disk: Disk) -> DiskStatus {

@@ -11,6 +11,18 @@ public enum ControlRequest: Codable, Sendable, Equatable {
   case stat(name: String?)
   /// Gives back what can be given back now, and runs the shrinkers.
   case shrink
+  /// Sets knobs, all or none; answered by all of them.
+  case tune([KnobValue])
+}
+
+/// A knob by its kernel name.
+public struct KnobValue: Codable, Sendable, Equatable {
+  public var name: String
+  public var value: String
+  public init(name: String, value: String) {
+    self.name = name
+    self.value = value
+  }
 }
 
 /// What the server answers: any number of `progress` lines, then one of the others.
@@ -20,6 +32,7 @@ public enum ControlResponse: Codable, Sendable, Equatable {
   case disks([DiskStatus])
   case status(ServerStatus)
   case freed(bytes: UInt64)
+  case knobs([KnobValue])
   case failure(message: String)
 }
 

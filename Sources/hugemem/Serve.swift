@@ -80,11 +80,16 @@ struct Serve: ParsableCommand {
     reclaimer.stop()
   }
 
-  /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes in huge
-  /// frames, since a write of a whole 2 MiB takes one.
+  /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes to lie in
+  /// huge frames: a write of a whole 2 MiB takes one, and the background makes one of 512 pages
+  /// that are all there and nobody else's.
   private func machine() throws -> Machine {
     var policy = Policy()
-    policy.enabled = .never
+    policy.enabled = .collapse
+    policy.maxPtesNone = 0
+    policy.maxPtesShared = 0
+    policy.pagesToScan = 16384
+    policy.scanSleepMilliseconds = 1000
     do {
       return try Machine(limit: memory?.bytes ?? MemoryDefault.bytes, policy: policy)
     } catch {

@@ -48,6 +48,33 @@ struct Stat: ParsableCommand {
   }
 }
 
+struct Tune: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show or change how a running server pages.",
+    discussion: """
+      Knobs have the names and meanings of /sys/kernel/mm/transparent_hugepage; `collapse`, for \
+      `enabled`, is ours: nothing is huge when it is written, the background makes it so. Without \
+      arguments all are shown.
+      """)
+  @OptionGroup var server: ServerOptions
+  @Argument(help: ArgumentHelp("A knob and its value.", valueName: "name=value"))
+  var changes: [String] = []
+  @Flag(help: "Print JSON.") var json = false
+
+  func run() throws {
+    let changes = try changes.map { text in
+      guard let equals = text.firstIndex(of: "=") else {
+        throw ControlError("\(text): write it as name=value")
+      }
+      return KnobValue(
+        name: String(text[..<equals]), value: String(text[text.index(after: equals)...]))
+    }
+    guard case .knobs(let knobs) = try server.ask(.tune(changes)) else { throw unexpected }
+    if json { return try printJSON(knobs) }
+    for knob in knobs { print(knob.name.padded(to: 34) + knob.value) }
+  }
+}
+
 struct Shrink: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Give back all memory that can be, now; the server does so by itself in a second.")

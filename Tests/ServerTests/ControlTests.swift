@@ -34,6 +34,34 @@ import Testing
     #expect(disks.map(\.name) == ["b"] && disks[0].origin == "a")
   }
 
+  @Test func knobsAreShownAndSetAllOrNone() {
+    guard case .knobs(let before) = answer(.tune([])) else {
+      Issue.record("no knobs")
+      return
+    }
+    #expect(before.count == Knob.allCases.count)
+    let good = KnobValue(name: "khugepaged/max_ptes_none", value: "17")
+    let bad = KnobValue(name: "enabled", value: "sometimes")
+    guard case .failure(let message) = answer(.tune([good, bad])) else {
+      Issue.record("not refused")
+      return
+    }
+    #expect(message.contains("sometimes") && message.contains("madvise"))
+    #expect(answer(.tune([])) == .knobs(before))
+    guard case .knobs(let after) = answer(.tune([good])) else {
+      Issue.record("no knobs")
+      return
+    }
+    #expect(after.contains(good))
+    for knob in after {
+      #expect(answer(.tune([knob])) == .knobs(after), "\(knob) is a value that it shows")
+    }
+    guard case .failure = answer(.tune([KnobValue(name: "none", value: "1")])) else {
+      Issue.record("not refused")
+      return
+    }
+  }
+
   @Test func failuresNameWhatIsWrong() {
     let refused: [(ControlRequest, String)] = [
       (.create(name: "a@", size: 1), "a@"), (.create(name: "a", size: 0), "size"),

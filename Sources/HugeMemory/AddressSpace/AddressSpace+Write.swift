@@ -27,7 +27,9 @@ extension AddressSpace {
           done += unsafe try writeFault(at, from + copied, length - copied)
         } catch {
           guard case .outOfMemory = error else { throw error }
-          // Direct reclaim: what waits for a grace period, and a zero page that nobody holds.
+          // Direct reclaim: what waits for a grace period, huge frames that are mostly zeros, and
+          // a zero page that nobody holds.
+          machine.splitUnderused()
           machine.shrink()
           done += unsafe try writeFault(at, from + copied, length - copied)
         }

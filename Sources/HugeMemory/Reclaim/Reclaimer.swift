@@ -1,8 +1,9 @@
 import Glibc
 import Primitives
 
-/// The background half of reclaim: a thread that gives back what was unmapped, and runs the
-/// shrinker once nobody has held the zero page for a second, or memory is short.
+/// The background half of reclaim: a thread that gives back what was unmapped, runs the shrinker
+/// once nobody has held the zero page for a second, takes underused huge frames apart when memory
+/// is short, and collapses dense memory when it is not (`kswapd` and `khugepaged` in one).
 ///
 /// The kernel runs its shrinkers under memory pressure only; a server that is idle should not
 /// keep 2 MiB for that, and one that reads holes now and then should not clear them again and
@@ -20,14 +21,23 @@ public final class Reclaimer: Sendable {
     let stopped = Flag()
     let thread = WorkerThread {
       var unheld = 0
+      var slept = 0
+      var scanner = CollapseScanner(machine: machine)
       while stopped.word.load(.relaxed) == 0 {
         usleep(Self.interval)
         machine.splitDeferred()
         machine.settle()
         unheld = machine.zeroPageReferences == 1 ? unheld + 1 : 0
-        if unheld >= Self.patience || unheld > 0 && machine.isUnderPressure {
+        let isUnderPressure = machine.isUnderPressure
+        if isUnderPressure { machine.splitUnderused() }
+        if unheld >= Self.patience || unheld > 0 && isUnderPressure {
           machine.shrink()
           unheld = 0
+        }
+        slept += 100
+        if !isUnderPressure && slept >= Int(machine.policy.scanSleepMilliseconds) {
+          _ = scanner.scan()
+          slept = 0
         }
       }
     }
