@@ -8,6 +8,24 @@ extension Arena {
   /// A block of `2^order` frames with one reference, or nil when the limit is reached or no
   /// block is that large. `zeroed` clears it, unless the system has just done so.
   public func allocate(order: Int, zeroed: Bool) -> FrameNumber? {
+    if failing.load(.relaxed) != 0 && isToFail() { return nil }
+    return allocateBlock(order: order, zeroed: zeroed)
+  }
+
+  /// Whether this allocation is the one that a test wants to fail; with the top bit set, all from
+  /// that one on.
+  @inline(never)
+  func isToFail() -> Bool {
+    let word = failing.load(.relaxed)
+    if word & ~(1 << 63) == 1 {
+      if word >> 63 == 0 { failing.store(0, .relaxed) }
+      return true
+    }
+    failing.store(word - 1, .relaxed)
+    return false
+  }
+
+  func allocateBlock(order: Int, zeroed: Bool) -> FrameNumber? {
     precondition(order >= 0 && order <= FrameGeometry.hugeOrder, "frames: order out of range")
     var found = take(order).block
     if found == nil {

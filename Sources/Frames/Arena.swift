@@ -23,6 +23,8 @@ import Primitives
   public let limit: Int
   /// (C) Frames in the reserved range, the unusable first block included.
   let reserved: Int
+  /// (A) For tests: counts allocations down to the one that fails; 0: none does.
+  let failing = AtomicWord(0)
   /// (C) The per-core caches.
   let caches: CoreCaches
 

@@ -56,6 +56,7 @@ import Primitives
 extension Arena {
   /// One small frame with one reference, its contents undefined; nil at the limit.
   public func allocateSmall() -> FrameNumber? {
+    if failing.load(.relaxed) != 0 && isToFail() { return nil }
     let cache = unsafe caches.current
     let frame: FrameNumber? = unsafe cache.pointee.lock.withLock {
       var filled = unsafe Int(cache.pointee.filled.load(.relaxed))
@@ -74,7 +75,7 @@ extension Arena {
       unsafe cache.pointee.filled.store(UInt64(filled - 1), .relaxed)
       return unsafe cache.pointee.frames[filled - 1]
     }
-    guard let frame else { return allocate(order: 0, zeroed: false) }
+    guard let frame else { return allocateBlock(order: 0, zeroed: false) }
     unsafe metadata[Int(frame)].word.store(FrameState.allocated(order: 0), .relaxed)
     return frame
   }

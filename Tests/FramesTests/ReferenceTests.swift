@@ -143,7 +143,8 @@ import Testing
     }
   }
 
-  /// Blocks of all orders, split and retained at random, against a dictionary.
+  /// Blocks of all orders, split and retained at random, against a dictionary; the buddy
+  /// allocator's books are checked throughout.
   @Test(arguments: 1...8) func randomProgramsAgreeWithADictionary(_ seed: Int) throws {
     var random = SystemlessRandom(state: UInt64(seed))
     let arena = try Arena(limit: 8 << 20)
@@ -187,6 +188,7 @@ import Testing
           for part in frame..<frame + 1 << FrameNumber(block.order) { inUse.remove(part) }
         }
       }
+      if step % 50 == 0 { arena.checkInvariants("seed \(seed), step \(step)") }
       if arena.framesInUse != inUse.count {
         Issue.record("seed \(seed), step \(step): \(arena.framesInUse), not \(inUse.count) in use")
         return
@@ -195,7 +197,76 @@ import Testing
     for (frame, block) in blocks { arena.release(frame, count: block.references) }
     #expect(arena.framesInUse == 0)
     arena.drainCaches()
+    arena.checkInvariants("seed \(seed), at the end")
     for _ in 0..<4 { #expect(arena.allocate(order: 9, zeroed: false) != nil, "seed \(seed)") }
+  }
+}
+
+extension ReferenceTests {
+  /// Shared huge frames, mapped small by several, their parts unmapped, mapped again and pinned in
+  /// any order, the queue split now and then: counts agree with a model, and all comes back.
+  @Test(arguments: 1...8) func randomSmallMappingsAgreeWithAModel(_ seed: Int) throws {
+    var random = SystemlessRandom(state: UInt64(seed) &* 77)
+    let arena = try Arena(limit: 8 << 20)
+    var mappings: [FrameNumber: UInt32] = [:]
+    var wholes: [FrameNumber: UInt32] = [:]
+    var pins: [FrameNumber] = []
+    for step in 0..<2000 {
+      switch UInt64.random(in: 0..<9, using: &random) {
+      case 0:
+        if let head = arena.allocate(order: 9, zeroed: false) { wholes[head] = 1 }
+      case 1:
+        guard let (head, count) = wholes.randomElement(using: &random), count < 3 else { continue }
+        arena.retain(head)
+        wholes[head] = count + 1
+      case 2:
+        guard let (head, count) = wholes.randomElement(using: &random) else { continue }
+        if !(count == 1 && arena.splitFrame(head)) { arena.splitMapping(head) }
+        for part in head..<head + 512 { mappings[part, default: 0] += 1 }
+        wholes[head] = count == 1 ? nil : count - 1
+      case 3:
+        guard let (frame, _) = mappings.randomElement(using: &random) else { continue }
+        arena.retainSmall(frame)
+        mappings[frame]! += 1
+      case 4:
+        guard let (frame, _) = mappings.randomElement(using: &random) else { continue }
+        if arena.retainIfSame(frame) {
+          pins.append(frame)
+        } else {
+          Issue.record("seed \(seed), step \(step): \(frame) is not the same, at rest")
+        }
+      case 5:
+        if let pin = pins.popLast() { arena.release(pin) }
+      case 6:
+        var gone: [FrameNumber] = []
+        _ = arena.splitQueued { gone.append($0) }
+        for frame in gone {
+          #expect(mappings[frame] == nil, "seed \(seed), step \(step): \(frame) is mapped")
+          arena.release(frame)
+        }
+      default:
+        for _ in 0..<40 {
+          guard let (frame, count) = mappings.randomElement(using: &random) else { break }
+          arena.releaseSmall(frame)
+          mappings[frame] = count == 1 ? nil : count - 1
+        }
+      }
+      if step % 50 == 0 { arena.checkInvariants("seed \(seed), step \(step)") }
+    }
+    for pin in pins { arena.release(pin) }
+    for (head, count) in wholes { arena.release(head, count: count) }
+    var gone: [FrameNumber] = []
+    _ = arena.splitQueued { gone.append($0) }
+    for frame in gone { arena.release(frame) }
+    // What is mapped or not a part any more is all there is.
+    let whole = Set(mappings.keys.filter(arena.isHuge).map { $0 / 512 }).count
+    let small = mappings.keys.filter { !arena.isHuge($0) }.count
+    #expect(arena.framesInUse == whole * 512 + small, "seed \(seed)")
+    for (frame, count) in mappings { for _ in 0..<count { arena.releaseSmall(frame) } }
+    #expect(arena.framesInUse == 0, "seed \(seed)")
+    #expect(arena.splitQueued { _ in } == 0)
+    arena.drainCaches()
+    arena.checkInvariants("seed \(seed), at the end")
   }
 }
 
