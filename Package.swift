@@ -62,6 +62,11 @@ let package = Package(
     .testTarget(
       name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
       swiftSettings: settings),
+    // The kernel that this runs on, as what the engine is compared with.
+    .target(name: "CKernelOracle", path: "Tests/CKernelOracle"),
+    .testTarget(
+      name: "KernelOracleTests", dependencies: ["HugeMemory", "Paging", "Frames", "CKernelOracle"],
+      swiftSettings: settings),
     .testTarget(name: "NBDTests", dependencies: ["NBD"], swiftSettings: settings),
     .testTarget(name: "ServerTests", dependencies: ["ControlPlane"], swiftSettings: settings),
   ],

@@ -12,21 +12,26 @@ extension AddressSpace {
     case scanned(none: Int, shared: Int)
   }
 
-  /// Collapses every slot of a range. A slot that cannot be does not keep the others from it; the
-  /// last reason is thrown at the end.
+  /// Collapses every slot of a range. A slot that cannot be does not keep the others of its mapping
+  /// from it; the last reason is thrown at the end of the mapping. A gap is thrown last of all.
   func collapse(_ range: Range<UInt64>) throws(MemoryError) {
     let span = Radix.span(2)
-    var failure: MemoryError?
-    var slot = (range.lowerBound + span - 1) & ~(span - 1)
-    guard range.upperBound >= slot, range.upperBound - slot >= span else {
-      throw .notCollapsible(
-        offset: range.lowerBound, reason: "the range has no whole 2 MiB slot in it")
+    let parts = lock.withLock { self.parts(of: range) }
+    for part in parts {
+      var failure: MemoryError?
+      var slot = (part.range.lowerBound + span - 1) & ~(span - 1)
+      if slot + span > part.range.upperBound {
+        throw .notCollapsible(
+          offset: part.range.lowerBound, reason: "it is less than 2 MiB of one mapping")
+      }
+      while slot + span <= part.range.upperBound {
+        do throws(MemoryError) { _ = try collapseSlot(slot, .requested) } catch { failure = error }
+        slot += span
+      }
+      if let failure { throw failure }
     }
-    while range.upperBound - slot >= span {
-      do { _ = try collapseSlot(slot, .requested) } catch { failure = error }
-      slot += span
-    }
-    if let failure { throw failure }
+    let gap = lock.withLock { mappings?.firstGap(in: range) }
+    if let gap { throw .notMapped(offset: gap) }
   }
 
   /// Collapses one slot; false if it is huge already. Readers go on meanwhile, writers wait.
@@ -84,7 +89,6 @@ extension AddressSpace {
   private func isCollapsible(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) -> Bool {
     let mapping = mapping(at: slot)
     func refuse(_ reason: String) -> MemoryError { .notCollapsible(offset: slot, reason: reason) }
-    if mapping.end == slot { throw .notMapped(offset: slot) }
     guard mapping.coversSlot(slot) else { throw refuse("its mapping is smaller") }
     guard mapping.advice != .noHuge else { throw refuse("it is advised against") }
     if case .scanned = limits, !mayCollapse(slot) { throw refuse("not enabled") }

@@ -9,7 +9,19 @@ extension AddressSpace {
   public func fork() throws(MemoryError) -> AddressSpace {
     machine.events.forks.count()
     let (root, mappings) = share()
-    return AddressSpace(size: size, root: root, mappings: mappings, machine: machine)
+    let fork = AddressSpace(size: size, root: root, mappings: mappings, machine: machine)
+    if machine.policy.followsLinux { try fork.dropUntouched() }
+    return fork
+  }
+
+  /// Linux copies no page tables of a mapping that was never written (`vma_needs_copy`): what a read
+  /// has mapped there is not mapped in the child.
+  private func dropUntouched() throws(MemoryError) {
+    try lock.withLock { () throws(MemoryError) in
+      for mapping in mappings?.all ?? [] where !mapping.isTouched {
+        try unmapEntries(mapping.start..<mapping.end)
+      }
+    }
   }
 
   /// Makes this space a fork of `origin`, in place; what it held is dropped. Both must have the

@@ -115,7 +115,8 @@ extension AddressSpace {
   func parts(
     of range: Range<UInt64>
   ) -> [(range: Range<UInt64>, mapping: Mapping)] {
-    (mappings?.all ?? []).compactMap { mapping in
+    let all = mappings?.all ?? [Mapping(start: 0, end: mappableEnd, origin: 0)]
+    return all.compactMap { mapping in
       let part = range.clamped(to: mapping.start..<mapping.end)
       return part.isEmpty ? nil : (part, mapping)
     }
@@ -123,12 +124,16 @@ extension AddressSpace {
 
   /// Removes pages and mappings, or throws and has removed nothing.
   func unmapPages(_ range: Range<UInt64>) throws(MemoryError) {
-    try splitEdges(range)
-    try discardPages(range, mayClear: false)
+    try unmapEntries(range)
     mappings?.remove(range)
     // As `free_pgtables`: a slot without any mapping keeps no table, so it can be huge again.
     dropUnmappedTable(range.lowerBound)
     dropUnmappedTable(range.upperBound - 1)
+  }
+
+  func unmapEntries(_ range: Range<UInt64>) throws(MemoryError) {
+    try splitEdges(range)
+    try discardPages(range, mayClear: false)
   }
 
   func dropUnmappedTable(_ offset: UInt64) {

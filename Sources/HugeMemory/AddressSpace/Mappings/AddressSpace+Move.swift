@@ -22,17 +22,30 @@ extension AddressSpace {
       throw .overlappingMove(from: source, to: target, length: length)
     }
     try change { () throws(MemoryError) in
-      if let gap = mappings?.firstGap(in: from) { throw .notMapped(offset: gap) }
-      let move = Move(from: from, to: to)
-      try prepare(move)
-      for slot in move.slots { commit(move, slot) }
-      moveMappings(move)
+      // Linux moves what is there, if there is something at the beginning.
+      if let gap = mappings?.firstGap(in: from),
+        gap == from.lowerBound || !machine.policy.followsLinux
+      {
+        throw .notMapped(offset: gap)
+      }
+      let moves = parts(of: from).map { part in
+        let start = to.lowerBound + (part.range.lowerBound - from.lowerBound)
+        return Move(
+          mapping: part.mapping, from: part.range, to: start..<start + UInt64(part.range.count))
+      }
+      for move in moves { try prepare(move) }
+      for move in moves {
+        for slot in move.slots { commit(move, slot) }
+      }
+      for move in moves { moveMapping(move) }
     }
     machine.grace.synchronize()
     machine.settle()
   }
 
+  /// The part of one mapping.
   private struct Move {
+    let mapping: Mapping
     let from: Range<UInt64>
     let to: Range<UInt64>
 
@@ -113,24 +126,21 @@ extension AddressSpace {
     return nil
   }
 
-  private func moveMappings(_ move: Move) {
-    let parts = parts(of: move.from)
-    mappings?.remove(move.from)
+  private func moveMapping(_ move: Move) {
     mappings?.remove(move.to)
-    for offset in [move.from.lowerBound, move.from.upperBound - 1] { dropUnmappedTable(offset) }
     for offset in [move.to.lowerBound, move.to.upperBound - 1] {
       // A table that was there before and has got nothing.
       if let (table, _) = place(offset, 1), table.liveEntries == 0 { dropUnmappedTable(offset) }
     }
-    for part in parts {
-      let start = move.to.lowerBound + (part.range.lowerBound - move.from.lowerBound)
-      var mapping = part.mapping
-      // What was never touched has no past.
-      mapping.origin =
-        mapping.isTouched ? mapping.origin &+ (part.range.lowerBound - mapping.start) : start
-      mapping.start = start
-      mapping.end = start + UInt64(part.range.count)
-      mappings?.insert(mapping)
-    }
+    var mapping = move.mapping
+    // What was never touched has no past.
+    mapping.origin =
+      mapping.isTouched
+      ? mapping.origin &+ (move.from.lowerBound - mapping.start) : move.to.lowerBound
+    mapping.start = move.to.lowerBound
+    mapping.end = move.to.upperBound
+    mappings?.remove(move.from)
+    mappings?.insert(mapping)
+    for offset in [move.from.lowerBound, move.from.upperBound - 1] { dropUnmappedTable(offset) }
   }
 }

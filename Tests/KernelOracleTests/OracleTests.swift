@@ -1,0 +1,83 @@
+import CKernelOracle
+import Foundation
+import Testing
+
+@testable import HugeMemory
+
+/// Random programs on the kernel and on the engine. After every step all processes must see the
+/// same contents, and every page must be in the same state: absent, zero or data, huge or small.
+///
+/// `ORACLE_PROGRAMS`, `ORACLE_STEPS` and `ORACLE_SEED` choose; `make oracle` sets them.
+@Suite(.serialized) struct OracleTests {
+  static func setting(_ name: String, default value: Int) -> Int {
+    ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? value
+  }
+
+  @Test(.enabled(if: KernelFacts.unfit == nil, "\(KernelFacts.unfit ?? "")"))
+  func theEngineDoesAsTheKernelDoes() throws {
+    let programs = Self.setting("ORACLE_PROGRAMS", default: 200)
+    let steps = Self.setting("ORACLE_STEPS", default: 200)
+    let first = Self.setting("ORACLE_SEED", default: 1)
+    let kernel = try Kernel()
+    let policy = try KernelFacts.policy(kernel)
+    var disturbed = 0
+    for seed in first..<first + programs {
+      var generator = Generator(seed: UInt64(seed))
+      let program = generator.program(steps: steps)
+      do {
+        if try difference(program, kernel, policy) == nil { continue }
+      } catch Kernel.Failure.disturbed(let reason) {
+        disturbed += 1
+        print("oracle: seed \(seed) skipped: \(reason)")
+        continue
+      }
+      let small = shrink(program) { ((try? difference($0, kernel, policy)) ?? nil) != nil }
+      let left = try difference(small, kernel, policy)
+      Issue.record(
+        """
+        seed \(seed), shrunk to \(small.count) steps; they differ after step \(left?.step ?? -1):
+        \(small.map(\.description).joined(separator: "\n"))
+        \(left?.description ?? "")
+        """)
+      return
+    }
+    print("oracle: \(programs - disturbed) programs of \(steps) steps agree")
+    #expect(disturbed * 4 <= programs, "the system was too busy to tell")
+  }
+
+  private func difference(
+    _ program: [Step], _ kernel: Kernel, _ policy: Policy
+  ) throws -> Difference? {
+    var engine = try Engine(policy)
+    let expected = try kernel.run(program)
+    let observed = try engine.run(program)
+    engine.machine.expectBaseline()
+    return Difference(expected, observed)
+  }
+}
+
+extension Machine {
+  /// At rest nothing may be left: neither frames nor references (invariant 17).
+  func expectBaseline(_ location: SourceLocation = #_sourceLocation) {
+    shrink()
+    #expect(zeroPageReferences == 0 && memoryUsed == 0, sourceLocation: location)
+  }
+}
+
+@Suite struct Debugging {
+  @Test func one() throws {
+    var engine = try Engine(try KernelFacts.policy(Kernel()))
+    let text = """
+      0: map 0..<2048
+      0: write 0.0 5
+      0: move 1024..<2048 to 0
+      0: unmap 767
+      0: populate-read 997
+      0: move 511..<1023 to 1023
+      """
+    try engine.begin()
+    for step in program(text) {
+      print(step, engine.perform(step))
+    }
+  }
+}
