@@ -67,6 +67,9 @@ struct Engine: Subject {
     } catch {
       outcome = Self.outcome(error)
     }
+    // References that wait for a grace period are dropped now, and not in a while: whether a page is
+    // shared decides what the next write does.
+    machine.settle()
     if let space = spaces[step.process] { views[step.process]!.look(space, step.slots) }
     return observe(outcome, value)
   }
@@ -80,6 +83,7 @@ struct Engine: Subject {
     case .notMapped: .notMapped
     case .accessDenied: .denied
     case .notCollapsible: .notCollapsible
+    case .overlappingMove: .overlap
     case .outOfMemory: .noMemory
     default: .other(-1)
     }

@@ -90,6 +90,7 @@ import CKernelOracle
     }
     switch step.operation {
     case .move where code == fault: return .notMapped
+    case .move where code == invalid: return .overlap
     case .protect where code == noMemory: return .notMapped
     case .advise(KO_COLLAPSE): return code == noMemory ? .notMapped : .notCollapsible
     case .advise(KO_POPULATE_READ), .advise(KO_POPULATE_WRITE):

@@ -3,7 +3,7 @@ import CKernelOracle
 /// What a step came to, in words that both sides know.
 enum Outcome: Equatable {
   case ok
-  case notMapped, denied, notCollapsible, noMemory
+  case notMapped, denied, notCollapsible, overlap, noMemory
   /// There was no such process (a shrunk program), or something else went wrong.
   case noProcess
   case other(Int32)

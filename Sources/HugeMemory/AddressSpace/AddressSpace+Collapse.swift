@@ -20,9 +20,10 @@ extension AddressSpace {
     for part in parts {
       var failure: MemoryError?
       var slot = (part.range.lowerBound + span - 1) & ~(span - 1)
-      if slot + span > part.range.upperBound {
+      let hasSlot = part.mapping.end >= span && part.mapping.coversSlot(part.mapping.end - span)
+      guard hasSlot, slot <= part.range.upperBound else {
         throw .notCollapsible(
-          offset: part.range.lowerBound, reason: "it is less than 2 MiB of one mapping")
+          offset: part.range.lowerBound, reason: "its mapping has no 2 MiB slot there")
       }
       while slot + span <= part.range.upperBound {
         do throws(MemoryError) { _ = try collapseSlot(slot, .requested) } catch { failure = error }
@@ -107,7 +108,9 @@ extension AddressSpace {
       present += 1
       if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
-    guard present > 0 else { throw refuse("it holds nothing but zeros") }
+    // Linux makes a huge frame of zeros, if the mapping was ever written.
+    let mayBeZeros = machine.policy.followsLinux && mapping.isTouched
+    guard present > 0 || mayBeZeros else { throw refuse("it holds nothing but zeros") }
     if case .scanned(let maximalNone, let maximalShared) = limits {
       guard Table.count - present <= maximalNone else { throw refuse("too many untouched pages") }
       guard shared <= maximalShared else { throw refuse("too many shared pages") }

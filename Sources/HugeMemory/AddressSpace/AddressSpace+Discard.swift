@@ -22,7 +22,11 @@ extension AddressSpace {
     if last < end { try clear(at: last, length: end - last) }
     guard first < end, first < last else { return }
     try lock.withLock { () throws(MemoryError) in
-      try discardPages(first..<last, mayClear: true)
+      guard machine.policy.followsLinux else {
+        return try discardPages(first..<last, mayClear: true)
+      }
+      // Mapping by mapping: a table goes only where one covers all of it.
+      for part in parts(of: first..<last) { try discardPages(part.range, mayClear: true) }
     }
     machine.settle()
   }

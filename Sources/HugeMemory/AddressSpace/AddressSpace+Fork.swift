@@ -42,7 +42,7 @@ extension AddressSpace {
   private func share() -> (Entry, MappingList?) {
     lock.withLock {
       let entry = Entry(raw: root.load(.relaxed))
-      guard entry.kind == .table else { return (.none, mappings) }
+      guard entry.kind == .table else { return (.none, mappings?.forked) }
       if entry.isWritable {
         // From here on writers come to the lock. Those that were already past the root finish
         // their copies before anybody else may refer to the tables.
@@ -50,7 +50,7 @@ extension AddressSpace {
         machine.grace.synchronize()
       }
       arena.retain(entry.frame)
-      return (entry.protected, mappings)
+      return (entry.protected, mappings?.forked)
     }
   }
 

@@ -74,7 +74,10 @@ public struct Policy: Sendable, Equatable {
   /// Do as Linux does also where we know better. Off (the default):
   /// - a hole that is read where huge pages are off maps one zero entry of 2 MiB, not of 4 KiB;
   /// - a hole below tables shared with a fork is read without mapping anything;
-  /// - a table goes with its last entry, not with the discard of its whole 2 MiB.
+  /// - a table goes with its last entry, not with the discard of its whole 2 MiB;
+  /// - nothing but zeros is not collapsed into a huge frame of zeros;
+  /// - a fork keeps what reads have mapped where nothing was ever written;
+  /// - protecting or moving a range with a gap in it changes nothing.
   public var followsLinux = false
 
   /// Linux's defaults, with huge pages on.

@@ -69,7 +69,7 @@ extension AddressSpace {
     for slot in move.slots {
       let first = move.source(slot.lowerBound)
       let last = move.source(slot.upperBound - 1)
-      let isEmpty = kind(first, upTo: last + 1) == (.hole, last + 1)
+      let isEmpty = isHole(first..<last + 1)
       if move.isWhole(slot) {
         if !isEmpty { _ = try exclusiveTable(slot.lowerBound, 2) }
         continue
@@ -85,6 +85,16 @@ extension AddressSpace {
         _ = try smallTable(upper, Radix.index(slot.lowerBound, 2))
       }
     }
+  }
+
+  private func isHole(_ range: Range<UInt64>) -> Bool {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let (kind, end) = kind(at, upTo: range.upperBound)
+      guard kind == .hole else { return false }
+      at = end
+    }
+    return true
   }
 
   /// Moves what one slot of the target is to have.

@@ -25,8 +25,12 @@ struct Mapping: Equatable, Sendable {
   /// Where `start` lay when it was mapped: neighbours that came from elsewhere stay apart, as in
   /// the kernel (`vm_pgoff`), and what is apart is never huge across the border.
   var origin: UInt64
-  /// Whether a fault has mapped memory of its own, or a huge entry (`anon_vma`).
-  var isTouched = false
+  /// Which mappings it was one with when a fault first mapped memory of its own, or a huge entry
+  /// (`anon_vma`); 0: none did yet. Different families stay apart.
+  var family: UInt64 = 0
+  /// Whether that was before a fork, in the origin: then not even fresh neighbours join it.
+  var isForked = false
+  var isTouched: Bool { family != 0 }
 
   /// Whether the 2 MiB slot at `offset` lies wholly within.
   func coversSlot(_ offset: UInt64) -> Bool {
@@ -36,8 +40,22 @@ struct Mapping: Equatable, Sendable {
 
   /// Whether `next`, right behind this one, is one with it.
   func continues(in next: Mapping) -> Bool {
-    end == next.start && protection == next.protection && advice == next.advice
-      && origin &+ (end - start) == next.origin
+    guard protection == next.protection, isNeighbour(of: next) else { return false }
+    if family == 0 { return !next.isForked }
+    if next.family == 0 { return !isForked }
+    return family == next.family
+  }
+
+  private func isNeighbour(of next: Mapping) -> Bool {
+    end == next.start && advice == next.advice && origin &+ (end - start) == next.origin
+  }
+
+  /// Whether a fault in this mapping joins the family of the one before it (`find_mergeable_anon_vma`).
+  func joins(before other: Mapping) -> Bool {
+    other.family != 0 && !other.isForked && isNeighbour(of: other)
+  }
+  func joins(after other: Mapping) -> Bool {
+    other.family != 0 && !other.isForked && other.isNeighbour(of: self)
   }
 }
 
@@ -46,6 +64,7 @@ struct Mapping: Equatable, Sendable {
 /// - Complexity: O(log n) to find one, O(n) to change some.
 struct MappingList: Equatable, Sendable {
   private(set) var all: [Mapping]
+  private var families: UInt64 = 0
 
   /// One mapping for all of a space.
   init(covering end: UInt64) { all = [Mapping(start: 0, end: end, origin: 0)] }
@@ -84,9 +103,29 @@ struct MappingList: Equatable, Sendable {
     return nil
   }
 
+  /// A fault maps memory of a mapping's own.
   mutating func touch(_ offset: UInt64) {
     let index = firstIndex(endingAfter: offset)
-    if index < all.count && !all[index].isTouched { all[index].isTouched = true }
+    guard index < all.count, all[index].start <= offset, all[index].family == 0 else { return }
+    if index + 1 < all.count, all[index].joins(before: all[index + 1]) {
+      all[index].family = all[index + 1].family
+    } else if index > 0, all[index].joins(after: all[index - 1]) {
+      all[index].family = all[index - 1].family
+    } else {
+      families += 1
+      all[index].family = families
+    }
+  }
+
+  /// As a fork has them: what was one family is several.
+  var forked: MappingList {
+    var copy = self
+    for index in copy.all.indices where copy.all[index].family != 0 {
+      copy.families += 1
+      copy.all[index].family = copy.families
+      copy.all[index].isForked = true
+    }
+    return copy
   }
 
   mutating func remove(_ range: Range<UInt64>) {
@@ -141,7 +180,8 @@ struct MappingList: Equatable, Sendable {
     while index > 0 && index >= indices.lowerBound {
       if all[index - 1].continues(in: all[index]) {
         all[index - 1].end = all[index].end
-        all[index - 1].isTouched = all[index - 1].isTouched || all[index].isTouched
+        all[index - 1].family = max(all[index - 1].family, all[index].family)
+        all[index - 1].isForked = all[index - 1].isForked || all[index].isForked
         all.remove(at: index)
       }
       index -= 1
