@@ -94,7 +94,8 @@ import CKernelOracle
     case .protect where code == noMemory: return .notMapped
     case .advise(KO_COLLAPSE): return code == noMemory ? .notMapped : .notCollapsible
     case .advise(KO_POPULATE_READ), .advise(KO_POPULATE_WRITE):
-      return code == noMemory ? .notMapped : code == invalid || code == fault ? .denied : .other(code)
+      return code == noMemory
+        ? .notMapped : code == invalid || code == fault ? .denied : .other(code)
     case .advise where code == noMemory: return .notMapped
     default: return .other(code)
     }

@@ -63,21 +63,3 @@ extension Machine {
     #expect(zeroPageReferences == 0 && memoryUsed == 0, sourceLocation: location)
   }
 }
-
-@Suite struct Debugging {
-  @Test func one() throws {
-    var engine = try Engine(try KernelFacts.policy(Kernel()))
-    let text = """
-      0: map 0..<2048
-      0: write 0.0 5
-      0: move 1024..<2048 to 0
-      0: unmap 767
-      0: populate-read 997
-      0: move 511..<1023 to 1023
-      """
-    try engine.begin()
-    for step in program(text) {
-      print(step, engine.perform(step))
-    }
-  }
-}

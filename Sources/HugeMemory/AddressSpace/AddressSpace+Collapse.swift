@@ -21,12 +21,17 @@ extension AddressSpace {
       var failure: MemoryError?
       var slot = (part.range.lowerBound + span - 1) & ~(span - 1)
       let hasSlot = part.mapping.end >= span && part.mapping.coversSlot(part.mapping.end - span)
-      guard hasSlot, slot <= part.range.upperBound else {
+      let isKnown = part.mapping.isTouched || !machine.policy.followsLinux
+      guard hasSlot, isKnown, part.mapping.advice != .noHuge, slot <= part.range.upperBound else {
         throw .notCollapsible(
-          offset: part.range.lowerBound, reason: "its mapping has no 2 MiB slot there")
+          offset: part.range.lowerBound,
+          reason: "its mapping has no slot of 2 MiB there, or is advised against it")
       }
       while slot + span <= part.range.upperBound {
         do throws(MemoryError) { _ = try collapseSlot(slot, .requested) } catch { failure = error }
+        // Linux goes on behind a slot that cannot be, but not behind one that is empty.
+        let isEmpty = lock.withLock { self.slot(slot).entry.kind == .none }
+        if isEmpty && machine.policy.followsLinux { break }
         slot += span
       }
       if let failure { throw failure }
@@ -108,9 +113,10 @@ extension AddressSpace {
       present += 1
       if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
-    // Linux makes a huge frame of zeros, if the mapping was ever written.
-    let mayBeZeros = machine.policy.followsLinux && mapping.isTouched
-    guard present > 0 || mayBeZeros else { throw refuse("it holds nothing but zeros") }
+    // Linux makes a huge frame of zeros, too.
+    guard present > 0 || machine.policy.followsLinux else {
+      throw refuse("it holds nothing but zeros")
+    }
     if case .scanned(let maximalNone, let maximalShared) = limits {
       guard Table.count - present <= maximalNone else { throw refuse("too many untouched pages") }
       guard shared <= maximalShared else { throw refuse("too many shared pages") }

@@ -93,7 +93,8 @@ extension AddressSpace {
       let entry = table[index]
       let start = base + UInt64(index) * span
       if entry.kind == .none || range.covers(start, span) || range.misses(start, span) { continue }
-      guard look(entry, level - 1, base: start, range) == (true, true) else { continue }
+      let lower = look(entry, level - 1, base: start, range)
+      guard lower.inside, lower.outside || machine.policy.followsLinux else { continue }
       if level > 2 {
         let lower = try exclusive(entry, level: level - 1) { table.set(index, $0) }
         try own(lower, level - 1, base: start, range, mayClear: mayClear)

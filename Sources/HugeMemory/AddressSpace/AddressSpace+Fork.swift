@@ -18,8 +18,14 @@ extension AddressSpace {
   /// has mapped there is not mapped in the child.
   private func dropUntouched() throws(MemoryError) {
     try lock.withLock { () throws(MemoryError) in
-      for mapping in mappings?.all ?? [] where !mapping.isTouched {
+      let all = mappings?.all ?? []
+      for mapping in all where !mapping.isTouched {
         try unmapEntries(mapping.start..<mapping.end)
+      }
+      let touched = all.filter(\.isTouched)
+      for mapping in all where !mapping.isTouched {
+        dropTable(mapping.start, unlessMappedBy: touched)
+        dropTable(mapping.end - 1, unlessMappedBy: touched)
       }
     }
   }

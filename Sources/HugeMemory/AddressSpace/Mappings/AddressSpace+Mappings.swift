@@ -137,10 +137,16 @@ extension AddressSpace {
   }
 
   func dropUnmappedTable(_ offset: UInt64) {
+    dropTable(offset, unlessMappedBy: mappings?.all ?? [])
+  }
+
+  /// Removes the small table of a slot that none of these mappings touches.
+  func dropTable(_ offset: UInt64, unlessMappedBy mappings: [Mapping]) {
     let start = offset & ~(Radix.span(2) - 1)
+    let end = start + Radix.span(2)
     let found = slot(offset)
     guard found.entry.kind == .table,
-      mappings?.touches(start..<start + Radix.span(2)) == false,
+      !mappings.contains(where: { $0.start < end && $0.end > start }),
       let upper = try? exclusiveTable(offset, 2)
     else { return }
     replace(upper, Radix.index(offset, 2), .none)

@@ -33,11 +33,24 @@ extension AddressSpace {
         return Move(
           mapping: part.mapping, from: part.range, to: start..<start + UInt64(part.range.count))
       }
-      for move in moves { try prepare(move) }
+      var filled: Set<UInt64> = []
+      for move in moves { try prepare(move, &filled) }
       for move in moves {
         for slot in move.slots { commit(move, slot) }
       }
-      for move in moves { moveMapping(move) }
+      for move in moves {
+        mappings?.remove(move.to)
+        // A table that was there before and has got nothing.
+        for offset in [move.to.lowerBound, move.to.upperBound - 1]
+        where !filled.contains(Self.slotBase(offset)) {
+          dropUnmappedTable(offset)
+        }
+        moveMapping(move)
+      }
+      for move in moves {
+        dropUnmappedTable(move.from.lowerBound)
+        dropUnmappedTable(move.from.upperBound - 1)
+      }
     }
     machine.grace.synchronize()
     machine.settle()
@@ -63,13 +76,17 @@ extension AddressSpace {
   }
 
   /// All that can fail: makes tables this space's own, splits, and makes those that are missing.
-  private func prepare(_ move: Move) throws(MemoryError) {
+  /// Adds the slots of the target to which something is moved to `filled`.
+  private func prepare(_ move: Move, _ filled: inout Set<UInt64>) throws(MemoryError) {
     try own(move.from)
     try own(move.to)
     for slot in move.slots {
       let first = move.source(slot.lowerBound)
       let last = move.source(slot.upperBound - 1)
-      let isEmpty = isHole(first..<last + 1)
+      // Linux makes a table for each that it finds, if it is empty too.
+      let hasTable = [first, last].contains { self.slot($0).entry.kind == .table }
+      let isEmpty = isHole(first..<last + 1) && !(machine.policy.followsLinux && hasTable)
+      if !isEmpty { filled.insert(Self.slotBase(slot.lowerBound)) }
       if move.isWhole(slot) {
         if !isEmpty { _ = try exclusiveTable(slot.lowerBound, 2) }
         continue
@@ -86,6 +103,8 @@ extension AddressSpace {
       }
     }
   }
+
+  private static func slotBase(_ offset: UInt64) -> UInt64 { offset & ~(Radix.span(2) - 1) }
 
   private func isHole(_ range: Range<UInt64>) -> Bool {
     var at = range.lowerBound
@@ -137,11 +156,6 @@ extension AddressSpace {
   }
 
   private func moveMapping(_ move: Move) {
-    mappings?.remove(move.to)
-    for offset in [move.to.lowerBound, move.to.upperBound - 1] {
-      // A table that was there before and has got nothing.
-      if let (table, _) = place(offset, 1), table.liveEntries == 0 { dropUnmappedTable(offset) }
-    }
     var mapping = move.mapping
     // What was never touched has no past.
     mapping.origin =
@@ -151,6 +165,5 @@ extension AddressSpace {
     mapping.end = move.to.upperBound
     mappings?.remove(move.from)
     mappings?.insert(mapping)
-    for offset in [move.from.lowerBound, move.from.upperBound - 1] { dropUnmappedTable(offset) }
   }
 }

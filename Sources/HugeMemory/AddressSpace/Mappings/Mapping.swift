@@ -74,12 +74,6 @@ struct MappingList: Equatable, Sendable {
     return index < all.count && all[index].start <= offset ? all[index] : nil
   }
 
-  /// Whether any mapping lies in a part of the range.
-  func touches(_ range: Range<UInt64>) -> Bool {
-    let index = firstIndex(endingAfter: range.lowerBound)
-    return index < all.count && all[index].start < range.upperBound
-  }
-
   /// The first offset in a range that has no mapping, if any.
   func firstGap(in range: Range<UInt64>) -> UInt64? {
     var at = range.lowerBound
@@ -175,16 +169,21 @@ struct MappingList: Equatable, Sendable {
     all.insert(upper, at: index + 1)
   }
 
+  /// Joins from below, as the kernel does: where both neighbours would do, but not with each other,
+  /// the lower one wins.
   private mutating func join(around indices: Range<Int>) {
-    var index = min(indices.upperBound, all.count - 1)
-    while index > 0 && index >= indices.lowerBound {
-      if all[index - 1].continues(in: all[index]) {
-        all[index - 1].end = all[index].end
-        all[index - 1].family = max(all[index - 1].family, all[index].family)
-        all[index - 1].isForked = all[index - 1].isForked || all[index].isForked
-        all.remove(at: index)
+    var index = max(indices.lowerBound, 1)
+    var last = indices.upperBound
+    while index <= last && index < all.count {
+      guard all[index - 1].continues(in: all[index]) else {
+        index += 1
+        continue
       }
-      index -= 1
+      all[index - 1].end = all[index].end
+      all[index - 1].family = max(all[index - 1].family, all[index].family)
+      all[index - 1].isForked = all[index - 1].isForked || all[index].isForked
+      all.remove(at: index)
+      last -= 1
     }
   }
 }
