@@ -12,17 +12,15 @@ extension Arena {
     return allocateBlock(order: order, zeroed: zeroed)
   }
 
-  /// Whether this allocation is the one that a test wants to fail; with the top bit set, all from
-  /// that one on.
+  /// Whether this allocation is the one that a test wants to fail: bits 0 to 61 of `failing` count
+  /// down to it, bit 62 says that it has, and bit 63 wants all from that one on.
   @inline(never)
   func isToFail() -> Bool {
     let word = failing.load(.relaxed)
-    if word & ~(1 << 63) == 1 {
-      if word >> 63 == 0 { failing.store(0, .relaxed) }
-      return true
-    }
-    failing.store(word - 1, .relaxed)
-    return false
+    let count = word & (1 << 62 - 1)
+    guard count > 0 else { return word >> 63 != 0 }
+    failing.store(count > 1 ? word - 1 : word - 1 | 1 << 62, .relaxed)
+    return count == 1
   }
 
   func allocateBlock(order: Int, zeroed: Bool) -> FrameNumber? {

@@ -25,7 +25,13 @@ import Testing
       var generator = Generator(seed: UInt64(seed))
       let program = generator.program(steps: steps)
       do {
-        if try difference(program, kernel, policy) == nil { continue }
+        guard let found = try difference(program, kernel, policy) else { continue }
+        // What it does once in a while is not what it does.
+        guard try difference(program, kernel, policy) != nil else {
+          disturbed += 1
+          print("oracle: seed \(seed) differed once and not again:\n\(found)")
+          continue
+        }
       } catch Kernel.Failure.disturbed(let reason) {
         disturbed += 1
         print("oracle: seed \(seed) skipped: \(reason)")

@@ -57,9 +57,12 @@ extension AddressSpace {
     try change { () throws(MemoryError) in
       let gap = mappings?.firstGap(in: range)
       if let gap, !machine.policy.followsLinux { throw .notMapped(offset: gap) }
-      for part in parts(of: range.lowerBound..<(gap ?? range.upperBound))
-      where part.mapping.protection != protection {
-        try protectPages(part.range, protection)
+      let parts = parts(of: range.lowerBound..<(gap ?? range.upperBound))
+        .filter { $0.mapping.protection != protection }
+      // All that can fail comes before anything is changed.
+      for part in parts { try own(part.range) }
+      for part in parts {
+        show(part.range, protection)
         mappings?.update(part.range) { $0.protection = protection }
       }
       // Linux has changed all up to the gap.
@@ -90,10 +93,9 @@ extension AddressSpace {
 
   private func set(_ advice: Mapping.Advice, _ range: Range<UInt64>) throws(MemoryError) {
     try change { () throws(MemoryError) in
-      for part in parts(of: range) where part.mapping.advice != advice {
-        try splitEdges(part.range)
-        mappings?.update(part.range) { $0.advice = advice }
-      }
+      let parts = parts(of: range).filter { $0.mapping.advice != advice }
+      for part in parts { try splitEdges(part.range) }
+      for part in parts { mappings?.update(part.range) { $0.advice = advice } }
       if let gap = mappings?.firstGap(in: range) { throw .notMapped(offset: gap) }
     }
   }
@@ -153,10 +155,8 @@ extension AddressSpace {
     retire(found.entry, level: 1)
   }
 
-  private func protectPages(
-    _ range: Range<UInt64>, _ protection: Protection
-  ) throws(MemoryError) {
-    try own(range)
+  /// Makes the entries of a range, which are this space's own, say what is allowed.
+  private func show(_ range: Range<UInt64>, _ protection: Protection) {
     updateEntries(in: range) { entry in
       if protection.isEmpty { return entry.hidden }
       return protection.contains(.write) ? entry.shown : entry.shown.protected
