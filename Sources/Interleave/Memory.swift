@@ -30,6 +30,8 @@ struct Memory {
     var number = 0
     let name: String
     let site: Site
+    /// Only its newest store is ever read.
+    var isLock = false
   }
 
   struct Thread {
@@ -63,6 +65,8 @@ struct Memory {
         newest: stores.count - 1, name: name ?? "word\(locations.count)", site: site))
     return locations.count - 1
   }
+
+  mutating func makeLock(_ location: Int) { locations[location].isLock = true }
 
   /// Stores that a load may return: `0` is the newest, `readable - 1` the oldest.
   @inline(__always)

@@ -8,15 +8,23 @@ struct StateHash {
   private let memory: Memory
   private let plain: PlainMemory
   private let threadCount: Int
+  private let contention: Contention
   /// The oldest store of each location that a thread which runs can read.
   private var base = View()
 
-  init(_ memory: Memory, _ plain: PlainMemory, running: ThreadSet, threadCount: Int) {
+  init(
+    _ memory: Memory, _ plain: PlainMemory, _ contention: Contention, running: ThreadSet,
+    threadCount: Int
+  ) {
     self.memory = memory
     self.plain = plain
     self.threadCount = threadCount
+    self.contention = contention
     for location in memory.locations.indices {
       var oldest = memory.locations[location].number
+      base[location: location] = oldest
+      // Who ever reads a quiet location has seen its newest store, or will when it has the lock.
+      if contention.isQuiet(word: location) || memory.locations[location].isLock { continue }
       for thread in running {
         oldest = min(oldest, memory.threads[thread].view[location: location])
       }
@@ -57,6 +65,12 @@ struct StateHash {
   var ofMemory: UInt64 {
     var hash = memory.sequential.relative(to: base).hash
     for (index, location) in memory.locations.enumerated() {
+      let newest = memory.stores[location.newest].value
+      // What the last owner of a taken lock saw its present one has seen.
+      if contention.isQuiet(word: index) || location.isLock && newest != 0 {
+        hash = mix(hash, newest)
+        continue
+      }
       let readable = location.number - base[location: index] + 1
       hash = mix(hash, UInt64(readable))
       var store = location.newest

@@ -35,8 +35,9 @@ import Testing
   static var checker: Checker {
     var options = Checker.Options()
     options.preemptionBound = isOptimized ? 1 : 0
-    options.maximalDuration = .seconds(isOptimized ? 15 : 10)
+    options.maximalDuration = .seconds(20)
     options.maximalSteps = 5000
+    options.locksGuardVariables = true
     return Checker(options)
   }
 
@@ -134,7 +135,7 @@ import Testing
 
   @Test func coreCachesHandAFrameToOne() {
     var checker = Self.checker
-    checker.options.preemptionBound = isOptimized ? 3 : 1
+    checker.options.preemptionBound = nil
     verify(
       "engine: core cache, two allocate and free",
       { scenario in
