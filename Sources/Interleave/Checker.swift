@@ -42,7 +42,8 @@ public struct Checker: Sendable {
     /// Whether it is a failure that a thread waits for another that could still run. Without a
     /// scheduler that guarantees progress, that is what a lock-free operation must never do.
     public var forbidsWaiting = false
-    /// Whether threads share variables outside of the model, under locks made of words. Two ways
+    /// Whether threads share variables outside of the model, under locks that do not say which
+    /// (`ModelLock.guards`). Two ways
     /// to the same words are then the same only if every word was modified in the same order, so
     /// that the cache does not take two orders of two locked sections for one.
     public var locksGuardVariables = false

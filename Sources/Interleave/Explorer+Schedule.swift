@@ -5,13 +5,14 @@ extension Explorer {
   func schedule(_ operation: Operation) {
     let thread = running
     if thread == 0 { return }
-    switch contention.note(operation, by: thread, holding: threads[thread].held) {
+    switch contention.note(operation, by: thread, &memory.threads[thread].view) {
     case .quiet: return passQuietly(thread, operation)
     case .visible: break
-    case .conflict: becomeOutdated()
+    case .outdated: becomeOutdated()
     }
     threads[thread].pending = operation
     switchTo(isStarting ? 0 : nextThread())
+    memory.beginStep(thread)
   }
 
   private func becomeOutdated() {
@@ -237,9 +238,11 @@ extension Explorer {
     let state = StateHash(
       memory, plain, contention, running: running, threadCount: threads.count)
     var hash = state.ofMemory
+    // In no particular order, so summed.
+    for (lock, variables) in guarded { hash &+= mix(UInt64(lock), variables()) }
     for thread in 1..<threads.count {
       hash = mix(hash, threads[thread].history)
-      if running.contains(thread) { hash = mix(hash, state.hash(memory.threads[thread])) }
+      if running.contains(thread) { hash = mix(hash, state.hash(thread)) }
     }
     return hash
   }

@@ -1,7 +1,7 @@
 /// The steps of threads: first the scheduling point, then the effect, then the trace.
 extension Explorer {
   /// What a step returned becomes part of the thread's state.
-  @inline(__always) private func record(_ value: UInt64) {
+  @inline(__always) func record(_ value: UInt64) {
     threads[running].history = mix(threads[running].history, value)
   }
 
@@ -121,7 +121,7 @@ extension Explorer {
       schedule(
         Operation(
           kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line)))
-      memory.fence(by: thread, .sequential)
+      memory.fence(on: thread)
       record(0)
       if isTracing { note(site, "fence on \(threads[thread].name)") }
     }

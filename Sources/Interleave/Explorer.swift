@@ -47,6 +47,8 @@ final class Explorer {
   /// Number 0 sets up and checks the end.
   var threads: [Thread] = []
   var finalChecks: [() -> Void] = []
+  /// Variables outside of the model, by the lock that guards them.
+  var guarded: [Int: () -> UInt64] = [:]
   var threadLocals: [ObjectIdentifier: [Int]] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
@@ -192,11 +194,13 @@ final class Explorer {
     // The scenario's objects go before the next execution makes its own.
     threads.removeAll(keepingCapacity: true)
     finalChecks.removeAll(keepingCapacity: true)
+    guarded.removeAll(keepingCapacity: true)
   }
 
   private func reset() {
     memory.reset()
     plain.reset()
+    contention.reset()
     threadLocals.removeAll(keepingCapacity: true)
     threads.append(Thread(name: "main", body: {}, history: 0))
     isSealed = false

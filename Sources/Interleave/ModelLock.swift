@@ -13,6 +13,13 @@ public struct ModelLock: ~Copyable, Sendable {
     location = Explorer.current.addLock(name: name, Site(file: file, line: line))
   }
 
+  /// Names the variables outside of the model that threads use under this lock only, by a hash of
+  /// their values. Who takes the lock reads them, as far as the cache of states is concerned; so
+  /// two orders of locked sections are one state if they leave the same behind.
+  public borrowing func guards(_ hash: @escaping () -> UInt64) {
+    Explorer.current.guarded[location] = hash
+  }
+
   public borrowing func lock(file: StaticString = #fileID, line: UInt = #line) {
     Explorer.current.lock(location, Site(file: file, line: line))
   }
@@ -40,7 +47,11 @@ extension Explorer {
     memory.write(
       location, UInt64(running) + 1, by: running, .acquire, passing: newest.message, site)
     threads[running].held |= 1 << UInt64(location)
-    recordOrder(location)
+    if let variables = guarded[location] {
+      record(variables())
+    } else {
+      recordOrder(location)
+    }
     if isTracing { note(site, "lock", location) }
   }
 

@@ -20,6 +20,7 @@ public struct SpinLock: ~Copyable, Sendable {
   public init(file: StaticString = #fileID, line: UInt = #line) {
     word = ModelLock(name: "lock", file: file, line: line)
   }
+  public borrowing func guards(_ hash: @escaping () -> UInt64) { word.guards(hash) }
   public borrowing func lock(file: StaticString = #fileID, line: UInt = #line) {
     word.lock(file: file, line: line)
   }
