@@ -49,8 +49,11 @@ let package = Package(
     .target(
       name: "ProtocolsModel", dependencies: ["Interleave", "HugeMemory"], path: "Tests/Model",
       swiftSettings: [.define("INTERLEAVE")]),
+    .target(
+      name: "LockModel", dependencies: ["Interleave"], path: "Tests/LockModel",
+      swiftSettings: [.define("INTERLEAVE")]),
     .testTarget(
-      name: "ProtocolTests", dependencies: ["ProtocolsModel", "Interleave"],
+      name: "ProtocolTests", dependencies: ["LockModel", "ProtocolsModel", "Interleave"],
       swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(

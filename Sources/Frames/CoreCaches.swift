@@ -10,8 +10,8 @@ import Primitives
 @safe final class CoreCaches: @unchecked Sendable {
   // Sendable: the caches are constant pointers; each cache is under its own lock.
 
-  static let capacity = 126
-  static let batch = 32
+  static let capacity = FrameGeometry.cacheCapacity
+  static let batch = FrameGeometry.cacheBatch
   static let cacheCount = 64
 
   @safe struct Cache: ~Copyable {

@@ -7,6 +7,9 @@ public enum FrameGeometry {
   public static let hugeOrder = 9
   public static let framesPerHuge = 1 << hugeOrder
   public static let hugeSize = frameSize << hugeOrder
+  /// Frames that a core's cache holds at most, and takes at once.
+  static let cacheCapacity = 126
+  static let cacheBatch = 32
 }
 
 /// A frame's number within its arena. 0 means «no frame» and is never allocated (history item 4).

@@ -11,7 +11,7 @@
 /// ```
 ///
 /// In the manner of loom (Rust) and CDSChecker (Norris and Demsky 2013). Executions are cut by
-/// sleep sets and a cache of states; neither leaves out an outcome.
+/// sleep sets, a cache of states and quiet locations; none leaves out an outcome.
 ///
 /// - Thread safety: a checker is a value; explorations on several threads are independent.
 public struct Checker: Sendable {
@@ -23,13 +23,15 @@ public struct Checker: Sendable {
     public static let sleepSets = Reduction(rawValue: 1)
     /// Of two ways to the same state, one continuation. Needs memory: 24 bytes a state.
     public static let stateCache = Reduction(rawValue: 2)
+    /// An access to a location that threads do not contend for is no scheduling point.
+    public static let quietLocations = Reduction(rawValue: 4)
   }
 
   public struct Options: Sendable {
     /// At most so many switches away from a thread that could go on; nil for all. The verdict
     /// is then `bounded`, never `complete`. One finds most bugs, two nearly all.
     public var preemptionBound: Int?
-    public var reduction: Reduction = [.sleepSets, .stateCache]
+    public var reduction: Reduction = [.sleepSets, .stateCache, .quietLocations]
     /// Budgets for the exploration. When one ends, the verdict says so.
     public var maximalExecutions = 50_000_000
     public var maximalDuration = Duration.seconds(60)
@@ -40,6 +42,11 @@ public struct Checker: Sendable {
     /// Whether it is a failure that a thread waits for another that could still run. Without a
     /// scheduler that guarantees progress, that is what a lock-free operation must never do.
     public var forbidsWaiting = false
+    /// Whether threads share variables outside of the model, under locks that do not say which
+    /// (`ModelLock.guards`). Two ways
+    /// to the same words are then the same only if every word was modified in the same order, so
+    /// that the cache does not take two orders of two locked sections for one.
+    public var locksGuardVariables = false
     /// Whether the report lists the orderings of the code under test.
     public var recordsOrderings = false
     /// Runs the code as if this ordering were weaker.
@@ -71,10 +78,12 @@ public struct Checker: Sendable {
     Explorer(options, replaying: token).replay(scenario)
   }
 
-  /// A few executions without sleep sets: those leave out the second order of two steps that
-  /// commute, and with it the sight of a variable outside the model that makes them not.
+  /// A few executions with the cache alone: the others leave out the second order of two steps
+  /// that commute, and with it the sight of a variable outside the model that makes them not.
   private func audit(_ scenario: (Scenario) -> Void) -> Report? {
-    guard options.reduction.contains([.sleepSets, .stateCache]) else { return nil }
+    guard options.reduction.contains(.stateCache), options.reduction != .stateCache else {
+      return nil
+    }
     var options = options
     options.reduction = .stateCache
     options.maximalExecutions = min(options.maximalExecutions, 200)

@@ -5,9 +5,63 @@ extension Explorer {
   func schedule(_ operation: Operation) {
     let thread = running
     if thread == 0 { return }
+    switch contention.note(operation, by: thread, &memory.threads[thread].view) {
+    case .quiet: return passQuietly(thread, operation)
+    case .visible: break
+    case .outdated: becomeOutdated()
+    }
     threads[thread].pending = operation
-    if isStarting { return switchTo(0) }
-    switchTo(nextThread())
+    switchTo(isStarting ? 0 : nextThread())
+    memory.beginStep(thread)
+  }
+
+  private func becomeOutdated() {
+    isOutdated = true
+    isCoasting = true
+  }
+
+  /// Whether the thread waits: for a lock, or for news.
+  private func isWaiting(_ thread: Int) -> Bool {
+    switch threads[thread].pending.kind {
+    case .lock: return isTaken(threads[thread].pending.object)
+    case .pause:
+      guard memory.mayProgress(thread) else { return true }
+      for word in memory.news(for: thread) where contention.noteNews(word: word) {
+        becomeOutdated()
+      }
+      return false
+    default: return false
+    }
+  }
+
+  /// A step right after the thread's step before it. It returns the one value that there is.
+  private func passQuietly(_ thread: Int, _ operation: Operation) {
+    guard countStep() else { return }
+    if isStarting {
+      threads[thread].stepsAtStart += 1
+    } else if !isCoasting {
+      taken.append(UInt8(thread))
+    }
+    precondition(
+      isOutdated || operation.kind == .heap
+        || memory.readable(operation.object, by: thread, .relaxed) == 1,
+      "Interleave: a quiet location has two values")
+  }
+
+  /// Quiet steps of a thread's start commute with what others did until the thread was chosen:
+  /// for a reader of the trace they come then.
+  func takeStart(_ thread: Int) {
+    guard !isCoasting, threads[thread].stepsAtStart > 0 else { return }
+    taken.append(
+      contentsOf: repeatElement(UInt8(thread), count: threads[thread].stepsAtStart))
+    threads[thread].stepsAtStart = 0
+  }
+
+  private func countStep() -> Bool {
+    steps += 1
+    guard steps > options.maximalSteps else { return true }
+    fail(.stepLimit, "\(steps - 1) steps and no end: a loop without pause, or that feeds itself")
+    return false
   }
 
   /// The thread to run; 0 when all are finished or the execution failed.
@@ -16,7 +70,7 @@ extension Explorer {
     var enabled = ThreadSet()
     var waiting = ThreadSet()
     for thread in 1..<threads.count where !threads[thread].isFinished {
-      if threads[thread].pending.kind == .pause && !memory.mayProgress(thread) {
+      if isWaiting(thread) {
         waiting.insert(thread)
       } else {
         enabled.insert(thread)
@@ -33,16 +87,17 @@ extension Explorer {
       }
       return 0
     }
-    steps += 1
-    if steps > options.maximalSteps {
-      fail(.stepLimit, "\(steps - 1) steps and no end: a loop without pause, or that feeds itself")
-      return 0
-    }
+    guard countStep() else { return 0 }
     let preemptible = enabled.contains(previous) && threads[previous].pending.kind != .pause
     if let replayed { return replayThread(replayed, enabled, preemptible) }
     if isCoasting { return take(straightOn(enabled), preemptible) }
-    if position < path.count { return retrace(preemptible) }
-    return choose(enabled, preemptible)
+    let thread =
+      position < path.count ? retrace(preemptible) : choose(enabled, preemptible)
+    if thread != 0 && !isCoasting {
+      takeStart(thread)
+      taken.append(UInt8(thread))
+    }
+    return thread
   }
 
   /// The running thread, or the first that can run.
@@ -165,7 +220,11 @@ extension Explorer {
     if let replayed {
       return position < replayed.count ? min(Int(replayed[position]), count - 1) : 0
     }
-    if position < path.count { return Int(path[position].chosen) }
+    if position < path.count {
+      taken.append(path[position].chosen)
+      return Int(path[position].chosen)
+    }
+    taken.append(0)
     precondition(count <= 64, "Interleave: a load with more than 64 values; use fewer stores")
     path.append(Choice(kind: .value, chosen: 0, rest: (~0 >> (64 - UInt64(count))) & ~1))
     return 0
@@ -176,11 +235,14 @@ extension Explorer {
   private func stateHash() -> UInt64 {
     var running = ThreadSet()
     for thread in 1..<threads.count where !threads[thread].isFinished { running.insert(thread) }
-    let state = StateHash(memory, plain, running: running, threadCount: threads.count)
+    let state = StateHash(
+      memory, plain, contention, running: running, threadCount: threads.count)
     var hash = state.ofMemory
+    // In no particular order, so summed.
+    for (lock, variables) in guarded { hash &+= mix(UInt64(lock), variables()) }
     for thread in 1..<threads.count {
       hash = mix(hash, threads[thread].history)
-      if running.contains(thread) { hash = mix(hash, state.hash(memory.threads[thread])) }
+      if running.contains(thread) { hash = mix(hash, state.hash(thread)) }
     }
     return hash
   }

@@ -1,8 +1,13 @@
 /// The steps of threads: first the scheduling point, then the effect, then the trace.
 extension Explorer {
   /// What a step returned becomes part of the thread's state.
-  @inline(__always) private func record(_ value: UInt64) {
+  @inline(__always) func record(_ value: UInt64) {
     threads[running].history = mix(threads[running].history, value)
+  }
+
+  /// Of a read-modify-write, such as takes a lock, when it came.
+  @inline(__always) func recordOrder(_ location: Int) {
+    if options.locksGuardVariables { record(UInt64(memory.locations[location].number)) }
   }
 
   func forget(_ position: Int) {
@@ -55,6 +60,7 @@ extension Explorer {
     let before = memory.read(location, age: 0, by: running, order)
     memory.write(location, before &+ value, by: running, order, passing: message, site)
     record(before)
+    recordOrder(location)
     if isTracing {
       let values = "\(show(before)) → \(show(before &+ value))"
       note(site, "add(\(Int64(bitPattern: value)), \(order)): \(values)", location)
@@ -84,6 +90,7 @@ extension Explorer {
       _ = memory.read(location, age: 0, by: running, order)
       memory.write(location, desired, by: running, order, passing: newest.message, site)
       record(expected)
+      recordOrder(location)
       if isTracing { note(site, "\(event): done", location) }
       return (true, expected)
     }
@@ -114,7 +121,7 @@ extension Explorer {
       schedule(
         Operation(
           kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line)))
-      memory.fence(by: thread, .sequential)
+      memory.fence(on: thread)
       record(0)
       if isTracing { note(site, "fence on \(threads[thread].name)") }
     }
@@ -216,7 +223,7 @@ extension Explorer {
 
   // MARK: The trace
 
-  private func note(_ site: Site, _ event: String, _ location: Int? = nil) {
+  func note(_ site: Site, _ event: String, _ location: Int? = nil) {
     var line = "\(threads[running].name.padded(to: 12)) \(site.description.padded(to: 24)) "
     if let location { line += "\(memory.locations[location].name)." }
     trace.append(line + event)

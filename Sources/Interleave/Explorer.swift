@@ -31,6 +31,10 @@ final class Explorer {
     /// A hash of all that steps returned to it: with the code, that is its local state.
     var history: UInt64
     var isFinished = false
+    /// Quiet steps that it took when it started, before it was ever chosen.
+    var stepsAtStart = 0
+    /// The locks it holds, a bit a location.
+    var held: UInt64 = 0
   }
 
   let options: Checker.Options
@@ -43,14 +47,21 @@ final class Explorer {
   /// Number 0 sets up and checks the end.
   var threads: [Thread] = []
   var finalChecks: [() -> Void] = []
+  /// Variables outside of the model, by the lock that guards them.
+  var guarded: [Int: () -> UInt64] = [:]
   var threadLocals: [ObjectIdentifier: [Int]] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
   var isStarting = false
   var isSealed = false
-  /// Past a known state, or past the end of a replay: only to let the threads finish.
+  /// Past a known state or the end of a replay, or outdated: only to let the threads finish.
   var isCoasting = false
+  /// The location of a step that was taken for quiet is contended: this execution says nothing,
+  /// and the exploration begins again.
+  var isOutdated = false
   var steps = 0
+  /// What a token says of this execution, until it coasts.
+  var taken: [UInt8] = []
   var previous = 0
   var preemptions = 0
   var asleep = ThreadSet()
@@ -61,6 +72,7 @@ final class Explorer {
   // The search.
   var path: [Choice] = []
   var cache = StateCache()
+  var contention: Contention
   var pruned = 0
   var failure: Failure?
 
@@ -78,6 +90,8 @@ final class Explorer {
     usesSleepSets = options.reduction.contains(.sleepSets) && options.preemptionBound == nil
     usesCache = options.reduction.contains(.stateCache)
     replayed = token?.choices
+    // A token names every step, so that it holds without knowing what was contended.
+    contention = Contention(isUsed: options.reduction.contains(.quietLocations) && token == nil)
     plain = PlainMemory(recordsSites: token != nil)
   }
 
@@ -111,11 +125,12 @@ final class Explorer {
       while true {
         run(scenario)
         report.executions += 1
-        if let failure {
+        if isOutdated {
+          beginAgain()
+        } else if let failure {
           report.verdict = .failed(failure)
           break
-        }
-        if !advance() {
+        } else if !advance() {
           report.verdict = options.preemptionBound.map { .bounded(preemptions: $0) } ?? .complete
           break
         }
@@ -137,6 +152,14 @@ final class Explorer {
     withCurrent { run(scenario) }
     failure?.trace = trace
     return failure
+  }
+
+  /// After more locations turned out to be contended.
+  private func beginAgain() {
+    failure = nil
+    path.removeAll(keepingCapacity: true)
+    cache = StateCache()
+    pruned = 0
   }
 
   /// To the next path: the deepest choice with something left to try. False if there is none.
@@ -171,16 +194,20 @@ final class Explorer {
     // The scenario's objects go before the next execution makes its own.
     threads.removeAll(keepingCapacity: true)
     finalChecks.removeAll(keepingCapacity: true)
+    guarded.removeAll(keepingCapacity: true)
   }
 
   private func reset() {
     memory.reset()
     plain.reset()
+    contention.reset()
     threadLocals.removeAll(keepingCapacity: true)
     threads.append(Thread(name: "main", body: {}, history: 0))
     isSealed = false
     isCoasting = false
+    isOutdated = false
     steps = 0
+    taken.removeAll(keepingCapacity: true)
     previous = 0
     preemptions = 0
     asleep = ThreadSet()
@@ -218,9 +245,9 @@ final class Explorer {
   /// Ends the execution. On a thread of the scenario it does not return.
   func fail(_ kind: Failure.Kind, _ message: String) {
     if failure == nil {
-      let choices = replayed ?? path.prefix(position).map(\.chosen)
+      takeStart(running)
       failure = Failure(
-        kind: kind, message: message, token: ReplayToken(choices: choices),
+        kind: kind, message: message, token: ReplayToken(choices: replayed ?? taken),
         preemptions: preemptions)
       if isTracing { trace.append("FAILED: \(message)") }
     }

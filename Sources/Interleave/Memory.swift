@@ -30,6 +30,8 @@ struct Memory {
     var number = 0
     let name: String
     let site: Site
+    /// Only its newest store is ever read.
+    var isLock = false
   }
 
   struct Thread {
@@ -41,6 +43,8 @@ struct Memory {
     var fenced = View()
     /// For each location read since the last `pause`: 1 + the number of the store seen.
     var awaited = View()
+    /// Its own clock when it began its last step.
+    var clockAtStep = 0
   }
 
   private(set) var stores: [Store] = []
@@ -63,6 +67,8 @@ struct Memory {
         newest: stores.count - 1, name: name ?? "word\(locations.count)", site: site))
     return locations.count - 1
   }
+
+  mutating func makeLock(_ location: Int) { locations[location].isLock = true }
 
   /// Stores that a load may return: `0` is the newest, `readable - 1` the oldest.
   @inline(__always)
@@ -129,6 +135,18 @@ struct Memory {
       threads[thread].view.join(sequential)
     }
     if order.releases { threads[thread].fenced = threads[thread].view }
+  }
+
+  mutating func beginStep(_ thread: Int) {
+    threads[thread].clockAtStep = threads[thread].view[clock: thread]
+  }
+
+  /// A fence that another thread makes this one have. Plain accesses since its last step are
+  /// fused with that, but may as well come after the fence: it does not release them.
+  mutating func fence(on thread: Int) {
+    let released = threads[thread].fenced[clock: thread]
+    fence(by: thread, .sequential)
+    threads[thread].fenced[clock: thread] = max(released, threads[thread].clockAtStep)
   }
 
   /// The set-up happens before every thread, and every thread before the end.

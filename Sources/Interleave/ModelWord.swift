@@ -35,6 +35,9 @@ public struct ModelWord: ~Copyable, Sendable {
     explorer.store(location, value, order, Site(file: file, line: line))
   }
 
+  /// The newest value, which is no step of any thread: for `ModelLock.guards`.
+  public var peek: UInt64 { explorer.memory.store(location, age: 0).value }
+
   /// Adds modulo 2⁶⁴. Returns the value before.
   @discardableResult
   public borrowing func add(

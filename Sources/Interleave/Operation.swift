@@ -1,7 +1,7 @@
 /// What a suspended thread will do next: as much as decides whether two steps commute.
 struct Operation {
   enum Kind: UInt8 {
-    case start, load, store, modify, compareExchange, fence, processFence, pause, heap
+    case start, load, store, modify, compareExchange, fence, processFence, pause, heap, lock
   }
 
   var kind = Kind.start

@@ -1,26 +1,58 @@
 /// A hash of all that decides what can happen from here on, in a form that forgets the way here.
 ///
 /// Forgotten are: stores that no thread can read any more, and with them how many there were
-/// (indices count from the oldest readable store); clocks that no live cell remembers (a clock
-/// becomes its rank among those remembered); the views of threads that have ended. Threads'
-/// locals are covered by a hash of all that was returned to them.
+/// (indices count from the oldest readable store); clocks that no live cell and no ordered
+/// location remembers (a clock becomes its rank among those remembered); the views of threads
+/// that have ended. Threads' locals are covered by a hash of all that was returned to them.
 struct StateHash {
   private let memory: Memory
   private let plain: PlainMemory
   private let threadCount: Int
+  private let contention: Contention
   /// The oldest store of each location that a thread which runs can read.
   private var base = View()
+  /// For each thread a bit for each clock that is remembered, in rows of `rowCount`.
+  private var remembered: [UInt64]
+  private let rowCount: Int
 
-  init(_ memory: Memory, _ plain: PlainMemory, running: ThreadSet, threadCount: Int) {
+  init(
+    _ memory: Memory, _ plain: PlainMemory, _ contention: Contention, running: ThreadSet,
+    threadCount: Int
+  ) {
     self.memory = memory
     self.plain = plain
     self.threadCount = threadCount
+    self.contention = contention
     for location in memory.locations.indices {
       var oldest = memory.locations[location].number
+      base[location: location] = oldest
+      // Who ever reads a quiet location or takes a lock sees its newest store.
+      if contention.isQuiet(word: location) || memory.locations[location].isLock { continue }
       for thread in running {
         oldest = min(oldest, memory.threads[thread].view[location: location])
       }
       base[location: location] = oldest
+    }
+    var latest = 0
+    for thread in 0..<threadCount {
+      latest = max(latest, memory.threads[thread].view[clock: thread])
+    }
+    rowCount = latest / 64 + 1
+    remembered = [UInt64](repeating: 0, count: rowCount * threadCount)
+    for cell in plain.cells where cell.isLive { remember(cell.writer, cell.written, cell.readers) }
+    var rest = contention.accessed
+    while rest != 0 {
+      let accesses = contention.accesses[rest.trailingZeroBitCount]
+      remember(accesses.writer, accesses.written, accesses.readers)
+      rest &= rest - 1
+    }
+  }
+
+  private mutating func remember(_ writer: Int, _ written: Int, _ readers: View) {
+    remembered[writer * rowCount + written / 64] |= 1 << UInt64(written % 64)
+    for thread in 1..<threadCount {
+      let read = readers[clock: thread]
+      remembered[thread * rowCount + read / 64] |= 1 << UInt64(read % 64)
     }
   }
 
@@ -32,31 +64,46 @@ struct StateHash {
     return relative.hash
   }
 
-  /// How many of a thread's remembered accesses a clock covers. They are nested, so the numbers
-  /// tell which.
+  /// How many of a thread's remembered accesses a clock covers. They are nested, so the number
+  /// tells which.
   private func rank(_ thread: Int, _ clock: Int) -> Int {
     guard clock != 0 else { return 0 }
-    var rank = 0
-    for cell in plain.cells where cell.isLive {
-      if cell.writer == thread && cell.written != 0 && cell.written <= clock { rank += 1 }
-      let read = cell.readers[clock: thread]
-      if read != 0 && read <= clock { rank += 64 }
-    }
-    return rank
+    let row = thread * rowCount
+    var rank = (remembered[row + clock / 64] & (~0 >> UInt64(63 - clock % 64))).nonzeroBitCount
+    for word in row..<row + clock / 64 { rank += remembered[word].nonzeroBitCount }
+    // Clock 0 is no access, but may be marked.
+    return rank - Int(remembered[row] & 1)
   }
 
   /// Of a running thread. `pending` only ever joins the view.
-  func hash(_ thread: Memory.Thread) -> UInt64 {
+  func hash(_ number: Int) -> UInt64 {
+    let thread = memory.threads[number]
     var pending = thread.view
     pending.join(thread.pending)
     return mix(
       mix(hash(thread.view), hash(pending)),
-      mix(hash(thread.fenced), thread.awaited.relativeAwaited(to: base).hash))
+      mix(
+        mix(hash(thread.fenced), UInt64(rank(number, thread.clockAtStep))),
+        thread.awaited.relativeAwaited(to: base).hash))
+  }
+
+  private func hash(_ writer: Int, _ written: Int, _ readers: View) -> UInt64 {
+    var hash = UInt64(writer) << 32 | UInt64(rank(writer, written))
+    for thread in 1..<threadCount {
+      hash = mix(hash, UInt64(rank(thread, readers[clock: thread])))
+    }
+    return hash
   }
 
   var ofMemory: UInt64 {
     var hash = memory.sequential.relative(to: base).hash
     for (index, location) in memory.locations.enumerated() {
+      let newest = memory.stores[location.newest].value
+      // What the last owner of a taken lock saw its present one has seen.
+      if contention.isQuiet(word: index) || location.isLock && newest != 0 {
+        hash = mix(hash, newest)
+        continue
+      }
       let readable = location.number - base[location: index] + 1
       hash = mix(hash, UInt64(readable))
       var store = location.newest
@@ -67,13 +114,18 @@ struct StateHash {
     }
     for cell in plain.cells {
       if cell.isLive {
-        hash = mix(
-          hash, mix(cell.value, UInt64(cell.writer) << 32 | UInt64(rank(cell.writer, cell.written)))
-        )
-        hash = mix(hash, self.hash(cell.readers))
+        hash = mix(hash, mix(cell.value, self.hash(cell.writer, cell.written, cell.readers)))
       } else {
         hash = mix(hash, self.hash(cell.freed))
       }
+    }
+    var rest = contention.accessed
+    while rest != 0 {
+      let index = rest.trailingZeroBitCount
+      let accesses = contention.accesses[index]
+      hash = mix(hash, UInt64(index))
+      hash = mix(hash, self.hash(accesses.writer, accesses.written, accesses.readers))
+      rest &= rest - 1
     }
     return hash
   }

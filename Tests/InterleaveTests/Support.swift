@@ -18,7 +18,8 @@ typealias Litmus = (Words, Registers) -> [() -> Void]
 
 /// The ways to search, which must agree.
 let reductions: [Checker.Reduction] = [
-  [], .sleepSets, .stateCache, [.sleepSets, .stateCache],
+  [], .sleepSets, .stateCache, [.sleepSets, .stateCache], .quietLocations,
+  [.sleepSets, .quietLocations], [.sleepSets, .stateCache, .quietLocations],
 ]
 
 /// All results of a program. Registers 14 and 15 are the last values of x and y.

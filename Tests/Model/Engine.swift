@@ -9,6 +9,9 @@ public enum FrameGeometry {
   public static var hugeOrder: Int { 1 }
   public static var framesPerHuge: Int { 1 << hugeOrder }
   public static var hugeSize: Int { frameSize << hugeOrder }
+  /// Few, or every huge frame would have to be gathered from a cache that holds all memory.
+  static var cacheCapacity: Int { 2 }
+  static var cacheBatch: Int { 1 }
 }
 public typealias FrameNumber = UInt32
 
@@ -23,6 +26,7 @@ public struct Lock: ~Copyable, Sendable {
   ) throws(Failure) -> Result {
     plantsNoLock ? try body() : try lock.withLock(body)
   }
+  borrowing func guards(_ hash: @escaping () -> UInt64) { lock.guards(hash) }
 }
 
 /// Counters would be words that every fault touches; nothing depends on them.
@@ -61,7 +65,58 @@ func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> M
   policy.zeroReference = reference
   let machine = try? Machine(
     limit: UInt64(frames) * pageSize, policy: policy, grace: GracePeriod(expedited: true))
+  nameGuardedVariables(machine!)
   return machine!
+}
+
+/// A space on it, whose lock guards its tables' counts.
+func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
+  let space = try? machine.makeSpace(size: slots * slotSize)
+  unowned let arena = machine.arena
+  space!.lock.guards { hash(counts: arena) }
+  return space!
+}
+
+/// What the engine keeps outside of words, for the checker to tell states apart.
+private func nameGuardedVariables(_ machine: Machine) {
+  unowned let arena = machine.arena
+  unowned let retired = machine.retired
+  arena.lock.guards {
+    var hash = combine(hash(counts: arena), UInt64(arena.nextFresh))
+    for order in 0...FrameGeometry.hugeOrder { hash = combine(hash, UInt64(arena.heads[order])) }
+    return hash
+  }
+  arena.splitLock.guards { 0 }
+  for index in 0..<arena.caches.used {
+    arena.caches.caches[index].lock.guards {
+      let cache = arena.caches.caches + index
+      let filled = Int(cache.pointee.filled.peek)
+      var hash = UInt64(filled)
+      for frame in 0..<filled { hash = combine(hash, UInt64(cache.pointee.frames[frame])) }
+      return hash
+    }
+  }
+  retired.lock.guards {
+    // Who drains reads the counts of the tables in the list.
+    var hash = combine(hash(counts: arena), UInt64(retired.frames))
+    for index in 0..<retired.filled { hash = combine(hash, retired.filling[index]) }
+    return hash
+  }
+}
+
+/// The plain fields of the frames' metadata: links of free blocks, counts of tables.
+private func hash(counts arena: Arena) -> UInt64 {
+  var hash: UInt64 = 1
+  for frame in 0..<arena.reserved {
+    let metadata = arena.metadata + frame
+    hash = combine(hash, UInt64(metadata.pointee.low) << 32 | UInt64(metadata.pointee.high))
+  }
+  return hash
+}
+
+private func combine(_ a: UInt64, _ b: UInt64) -> UInt64 {
+  let product = (a ^ 0x9E37_79B9_7F4A_7C15).multipliedFullWidth(by: b ^ 0xD1B5_4A32_D192_ED03)
+  return product.high ^ (product.low &+ (b << 7) &+ (a << 23 | a >> 41))
 }
 
 /// After everything is dropped and a shrink, nothing is in use (invariant 17).

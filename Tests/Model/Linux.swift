@@ -42,10 +42,11 @@ private func frames(_ address: UnsafeRawPointer, _ count: Int) -> (Physical, Ran
 /// A frame's words are always there: a table's entries, and unused where it holds data, whose
 /// contents are one cell.
 public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer! {
-  let memory = calloc(1, length)!
+  // Metadata is of whole huge pages, of which a model needs little.
+  let stride = MemoryLayout<FrameMetadata>.stride
+  let memory = calloc(1, huge == 0 ? (physical?.cells.count ?? 0) * stride : length)!
   if huge == 0 {
-    // Metadata: words, and counts of zero.
-    let stride = MemoryLayout<FrameMetadata>.stride
+    // Words, and counts of zero.
     for index in 0..<(physical?.cells.count ?? 0) {
       (memory + index * stride).initializeMemory(
         as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))

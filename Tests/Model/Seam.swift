@@ -13,6 +13,29 @@ public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>
   }
 }
 
+/// The production lock is checked by itself (`LockModel`); here it is one that threads wait for
+/// without spinning, which is what makes the engine small enough.
+public struct SpinLock: ~Copyable, Sendable {
+  private let word: ModelLock
+  public init(file: StaticString = #fileID, line: UInt = #line) {
+    word = ModelLock(name: "lock", file: file, line: line)
+  }
+  public borrowing func guards(_ hash: @escaping () -> UInt64) { word.guards(hash) }
+  public borrowing func lock(file: StaticString = #fileID, line: UInt = #line) {
+    word.lock(file: file, line: line)
+  }
+  public borrowing func unlock(file: StaticString = #fileID, line: UInt = #line) {
+    word.unlock(file: file, line: line)
+  }
+  public borrowing func withLock<Result, Failure: Error>(
+    file: StaticString = #fileID, line: UInt = #line, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    lock(file: file, line: line)
+    defer { unlock(file: file, line: line) }
+    return try body()
+  }
+}
+
 /// A few slots, next to each other: the model has no cache lines.
 @usableFromInline enum ReaderSlot {
   @usableFromInline static let count = 3

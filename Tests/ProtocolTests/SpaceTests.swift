@@ -4,8 +4,8 @@ import Testing
 @testable import ProtocolsModel
 
 /// The whole engine, production source, on a machine of eight frames: two operations at once on
-/// one space, then everything dropped. No preemption in `make test`, one in
-/// `make interleave`, as far as 15 seconds go: the report says how far that was.
+/// one space, then everything dropped. Every schedule in `make interleave`; none with a preemption
+/// in an unoptimized build.
 @Suite(.serialized) struct SpaceTests {
   /// Fibres run one at a time.
   final class Shared: @unchecked Sendable {
@@ -22,7 +22,7 @@ import Testing
   ) -> (Scenario) -> Void {
     { scenario in
       let shared = Shared(makeEngine(frames: 8, reference))
-      shared.space = try! shared.machine.makeSpace(size: 2 * slotSize)
+      shared.space = makeSpace(on: shared.machine)
       threads(scenario, shared)
       scenario.finally {
         shared.space = nil
@@ -34,9 +34,10 @@ import Testing
 
   static var checker: Checker {
     var options = Checker.Options()
-    options.preemptionBound = isOptimized ? 1 : 0
-    options.maximalDuration = .seconds(isOptimized ? 15 : 10)
+    options.preemptionBound = isOptimized ? nil : 0
+    options.maximalDuration = .seconds(60)
     options.maximalSteps = 5000
+    options.locksGuardVariables = true
     return Checker(options)
   }
 
@@ -51,8 +52,7 @@ import Testing
   @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
   func readFaultAgainstReadFault(reference: Policy.ZeroReference) {
     verify(
-      "engine: read fault, read fault, \(reference)", Self.faults(reference), with: Self.checker,
-      mayExhaustBudget: true)
+      "engine: read fault, read fault, \(reference)", Self.faults(reference), with: Self.checker)
   }
 
   @Test func history2_aFaultThatDoesNotLookAgainIsFound() {
@@ -71,7 +71,7 @@ import Testing
       Self.on(reference) { scenario, shared in
         scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
-      }, with: Self.checker, mayExhaustBudget: true)
+      }, with: Self.checker)
   }
 
   @Test func discardAndShrinkAgainstReader() {
@@ -84,7 +84,7 @@ import Testing
           try! shared.space!.discard(at: 0, length: slotSize)
           shared.machine.shrink()
         }
-      }, with: Self.checker, mayExhaustBudget: true)
+      }, with: Self.checker)
   }
 
   @Test func writeFaultAgainstReader() {
@@ -96,7 +96,7 @@ import Testing
           let byte = shared.space!.byte(at: 0)
           check(byte == 0 || byte == 7, "all or nothing")
         }
-      }, with: Self.checker, mayExhaustBudget: true)
+      }, with: Self.checker)
   }
 
   @Test func aDiscardedFrameIsNotReusedUnderAReader() {
@@ -112,7 +112,7 @@ import Testing
           try! shared.space!.discard(at: 0, length: slotSize)
           shared.space!.put(9, at: slotSize)
         }
-      }, with: Self.checker, mayExhaustBudget: true)
+      }, with: Self.checker)
   }
 
   @Test func forkAgainstWrite() {
@@ -121,7 +121,7 @@ import Testing
       Self.on { scenario, shared in
         shared.space!.put(1, at: 0)
         // Words are created by the set-up only, so the fork is one in place.
-        shared.fork = try! shared.machine.makeSpace(size: 2 * slotSize)
+        shared.fork = makeSpace(on: shared.machine)
         scenario.thread("writer") { shared.space!.put(2, at: 0) }
         scenario.thread("fork") {
           try! shared.fork!.reset(to: shared.space!)
@@ -129,12 +129,24 @@ import Testing
           check(first == 1 || first == 2, "a value that was there")
           check(shared.fork!.byte(at: 0) == first, "a fork is a point in time")
         }
-      }, with: Self.checker, mayExhaustBudget: true)
+      }, with: Self.checker)
+  }
+
+  @Test(.enabled(if: isOptimized, "make interleave"))
+  func readerDiscardAndShrinker() {
+    verify(
+      "engine: reader, discard, shrinker",
+      Self.on { scenario, shared in
+        _ = shared.space!.byte(at: 0)
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
+        scenario.thread("shrinker") { shared.machine.shrink() }
+      }, with: Self.checker)
   }
 
   @Test func coreCachesHandAFrameToOne() {
     var checker = Self.checker
-    checker.options.preemptionBound = isOptimized ? 3 : 1
+    checker.options.preemptionBound = isOptimized ? nil : 1
     verify(
       "engine: core cache, two allocate and free",
       { scenario in

@@ -47,13 +47,13 @@ enum Retired {
   static let maximalFrames = 16384
 
   /// (L) lock: the buffer being filled, and how far.
-  private var filling: UnsafeMutablePointer<UInt64>
-  private var filled = 0
+  var filling: UnsafeMutablePointer<UInt64>
+  var filled = 0
   /// (L) lock: frames that wait, tables taken as full.
-  private var frames = 0
+  var frames = 0
   /// (L) draining: the other buffer.
   private var spare: UnsafeMutablePointer<UInt64>
-  private let lock = SpinLock()
+  let lock = SpinLock()
   private let draining = Lock()
 
   init() {
