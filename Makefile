@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave instructions kernel-test lint example bench peers clean
+.PHONY: build deps demo test tsan interleave oracle instructions kernel-test lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -26,6 +26,12 @@ tsan:
 interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
 	  --filter 'InterleaveTests|ProtocolTests'
+
+# Random programs on the kernel and on the engine, which must agree after every step. Alone, since
+# it compares counters of the whole system; PROGRAMS=100000 for a long run, SEED= for another.
+oracle:
+	ORACLE_ALONE=1 ORACLE_PROGRAMS=$(or $(PROGRAMS),200) ORACLE_STEPS=$(or $(STEPS),200) \
+	  ORACLE_SEED=$(or $(SEED),1) swift test --filter KernelOracleTests
 
 # What the release build's fast paths consist of.
 instructions: build

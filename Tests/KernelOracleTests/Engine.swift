@@ -74,11 +74,8 @@ struct Engine: Subject {
     return observe(outcome, value)
   }
 
-  /// What each process maps, without a fault.
-  var observed: [Int: [Run]] { views.mapValues(\.runs) }
-
   private func observe(_ outcome: Outcome, _ value: UInt64 = 0) -> Observation {
-    Observation(outcome: outcome, value: value, views: observed)
+    Observation(outcome: outcome, value: value, views: views.mapValues(\.runs))
   }
 
   private static func outcome(_ error: MemoryError) -> Outcome {

@@ -57,7 +57,7 @@ import Testing
       Self.discard(readers: 1, sections: 2, expedited: expedited))
   }
 
-  @Test(.enabled(if: isOptimized, "make interleave"), arguments: [true, false])
+  @Test(.enabled(if: isOptimized, "run by make interleave"), arguments: [true, false])
   func aSlotPassesToTheNextReader(expedited: Bool) {
     verify(
       "2 readers, discard, shrinker; \(expedited ? "membarrier" : "fences")",

@@ -92,7 +92,7 @@ import Testing
   }
 
   /// Four threads; the lock makes for too many states to see all of them.
-  @Test(.enabled(if: isOptimized, "make interleave"))
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
   func threeFaultsOnOneSlot() {
     verify(
       "3 faults on one slot, shrinker", Self.faults(3, looksAgain: true),

@@ -9,7 +9,7 @@ import Testing
 @Suite struct OrderingTests {
   static let files: Set = ["GracePeriod.swift", "HugeZeroPage.swift"]
 
-  @Test(.enabled(if: isOptimized, "make interleave"))
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
   func everyOrderingIsNeeded() {
     var results: [Weakening: Report] = [:]
     var options = Checker.Options()

@@ -132,7 +132,7 @@ import Testing
       }, with: Self.checker)
   }
 
-  @Test(.enabled(if: isOptimized, "make interleave"))
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
   func readerDiscardAndShrinker() {
     verify(
       "engine: reader, discard, shrinker",

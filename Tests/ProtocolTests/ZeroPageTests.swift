@@ -31,10 +31,10 @@ import Testing
 
   @Test func twoGettersAndTheShrinker() { verify("2 getters, shrinker", Self.getters(2)) }
 
-  @Test(.enabled(if: isOptimized, "make interleave"))
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
   func threeGettersAndTheShrinker() { verify("3 getters, shrinker", Self.getters(3)) }
 
-  @Test(.enabled(if: isOptimized, "make interleave"))
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
   func twiceAround() { verify("2 getters, shrinker, twice", Self.getters(2, rounds: 2)) }
 
   @Test func threeGettersAndTheShrinkerBounded() {
