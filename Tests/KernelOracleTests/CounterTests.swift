@@ -14,53 +14,49 @@ extension OracleTests {
   func countersCountWhatTheKernelsCount() throws {
     let kernel = try Kernel()
     let policy = try KernelFacts.policy(kernel)
-    let sharesZeroPage = try !freesZeroPage(kernel)
-    if sharesZeroPage { print("oracle: thp_zero_page_alloc not compared: others hold the page") }
-    for seed in 1...UInt64(Self.setting("ORACLE_COUNTED", default: 40)) {
+    let seeds = 1...UInt64(Self.setting("ORACLE_COUNTED", default: 40))
+    let programs = seeds.map { seed in
       var generator = Generator(seed: seed &+ 1 << 32)
-      let program = generator.program(steps: 120).filter {
+      return generator.program(steps: 120).filter {
         $0.process == 0 && $0.operation != .fork && $0.operation != .exit
+      }
+    }
+    // First the kernel's side of all: once the engine has read its fresh memory, this process holds
+    // the kernel's zero page.
+    let kernels = try programs.map { try growth(of: $0, on: kernel) }
+    var held = 0
+    for (seed, (program, expected)) in zip(seeds, zip(programs, kernels)) {
+      guard var expected else {
+        print("oracle: counters of seed \(seed) not compared: others kept moving them")
+        continue
       }
       var engine = try Engine(policy)
       _ = try engine.run(program)
       let own = Growth(engine.machine)
-      guard let kernels = try growth(of: program, on: kernel, dropping: !sharesZeroPage, like: own)
-      else {
-        print("oracle: counters of seed \(seed) not compared: others kept moving them")
-        continue
+      // No allocation where one is needed: another process holds the page, so it did not go.
+      if expected.zeroPageAlloc < own.zeroPageAlloc {
+        held += 1
+        expected.zeroPageAlloc = own.zeroPageAlloc
       }
-      if kernels == own { continue }
-      let small = shrink(program) { trial in
-        guard var engine = try? Engine(policy), (try? engine.run(trial)) != nil else {
-          return false
-        }
-        let own = Growth(engine.machine)
-        let kernels = try? growth(of: trial, on: kernel, dropping: !sharesZeroPage, like: own)
-        return kernels != nil && kernels != own
-      }
-      Issue.record(
-        """
-        seed \(seed): the engine counts \(own), the kernel \(kernels)
-        \(small.map(\.description).joined(separator: "\n"))
-        """)
-      return
+      let lines = program.map(\.description).joined(separator: "\n")
+      #expect(own == expected, "seed \(seed)\n\(lines)")
     }
+    let compared = kernels.count { $0 != nil }
+    print(
+      "oracle: counters of \(compared) of \(programs.count) programs compared; "
+        + "thp_zero_page_alloc not of \(held), since others held the page")
+    #expect(compared * 2 > programs.count, "the system was too busy to tell")
   }
 
-  /// What the kernel counts for a program: `own`, or twice in a row the same; nil if it never
-  /// settles.
+  /// What the kernel counts for a program, twice in a row the same; nil if it never settles.
   private func growth(
-    of program: [Step], on kernel: Kernel, dropping: Bool, like own: Growth
+    of program: [Step], on kernel: Kernel
   ) throws -> Growth? {
     var last: Growth?
     for _ in 0..<8 {
-      if dropping { dropZeroPage() }
+      dropZeroPage()
       _ = try kernel.run(program)
-      var growth = Growth(kernel.growth)
-      if !dropping { growth.zeroPageAlloc = own.zeroPageAlloc }
-      if growth == own { return growth }
-      // The page was there all along: the last program's process, or another, still had it.
-      if growth.zeroPageAlloc < own.zeroPageAlloc { continue }
+      let growth = Growth(kernel.growth)
       if growth == last { return growth }
       last = growth
     }
@@ -70,22 +66,6 @@ extension OracleTests {
   /// Lets the kernel's shrinkers run; needs root.
   private func dropZeroPage() {
     try? "2".write(toFile: "/proc/sys/vm/drop_caches", atomically: false, encoding: .utf8)
-  }
-
-  /// Whether the kernel's zero page goes when we drop it: nobody else holds it, and we may.
-  private func freesZeroPage(_ kernel: Kernel) throws -> Bool {
-    for _ in 0..<2 {
-      dropZeroPage()
-      _ = try kernel.run(
-        program(
-          """
-          0: map 0..<512
-          0: huge 0..<512
-          0: read 0.0
-          """))
-      if kernel.growth.thp_zero_page_alloc != 1 { return false }
-    }
-    return true
   }
 }
 
