@@ -52,7 +52,11 @@ public final class Counters: Sendable {
 /// Nobody scans here.
 extension Machine { func splitUnderused() {} }
 final class ScanList: Sendable {
-  func add(_: AddressSpace) {}
+  func add(_: ScanHandle) {}
+}
+final class ScanHandle: Sendable {
+  init(_: AddressSpace) {}
+  func detach() {}
 }
 
 let slotSize = UInt64(FrameGeometry.hugeSize)

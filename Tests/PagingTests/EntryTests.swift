@@ -35,3 +35,30 @@ import Testing
     #expect(Entry.none != .zero)
   }
 }
+
+/// What an entry is, it says by its kind, and by nothing else.
+@Suite struct EntryKindTests {
+  @Test func history10_anEntryThatIsNotPresentIsNotTheZeroPage() {
+    // Whatever bits it has besides.
+    for bits: UInt64 in [1 << 12, 0xffff_ffff << 12, Entry.dirtyBit, Entry.hiddenBit] {
+      let entry = Entry(raw: bits)
+      #expect(entry.kind == .none && !entry.isVisible(.zero))
+    }
+    // And one without access is there, but not to be seen.
+    let hidden = Entry.zero.hidden
+    #expect(hidden.kind == .zero && !hidden.isVisible(.zero) && !hidden.isVisible(.none))
+    #expect(hidden.shown == .zero)
+  }
+
+  @Test func history13_theZeroMarkIsTheEntrysType() {
+    // It needs no bit that a frame's number, or another flag, may take.
+    for frame: UInt32 in [1, 512, UInt32.max] {
+      for kind in [Entry.Kind.huge, .small, .table] {
+        let entry = Entry(kind, frame, writable: true)
+        #expect(entry.kind == kind && entry.frame == frame)
+        #expect(entry.hidden.shown.protected.madeWritable == entry)
+      }
+    }
+    #expect(Entry.zero.kind == .zero && !Entry.zero.isWritable)
+  }
+}

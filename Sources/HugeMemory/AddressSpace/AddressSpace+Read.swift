@@ -143,17 +143,19 @@ extension AddressSpace {
 
   /// Under the lock: the table and the place in it for a zero entry at `offset`; nil where none
   /// is to be or can be made.
+  @inline(__always)
   private func placeForZero(_ offset: UInt64) -> (Table, Int)? {
     let slot = slot(offset)
     let policy = machine.policy
-    guard slot.exclusive || policy.followsLinux else { return nil }
+    guard slot.exclusive || policy.followsLinux, mayRead(offset) else { return nil }
     switch slot.entry.kind {
     case .none:
       guard let upper = try? exclusiveTable(offset, 2) else { return nil }
       let index = Radix.index(offset, 2)
-      let whole = policy.followsLinux ? mayBeHuge(offset) : mapping(at: offset).coversSlot(offset)
+      if hasMappings.load(.relaxed) == 0 && !policy.followsLinux { return (upper, index) }
+      let whole = policy.followsLinux ? mayBeHuge(offset) : isOneMapping(offset)
       if whole {
-        mappings?.touch(offset)
+        touchMapping(offset)
         return (upper, index)
       }
       guard let table = try? smallTable(upper, index) else { return nil }
@@ -174,7 +176,7 @@ extension AddressSpace {
     lock.withLock {
       let slot = slot(offset)
       guard slot.exclusive, slot.entry.kind == .none || slot.entry.isWritableTable,
-        let upper = try? exclusiveTable(offset, 2)
+        mayRead(offset), let upper = try? exclusiveTable(offset, 2)
       else { return }
       let writable = mapping(at: offset).protection.contains(.write)
       let index = Radix.index(offset, 2)

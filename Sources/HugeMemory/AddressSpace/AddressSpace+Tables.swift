@@ -31,9 +31,10 @@ extension AddressSpace {
   func exclusive(
     _ entry: Entry, level: Int, install: (Entry) -> Void
   ) throws(MemoryError) -> Table {
-    if !isScanned {
-      isScanned = true
-      machine.scanList.add(self)
+    if scanHandle == nil {
+      let handle = ScanHandle(self)
+      scanHandle = handle
+      machine.scanList.add(handle)
     }
     if entry.kind == .none {
       let table = try machine.makeTable()

@@ -77,7 +77,7 @@ extension AddressSpace {
     machine.events.fault.count()
     return try lock.withLock { () throws(MemoryError) -> Int in
       let length = try lengthAllowed(.write, offset, length)
-      mappings?.touch(offset)
+      touchMapping(offset)
       let upper = try exclusiveTable(offset, 2)
       let index = Radix.index(offset, 2)
       let entry = upper[index]

@@ -36,8 +36,8 @@ public final class AddressSpace: Sendable {
   let lock = Lock()
   /// (L) lock: what is mapped where; nil as long as all is one mapping for reading and writing.
   @safe nonisolated(unsafe) var mappings: MappingList?
-  /// (L) lock: whether scanners know of this space.
-  @safe nonisolated(unsafe) var isScanned = false
+  /// (L) lock: by which scanners know of this space.
+  @safe nonisolated(unsafe) var scanHandle: ScanHandle?
   /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.
   let hasMappings: AtomicWord
 
@@ -53,6 +53,7 @@ public final class AddressSpace: Sendable {
   }
 
   deinit {
+    scanHandle?.detach()
     // Nobody can be reading: a reader holds the object. So this needs no grace period.
     let entry = Entry(raw: root.load(.acquire))
     if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }

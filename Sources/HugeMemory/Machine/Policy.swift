@@ -3,7 +3,17 @@
 ///
 /// All can be changed while the machine is in use (`Machine.tune`), but for `zeroReference` and
 /// `followsLinux`. What is mapped stays as it is.
+///
+/// All of it is one word, so that a fault reads one consistent set without a lock, and decodes only
+/// the knob that it asks for.
 public struct Policy: Sendable, Equatable {
+  var word: UInt64 = 0
+
+  private func field(_ shift: UInt64, _ bits: UInt64) -> UInt64 { word >> shift & (1 << bits - 1) }
+  private mutating func set(_ shift: UInt64, _ bits: UInt64, _ value: UInt64) {
+    word = word & ~((1 << bits - 1) << shift) | value << shift
+  }
+
   /// `enabled`: which mappings get huge frames when they fault.
   public enum Enabled: UInt8, Sendable, CaseIterable {
     /// All that are not advised against.
@@ -16,7 +26,10 @@ public struct Policy: Sendable, Equatable {
     /// are dense enough for `maxPtesNone`. Not one of Linux's.
     case collapse
   }
-  public var enabled = Enabled.always
+  public var enabled: Enabled {
+    get { Enabled(rawValue: UInt8(field(0, 2))) ?? .always }
+    set { set(0, 2, UInt64(newValue.rawValue)) }
+  }
 
   /// `defrag`: who reclaims memory for the sake of a huge frame before falling back to 4 KiB.
   public enum Defrag: UInt8, Sendable, CaseIterable {
@@ -31,12 +44,18 @@ public struct Policy: Sendable, Equatable {
     /// Nobody.
     case never
   }
-  public var defrag = Defrag.madvise
+  public var defrag: Defrag {
+    get { Defrag(rawValue: UInt8(field(2, 3))) ?? .madvise }
+    set { set(2, 3, UInt64(newValue.rawValue)) }
+  }
 
   /// `use_zero_page`: whether a read of untouched memory maps the zero page. Off, it takes a
   /// cleared frame of the reader's own, as before 2012; a read of several pages in a slot without
   /// huge pages takes one frame, for its last page.
-  public var useZeroPage = true
+  public var useZeroPage: Bool {
+    get { field(8, 1) != 0 }
+    set { set(8, 1, newValue ? 1 : 0) }
+  }
 
   /// What a write to a huge zero entry allocates (history item 18).
   public enum ZeroWrite: UInt8, Sendable, CaseIterable {
@@ -45,20 +64,38 @@ public struct Policy: Sendable, Equatable {
     /// 4 KiB, the other 511 entries zero. Linux 5.8 to 6.12.
     case split
   }
-  public var zeroWrite = ZeroWrite.huge
+  public var zeroWrite: ZeroWrite {
+    get { ZeroWrite(rawValue: UInt8(field(5, 1))) ?? .huge }
+    set { set(5, 1, UInt64(newValue.rawValue)) }
+  }
 
   /// `khugepaged/max_ptes_none`: up to how many untouched or zero entries of 512 the background
   /// scanner fills with zeros to make a huge frame; and above how many all-zero pages of a huge
   /// frame the underused splitter takes it apart. 0...511.
-  public var maxPtesNone: UInt16 = 511
+  public var maxPtesNone: UInt16 {
+    get { UInt16(field(11, 9)) }
+    set { set(11, 9, UInt64(min(newValue, 511))) }
+  }
   /// `khugepaged/max_ptes_shared`: up to how many pages shared with forks it copies. 0...511.
-  public var maxPtesShared: UInt16 = 256
+  public var maxPtesShared: UInt16 {
+    get { UInt16(field(20, 9)) }
+    set { set(20, 9, UInt64(min(newValue, 511))) }
+  }
   /// `khugepaged/pages_to_scan`: 4 KiB entries that it looks at before it sleeps again.
-  public var pagesToScan: UInt16 = 4096
+  public var pagesToScan: UInt16 {
+    get { UInt16(field(29, 16)) }
+    set { set(29, 16, UInt64(newValue)) }
+  }
   /// `khugepaged/scan_sleep_millisecs`: how long it sleeps.
-  public var scanSleepMilliseconds: UInt16 = 10_000
+  public var scanSleepMilliseconds: UInt16 {
+    get { UInt16(field(45, 16)) }
+    set { set(45, 16, UInt64(newValue)) }
+  }
   /// `shrink_underused`: whether reclaim takes apart huge frames that are mostly zeros.
-  public var shrinkUnderused = true
+  public var shrinkUnderused: Bool {
+    get { field(9, 1) != 0 }
+    set { set(9, 1, newValue ? 1 : 0) }
+  }
 
   /// Who holds a reference on the zero page.
   public enum ZeroReference: String, Sendable, CaseIterable {
@@ -69,7 +106,10 @@ public struct Policy: Sendable, Equatable {
     /// Nobody: the page stays for ever once it is there. To compare with.
     case neverFreed
   }
-  public var zeroReference = ZeroReference.perTable
+  public var zeroReference: ZeroReference {
+    get { field(6, 2) == 0 ? .perTable : field(6, 2) == 1 ? .perMapping : .neverFreed }
+    set { set(6, 2, newValue == .perTable ? 0 : newValue == .perMapping ? 1 : 2) }
+  }
 
   /// Do as Linux does also where we know better. Off (the default):
   /// - a hole that is read where huge pages are off maps one zero entry of 2 MiB, not of 4 KiB;
@@ -78,36 +118,23 @@ public struct Policy: Sendable, Equatable {
   /// - nothing but zeros is not collapsed into a huge frame of zeros;
   /// - a fork keeps what reads have mapped where nothing was ever written;
   /// - protecting or moving a range with a gap in it changes nothing.
-  public var followsLinux = false
+  public var followsLinux: Bool {
+    get { field(10, 1) != 0 }
+    set { set(10, 1, newValue ? 1 : 0) }
+  }
 
   /// Linux's defaults, with huge pages on.
-  public init() {}
-}
-
-// All knobs in one word, so that a fault reads one consistent set without a lock.
-extension Policy {
-  var word: UInt64 {
-    let references = UInt64(ZeroReference.allCases.firstIndex(of: zeroReference) ?? 0)
-    var word = UInt64(enabled.rawValue) | UInt64(defrag.rawValue) << 2
-    word |= UInt64(zeroWrite.rawValue) << 5 | references << 6
-    word |= (useZeroPage ? 1 : 0) << 8 | (shrinkUnderused ? 1 : 0) << 9
-    word |= (followsLinux ? 1 : 0) << 10
-    word |= UInt64(min(maxPtesNone, 511)) << 11 | UInt64(min(maxPtesShared, 511)) << 20
-    return word | UInt64(pagesToScan) << 29 | UInt64(scanSleepMilliseconds) << 45
+  public init() {
+    enabled = .always
+    defrag = .madvise
+    useZeroPage = true
+    zeroWrite = .huge
+    maxPtesNone = 511
+    maxPtesShared = 256
+    pagesToScan = 4096
+    scanSleepMilliseconds = 10_000
+    shrinkUnderused = true
   }
 
-  init(word: UInt64) {
-    func field(_ shift: UInt64, _ bits: UInt64) -> UInt64 { word >> shift & (1 << bits - 1) }
-    enabled = Enabled(rawValue: UInt8(field(0, 2))) ?? .always
-    defrag = Defrag(rawValue: UInt8(field(2, 3))) ?? .madvise
-    zeroWrite = ZeroWrite(rawValue: UInt8(field(5, 1))) ?? .huge
-    zeroReference = ZeroReference.allCases[Int(field(6, 2))]
-    useZeroPage = field(8, 1) != 0
-    shrinkUnderused = field(9, 1) != 0
-    followsLinux = field(10, 1) != 0
-    maxPtesNone = UInt16(field(11, 9))
-    maxPtesShared = UInt16(field(20, 9))
-    pagesToScan = UInt16(field(29, 16))
-    scanSleepMilliseconds = UInt16(field(45, 16))
-  }
+  init(word: UInt64) { self.word = word }
 }

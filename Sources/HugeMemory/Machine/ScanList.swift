@@ -2,31 +2,49 @@ import Primitives
 
 /// The spaces of a machine that have tables, for scanners to go through; the kernel's list of
 /// `mm_slot`. A space is added with its first table, so idle forks are not here.
+///
+/// Not by weak references: an object that has one pays for it with each retain and release.
 final class ScanList: @unchecked Sendable {
   // Sendable: (L) under `lock`, which is taken last of all and holds nothing up.
-  private struct Weak { weak var space: AddressSpace? }
-
   private let lock = Lock()
-  private var spaces: [Weak] = []
+  private var handles: [ScanHandle] = []
 
-  func add(_ space: AddressSpace) {
+  func add(_ handle: ScanHandle) {
     lock.withLock {
       // Spaces come and go; the list does not grow with those that went.
-      if spaces.count == spaces.capacity { spaces.removeAll { $0.space == nil } }
-      spaces.append(Weak(space: space))
+      if handles.count == handles.capacity { handles.removeAll(where: \.isDetached) }
+      handles.append(handle)
     }
   }
 
-  /// Those that are alive now.
-  var alive: [AddressSpace] { lock.withLock { spaces.compactMap(\.space) } }
+  /// Those that are here now; the spaces of some may be gone.
+  var all: [ScanHandle] { lock.withLock { handles } }
 
-  /// The first that is alive from a position on, and its position; nil at the end.
-  func first(from position: Int) -> (space: AddressSpace, position: Int)? {
-    lock.withLock {
-      for index in min(position, spaces.count)..<spaces.count {
-        if let space = spaces[index].space { return (space, index) }
-      }
-      return nil
-    }
+  /// The one at a position; nil at the end.
+  func handle(at position: Int) -> ScanHandle? {
+    lock.withLock { position < handles.count ? handles[position] : nil }
+  }
+}
+
+/// A space as a scanner knows it: it may be gone, but not while the scanner is at it.
+///
+/// Lock order: `lock` → the space's lock. A space's `deinit` takes it alone, so that the object is
+/// still there as long as somebody uses it here.
+@safe final class ScanHandle: @unchecked Sendable {
+  // Sendable: (L) lock.
+  private let lock = Lock()
+  private unowned(unsafe) var space: AddressSpace?
+
+  init(_ space: AddressSpace) { unsafe self.space = space }
+
+  /// The space is going.
+  func detach() { lock.withLock { unsafe space = nil } }
+
+  var isDetached: Bool { lock.withLock { unsafe space == nil } }
+
+  /// Runs `body` on the space, which must not escape from it; nil if it is gone.
+  func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
+    // SAFETY: `detach` waits for the lock before the object's memory goes.
+    lock.withLock { unsafe space.map { body($0) } }
   }
 }

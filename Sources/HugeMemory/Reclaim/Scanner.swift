@@ -26,30 +26,46 @@ public struct CollapseScanner: ~Copyable {
       none: Int(policy.maxPtesNone), shared: Int(policy.maxPtesShared))
     var collapsed = 0
     while budget > 0 {
-      guard let (space, found) = machine.scanList.first(from: position) else {
+      guard let handle = machine.scanList.handle(at: position) else {
         position = 0
         offset = 0
         fullScans += 1
         break
       }
-      if found != position { offset = 0 }
-      position = found
-      guard let slot = space.nextSmallSlot(from: offset) else {
+      // A slot at a time, since a space cannot go meanwhile.
+      let step = handle.withSpace { scanSlot(of: $0, from: offset, limits) } ?? .end
+      switch step {
+      case .end:
         position += 1
         offset = 0
         budget -= 1
-        continue
-      }
-      offset = slot + Radix.span(2)
-      budget -= Table.count
-      do throws(MemoryError) {
-        if try space.collapseSlot(slot, limits) { collapsed += 1 }
-      } catch {
-        // Memory is short: huge frames can wait. Other reasons hold for this slot alone.
-        if case .outOfMemory = error { break }
+      case .slot(let slot, let isCollapsed):
+        if isCollapsed { collapsed += 1 }
+        offset = slot + Radix.span(2)
+        budget -= Table.count
+      case .full: return collapsed
       }
     }
     return collapsed
+  }
+
+  private enum Step {
+    case slot(UInt64, isCollapsed: Bool)
+    case end
+    /// Memory is short: huge frames can wait.
+    case full
+  }
+
+  private func scanSlot(
+    of space: AddressSpace, from offset: UInt64, _ limits: AddressSpace.CollapseLimits
+  ) -> Step {
+    guard let slot = space.nextSmallSlot(from: offset) else { return .end }
+    do throws(MemoryError) {
+      return .slot(slot, isCollapsed: try space.collapseSlot(slot, limits))
+    } catch {
+      if case .outOfMemory = error { return .full }
+      return .slot(slot, isCollapsed: false)
+    }
   }
 }
 

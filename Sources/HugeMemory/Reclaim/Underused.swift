@@ -15,13 +15,16 @@ extension Machine {
     // As the kernel: at 511 every huge frame is used enough.
     guard policy.shrinkUnderused, limit < Table.count - 1 else { return 0 }
     var split = 0
-    for space in scanList.alive {
-      var at: UInt64 = 0
-      while at < space.size {
-        let (kind, end) = space.kind(at, upTo: min(space.size, at + Radix.span(2)))
-        if kind == .data, space.splitUnderused(at, limit) { split += 1 }
+    for handle in scanList.all {
+      var at: UInt64? = 0
+      // A slot at a time, since a space cannot go meanwhile.
+      while let offset = at {
         at =
-          kind == .data ? at + Radix.span(2) : max(end & ~(Radix.span(2) - 1), at + Radix.span(2))
+          handle.withSpace { space -> UInt64? in
+            guard let slot = space.nextHugeSlot(from: offset) else { return nil }
+            if space.splitUnderused(slot, limit) { split += 1 }
+            return slot + Radix.span(2)
+          } ?? nil
       }
     }
     return split
@@ -29,6 +32,21 @@ extension Machine {
 }
 
 extension AddressSpace {
+  /// The first slot at or behind an offset that is mapped by a huge frame.
+  fileprivate func nextHugeSlot(from offset: UInt64) -> UInt64? {
+    var at = offset
+    while at < size {
+      let section = grace.enter()
+      let isHuge = slot(at).entry.kind == .huge
+      section.leave()
+      if isHuge { return at }
+      let (kind, end) = kind(at, upTo: min(size, at + Radix.span(2)))
+      // A hole may be large; everything else is looked at slot by slot.
+      at = max(kind == .hole ? end & ~(Radix.span(2) - 1) : 0, at + Radix.span(2))
+    }
+    return nil
+  }
+
   /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
   /// zeros. Readers go on meanwhile, writers wait.
   func splitUnderused(_ slot: UInt64, _ limit: Int) -> Bool {

@@ -20,7 +20,26 @@ extension AddressSpace {
   /// Under the lock: whether a fault in a slot may map a huge frame, by its mapping and `enabled`
   /// (`thp_vma_allowable_order`).
   func mayBeHuge(_ offset: UInt64) -> Bool {
-    machine.policy.enabled != .collapse && mayCollapse(offset)
+    let enabled = machine.policy.enabled
+    if hasMappings.load(.relaxed) == 0 { return enabled == .always }
+    return enabled != .collapse && mayCollapse(offset)
+  }
+
+  /// Under the lock: whether the mapping at an offset, if there is one, may be read. It may have been
+  /// otherwise when the fault began.
+  func mayRead(_ offset: UInt64) -> Bool {
+    hasMappings.load(.relaxed) == 0 || mapping(at: offset).protection.contains(.read)
+  }
+
+  /// Under the lock: whether one mapping covers a slot.
+  func isOneMapping(_ offset: UInt64) -> Bool {
+    hasMappings.load(.relaxed) == 0 || mapping(at: offset).coversSlot(offset)
+  }
+
+  /// Under the lock: a fault maps memory of a mapping's own.
+  @inline(__always)
+  func touchMapping(_ offset: UInt64) {
+    if hasMappings.load(.relaxed) != 0 { mappings?.touch(offset) }
   }
 
   /// Under the lock: whether the scanner may make a slot huge.
@@ -64,7 +83,7 @@ extension AddressSpace {
   func lengthAllowed(
     _ access: Protection, _ offset: UInt64, _ length: Int
   ) throws(MemoryError) -> Int {
-    guard mappings != nil else { return length }
+    guard hasMappings.load(.relaxed) != 0 else { return length }
     try checkLocked(access, offset, 1)
     return min(length, Int(clamping: mapping(at: offset).end - offset))
   }
