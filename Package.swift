@@ -27,7 +27,7 @@ let package = Package(
     .target(
       name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
-    .target(name: "Benchmarks", dependencies: ["HugeMemory"], swiftSettings: settings),
+    .target(name: "Benchmarks", dependencies: ["HugeMemory", "CLinux"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
     .target(
       name: "NBDServer",

@@ -4,7 +4,8 @@ import HugeMemory
 public enum Scenario: String, CaseIterable, Sendable {
   /// The figure of 2012: what it costs to read 200 MiB that nobody wrote.
   case zeroPage = "zero-page"
-  /// Read faults in parallel, by who holds references on the zero page.
+  /// Read faults in parallel, by who holds references on the zero page; then what faults, splits
+  /// and collapses cost, beside the kernel's own.
   case faults
   /// Forks of a large space, and the first write in one.
   case fork
@@ -17,7 +18,7 @@ public enum Scenario: String, CaseIterable, Sendable {
     switch self {
     case .zeroPage:
       "memory that reading 200 MiB of untouched memory takes, with and without the page"
-    case .faults: "read faults in parallel, by the zero page's reference policy"
+    case .faults: "read faults in parallel by reference policy; huge pages beside the kernel's"
     case .fork: "forking a 1 TiB space with 1 GiB of data, and the first write"
     case .io: "random 4 KiB reads and writes against memcpy on a flat mapping"
     case .memory: "memory for scattered 4 KiB writes, and what stays after their discard"

@@ -47,6 +47,7 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
     report.add(
       "…give or take (standard error)", slowdowns[index].errorOfMedian, .percent)
   }
+  try hugePages(rounds: max(1, min(rounds / 10, 100)), into: &report)
   return report
 }
 
