@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave instructions kernel-test lint example bench peers clean
+.PHONY: build deps demo test tsan interleave fibres instructions kernel-test lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -26,6 +26,10 @@ tsan:
 interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
 	  --filter 'InterleaveTests|ProtocolTests'
+
+# The model checker's fibres by themselves, on each processor they are written for.
+fibres:
+	scripts/fibres
 
 # What the release build's fast paths consist of.
 instructions: build
