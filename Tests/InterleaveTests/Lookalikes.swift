@@ -1,0 +1,67 @@
+import Interleave
+import Testing
+
+/// Programs in which two different states agree in all but one part of what a hash of them must
+/// cover, so that one would be taken for the other. Which of the two is met first depends on the
+/// order of the threads, hence the test takes them in several.
+struct Lookalike: Sendable, CustomTestStringConvertible {
+  let name: String
+  let program: Program
+  init(_ name: String, _ threads: [Program.Step]...) {
+    self.name = name
+    program = Program(threads: threads)
+  }
+  var testDescription: String { name }
+}
+
+let lookalikes = [
+  // The reader saw the 1 that publishes y, or the one that does not; its own store hides which,
+  // and the store after that is a step at which the states meet.
+  Lookalike(
+    "messages that wait for an acquire fence",
+    [.store(.y, 1, .relaxed), .store(.x, 1, .release), .store(.z, 1, .relaxed)],
+    [.store(.x, 1, .relaxed)],
+    [
+      .load(.z, .relaxed), .load(.x, .relaxed), .store(.x, 2, .relaxed), .store(.z, 2, .relaxed),
+      .fence(.acquire), .load(.y, .relaxed),
+    ]),
+  // The second thread's fence came after the first one's and showed it y, or before; x has shown
+  // it y only for a later fence. The third thread may still read everything.
+  Lookalike(
+    "a thread's view",
+    [.store(.y, 1, .relaxed), .fence(.sequential), .store(.x, 1, .release)],
+    [.fence(.sequential), .load(.x, .relaxed), .load(.y, .relaxed)], [.load(.y, .relaxed)]),
+  // As before, and the second thread has seen y since; but its store of x passes on what it had
+  // seen at its fence.
+  Lookalike(
+    "the view at a release fence, and the message of a store",
+    [.store(.y, 1, .relaxed), .fence(.sequential), .store(.z, 1, .relaxed)],
+    [.fence(.sequential), .load(.z, .relaxed), .load(.y, .relaxed), .store(.x, 1, .relaxed)],
+    [.load(.x, .acquire), .load(.y, .relaxed)]),
+  // The second thread's load returned the first 1 or the second, and the thread has ended.
+  Lookalike(
+    "the order of sequential steps",
+    [
+      .store(.x, 1, .relaxed), .store(.x, 2, .relaxed), .store(.x, 1, .relaxed),
+      .store(.y, 1, .relaxed),
+    ],
+    [.load(.x, .sequential), .store(.z, 1, .relaxed)],
+    [.load(.z, .relaxed), .load(.y, .relaxed), .load(.x, .sequential)]),
+  // In its last turn the first thread read the 0 of the set-up or the one that was stored since:
+  // only in one of the two cases has x news for it. That it may not read the old one again, it
+  // knows from y in both.
+  Lookalike(
+    "what a turn of a loop waits for",
+    [.watch(.acquire)],
+    [.store(.x, 0, .relaxed), .store(.y, 1, .release)],
+    [.await(.y, .relaxed), .store(.x, 2, .relaxed)]),
+  // Steps whose order matters though they touch no location, or different ones.
+  Lookalike(
+    "the order of two fences",
+    [.load(.z, .relaxed), .store(.x, 1, .relaxed), .fence(.sequential), .load(.y, .relaxed)],
+    [.store(.y, 1, .relaxed), .store(.z, 1, .relaxed), .fence(.sequential), .load(.x, .relaxed)]),
+  Lookalike(
+    "a turn that begins before or after a store",
+    [.awaitEither(.relaxed)], [.store(.x, 1, .relaxed)],
+    [.load(.x, .relaxed), .store(.y, 1, .relaxed)]),
+]
