@@ -2,10 +2,10 @@ import Interleave
 import Testing
 
 /// A bound on preemptions leaves out the executions that have more, and nothing else, however
-/// the search is reduced. Counted twice: by plain search, and by a reference that shares nothing
-/// with the checker.
+/// the search is reduced. The results are those of a reference that shares nothing with the
+/// checker, where steps are sequential; elsewhere of plain search.
 @Suite struct BoundTests {
-  static let programs = 60
+  static let programs = 32
   static let shards = 4
 
   @Test(arguments: 0..<shards)
@@ -21,8 +21,8 @@ import Testing
         #expect(last.isSubset(of: reference.results))
         if !last.isEmpty && last.count < reference.results.count { grew += 1 }
         last = reference.results
-        // Without a bound, plain search takes too long; that all agree then is another test's.
-        for reduction in reductions.dropFirst(bound == nil ? 2 : 0) {
+        // Plain search takes too long where it may often switch.
+        for reduction in reductions where (bound ?? .max) < 2 || reduction.contains(.stateCache) {
           let (found, report) = outcomes(reduction, program.litmus, preemptions: bound)
           #expect(
             found == reference.results,

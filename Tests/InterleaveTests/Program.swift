@@ -115,9 +115,9 @@ extension Program {
 
   /// Two or three threads of any steps on x and y.
   init(using generator: inout SeededGenerator) {
-    let count = Int.random(in: 2...3, using: &generator)
+    let count = generator.chance(1, in: 3) ? 3 : 2
     threads = (0..<count).map { _ in
-      let length = count == 2 ? Int.random(in: 2...4, using: &generator) : 2
+      let length = count == 2 ? Int.random(in: 2...3, using: &generator) : 2
       return (0..<length).map { _ in Self.step(using: &generator) }
     }
   }
@@ -139,8 +139,18 @@ extension Program {
     }
   }
 
-  /// This program with its threads in another order, for the search prefers the first, and some
-  /// of its steps left out, put in or done in another memory order.
+  /// With its threads in every order, for the search prefers the first.
+  var reorderings: [Program] {
+    guard threads.count > 1 else { return [self] }
+    return threads.indices.flatMap { first in
+      var others = threads
+      let thread = others.remove(at: first)
+      return Program(threads: others).reorderings.map { Program(threads: [thread] + $0.threads) }
+    }
+  }
+
+  /// With its threads in some order, and some of its steps left out, others in their place, or
+  /// done in another memory order.
   func neighbour(using generator: inout SeededGenerator) -> Program {
     var neighbour = Program(threads: threads.shuffled(using: &generator))
     for _ in 0..<Int.random(in: 0...2, using: &generator) {
