@@ -14,7 +14,7 @@ struct Program: CustomStringConvertible, Sendable {
     case fence(MemoryOrder)
     /// Waits until the location is not 0.
     case await(Location, MemoryOrder)
-    /// Waits until x or y is not 0. The result tells both, and whether it waited.
+    /// Waits until x, read relaxed, or y is not 0. The result tells both, and whether it waited.
     case awaitEither(MemoryOrder)
     /// Waits until x is 2, by relaxed loads, and looks at y too. The result tells of every turn.
     case watch(MemoryOrder)
@@ -61,7 +61,7 @@ struct Program: CustomStringConvertible, Sendable {
     case .awaitEither(let order):
       var hasWaited: UInt64 = 0
       while true {
-        let x = words.x.load(order), y = words.y.load(order)
+        let x = words.x.load(.relaxed), y = words.y.load(order)
         if x != 0 || y != 0 { return hasWaited << 8 | x << 4 | y }
         hasWaited = 1
         pause()
