@@ -27,13 +27,17 @@ let lookalikes = [
       .load(.z, .relaxed), .load(.x, .relaxed), .store(.x, 2, .relaxed), .store(.z, 2, .relaxed),
       .fence(.acquire), .load(.y, .relaxed),
     ]),
-  // The second thread saw the z that publishes y, or the other; its own store hides which. Then x
-  // shows it y in both cases, but only for a later fence. The third thread may still read all.
+  // The second thread knows y from x, but only for a later fence. Then it saw the 0 that publishes
+  // y, or that of the set-up; its own store hides which. The third thread sees to it that y may
+  // still be read, for what nobody can read is no part of a state.
   Lookalike(
     "a thread's view, and what waits for a fence",
-    [.store(.y, 1, .relaxed), .store(.z, 1, .release), .store(.x, 1, .release)],
-    [.load(.z, .acquire), .store(.z, 2, .relaxed), .load(.x, .relaxed), .load(.y, .relaxed)],
-    [.store(.z, 1, .relaxed), .load(.y, .relaxed)]),
+    [.store(.y, 1, .relaxed), .store(.z, 0, .release), .store(.x, 1, .release)],
+    [
+      .load(.x, .relaxed), .load(.z, .acquire), .store(.z, 2, .relaxed), .load(.y, .relaxed),
+      .store(.x, 2, .relaxed),
+    ],
+    [.load(.x, .relaxed)]),
   // The second thread's fence came after the first one's and showed it y, or before; it has seen
   // y since, but its store of x passes on what it had seen at its fence.
   Lookalike(
