@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle instructions kernel-test lint example bench peers clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test lint example bench peers clean
 
 build:
 	swift build -c release --product hugemem
@@ -34,6 +34,14 @@ oracle:
 	ORACLE_PROGRAMS=$(or $(PROGRAMS),200) ORACLE_STEPS=$(or $(STEPS),200) \
 	  ORACLE_SEED=$(or $(SEED),1) swift test --filter KernelOracleTests --skip countersCount
 	ORACLE_ALONE=1 swift test --filter countersCount
+
+# The model checker's fibres by themselves, on each processor they are written for.
+fibres:
+	scripts/fibres
+
+# The litmus shapes' results against herd7's, where there is one.
+herd:
+	scripts/herd
 
 # What the release build's fast paths consist of.
 instructions: build

@@ -206,4 +206,26 @@ import Testing
     }
     #expect(result == .nondeterminism)
   }
+
+  /// Only the set-up makes what the model consists of: which words there are would depend on the
+  /// schedule otherwise. A thread that does traps, and is found like any other trap.
+  @Test(arguments: ["word", "cell", "heap", "thread"])
+  func aThreadThatAddsToTheModelIsFound(_ what: String) throws {
+    let report = Checker().run { scenario in
+      let words = Words()
+      scenario.thread("one") {
+        guard words.x.load(.acquire) == 1 else { return }
+        switch what {
+        case "word": _ = ModelWord(0)
+        case "cell": _ = ModelCell(0)
+        case "heap": _ = ModelHeap(capacity: 1)
+        default: scenario.thread("another") {}
+        }
+      }
+      scenario.thread("two") { words.x.store(1, .release) }
+    }
+    let failure = try #require(report.failure)
+    #expect(failure.kind == .trap)
+    #expect(failure.trace.contains { $0.contains("x.load(acquire) → 1") })
+  }
 }

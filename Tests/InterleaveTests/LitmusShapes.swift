@@ -15,7 +15,7 @@ let storeBuffering: [Shape] = [
     [
       {
         w.x.store(1, .relaxed)
-        ModelWord.fence()
+        w.fence()
         r[0] = w.y.load(.relaxed)
       },
       {
@@ -29,7 +29,7 @@ let storeBuffering: [Shape] = [
     [
       {
         w.x.store(1, .relaxed)
-        ModelWord.fence()
+        w.fence()
         r[0] = w.y.load(.relaxed)
       },
       {
@@ -60,12 +60,12 @@ private func storeBuffer(
     [
       {
         w.x.store(1, store)
-        if let fence { ModelWord.fence(fence) }
+        if let fence { w.fence(fence) }
         r[0] = w.y.load(load)
       },
       {
         w.y.store(1, store)
-        if let fence { ModelWord.fence(fence) }
+        if let fence { w.fence(fence) }
         r[1] = w.x.load(load)
       },
     ]
@@ -96,12 +96,12 @@ private func message(
     [
       {
         w.x.store(1, .relaxed)
-        if let writerFence { ModelWord.fence(writerFence) }
+        if let writerFence { w.fence(writerFence) }
         w.y.store(1, store)
       },
       {
         r[0] = w.y.load(load)
-        if let readerFence { ModelWord.fence(readerFence) }
+        if let readerFence { w.fence(readerFence) }
         r[1] = w.x.load(.relaxed)
       },
     ]
@@ -231,12 +231,12 @@ private func independentReads(
       { w.y.store(1, store) },
       {
         r[0] = w.x.load(load)
-        if let fence { ModelWord.fence(fence) }
+        if let fence { w.fence(fence) }
         r[1] = w.y.load(load)
       },
       {
         r[2] = w.y.load(load)
-        if let fence { ModelWord.fence(fence) }
+        if let fence { w.fence(fence) }
         r[3] = w.x.load(load)
       },
     ]

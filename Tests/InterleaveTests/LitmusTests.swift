@@ -2,7 +2,8 @@ import Interleave
 import Testing
 
 /// A shape of the literature, the result in question, and whether C11 allows it: as herd7 gives
-/// it for `rc11.cat`, except where a comment says what C++20 says instead.
+/// it for `rc11.cat` (`make herd` compares all results), except where a comment says what C++20
+/// says instead.
 struct Shape: Sendable, CustomTestStringConvertible {
   enum Expectation: Sendable {
     case allowed, forbidden
@@ -12,18 +13,20 @@ struct Shape: Sendable, CustomTestStringConvertible {
   let name: String
   let expectation: Expectation
   let isResult: @Sendable ([UInt64]) -> Bool
-  let litmus: @Sendable (Words, Registers) -> [() -> Void]
+  let threads: @Sendable (LitmusWords, Registers) -> [() -> Void]
 
   init(
     _ name: String, _ expectation: Expectation,
     _ isResult: @escaping @Sendable ([UInt64]) -> Bool,
-    _ litmus: @escaping @Sendable (Words, Registers) -> [() -> Void]
+    _ threads: @escaping @Sendable (LitmusWords, Registers) -> [() -> Void]
   ) {
     self.name = name
     self.expectation = expectation
     self.isResult = isResult
-    self.litmus = litmus
+    self.threads = threads
   }
+
+  var litmus: Litmus { { words, registers in threads(LitmusWords(words), registers) } }
   var testDescription: String { name }
 }
 

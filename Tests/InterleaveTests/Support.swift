@@ -3,9 +3,16 @@ import Interleave
 /// What the threads of a litmus test read, by register.
 final class Registers {
   var values = [UInt64](repeating: 0, count: 16)
+  /// Set while a shape is printed, not run.
+  private let recorder: Recorder?
+  init(_ recorder: Recorder? = nil) { self.recorder = recorder }
+
   subscript(index: Int) -> UInt64 {
     get { values[index] }
-    set { values[index] = newValue }
+    set {
+      values[index] = newValue
+      recorder?.keep(newValue, in: index)
+    }
   }
 }
 

@@ -1,0 +1,54 @@
+import Interleave
+
+/// The locations of a litmus shape: words of the checker or, to print the shape, names.
+final class LitmusWords {
+  let x: LitmusWord, y: LitmusWord, z: LitmusWord
+  private let recorder: Recorder?
+
+  init(_ words: Words) {
+    recorder = nil
+    x = LitmusWord(location: .x, words: words, recorder: nil)
+    y = LitmusWord(location: .y, words: words, recorder: nil)
+    z = LitmusWord(location: .z, words: words, recorder: nil)
+  }
+
+  init(_ recorder: Recorder) {
+    self.recorder = recorder
+    x = LitmusWord(location: .x, words: nil, recorder: recorder)
+    y = LitmusWord(location: .y, words: nil, recorder: recorder)
+    z = LitmusWord(location: .z, words: nil, recorder: recorder)
+  }
+
+  func fence(_ order: MemoryOrder = .sequential) {
+    if let recorder { recorder.fence(order) } else { ModelWord.fence(order) }
+  }
+}
+
+/// One of them, with the methods of `ModelWord`. What it returns to a recorder is a token.
+struct LitmusWord {
+  let location: Program.Location
+  let words: Words?
+  let recorder: Recorder?
+
+  func load(_ order: MemoryOrder) -> UInt64 {
+    recorder?.load("\(location)", order) ?? words!.with(location) { $0.load(order) }
+  }
+
+  func store(_ value: UInt64, _ order: MemoryOrder) {
+    if let recorder { return recorder.store("\(location)", value, order) }
+    words!.with(location) { $0.store(value, order) }
+  }
+
+  @discardableResult
+  func add(_ value: UInt64, _ order: MemoryOrder) -> UInt64 {
+    recorder?.add("\(location)", value, order) ?? words!.with(location) { $0.add(value, order) }
+  }
+
+  /// Returns the value found.
+  func compareExchange(
+    _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder
+  ) -> UInt64 {
+    recorder?.compareExchange("\(location)", expected, desired, order)
+      ?? words!.with(location) { $0.compareExchange(expected, desired, order).original }
+  }
+}

@@ -1,0 +1,61 @@
+import Testing
+
+@testable import Interleave
+
+/// The cache by itself. That it looks at who sleeps cannot show in a scenario whose states never
+/// come back: there each step that sleeps was explored to its end before, so that a known state
+/// has nothing new (by induction over the order in which explorations end). Loops that `forget`
+/// may make states come back; then it does matter (Godefroid 1996, chapter 5).
+@Suite struct StateCacheTests {
+  private let one = ThreadSet(1), two = ThreadSet(2)
+
+  @Test func aKnownStateIsCoveredIfAllThatSleptSleepAgain() {
+    var cache = StateCache()
+    guard case .new = cache.visit(7, asleep: one, next: 0) else { return unexpected() }
+    guard case .covered = cache.visit(7, asleep: one, next: 0) else { return unexpected() }
+    guard case .covered = cache.visit(7, asleep: one.union(two), next: 0) else {
+      return unexpected()
+    }
+    guard case .new = cache.visit(8, asleep: one, next: 0) else { return unexpected() }
+    #expect(cache.count == 2)
+  }
+
+  @Test func aKnownStateIsExploredAgainFromThoseThatWoke() {
+    var cache = StateCache()
+    _ = cache.visit(7, asleep: one.union(two), next: 0)
+    guard case .partly(let asleep, let woken) = cache.visit(7, asleep: two, next: 0) else {
+      return unexpected()
+    }
+    #expect(asleep == two && woken == one)
+    // That was the last time for thread 1.
+    guard case .covered = cache.visit(7, asleep: two, next: 0) else { return unexpected() }
+    guard case .partly(let none, let other) = cache.visit(7, asleep: one, next: 0) else {
+      return unexpected()
+    }
+    #expect(none.isEmpty && other == two)
+    guard case .covered = cache.visit(7, asleep: ThreadSet(), next: 0) else {
+      return unexpected()
+    }
+  }
+
+  @Test func aStateThatGoesOnOtherwiseIsAContradiction() {
+    var cache = StateCache()
+    _ = cache.visit(7, asleep: one, next: 1)
+    guard case .contradiction = cache.visit(7, asleep: one, next: 2) else { return unexpected() }
+  }
+
+  @Test func nothingIsForgottenWhenTheCacheGrows() {
+    var cache = StateCache()
+    for state in 1...5_000 { _ = cache.visit(UInt64(state) << 10, asleep: one, next: 0) }
+    for state in 1...5_000 {
+      guard case .covered = cache.visit(UInt64(state) << 10, asleep: one, next: 0) else {
+        return unexpected()
+      }
+    }
+    #expect(cache.count == 5_000)
+  }
+
+  private func unexpected(_ location: SourceLocation = #_sourceLocation) {
+    Issue.record("another answer of the cache", sourceLocation: location)
+  }
+}
