@@ -15,6 +15,8 @@ import Testing
       var generator = SeededGenerator(seed: UInt64(seed + 40_000))
       let program = Program(interleavedUsing: &generator)
       var last: Set<[UInt64]> = []
+      var unbounded = SequentialReference(program, bound: nil)
+      unbounded.explore()
       for bound in [0, 1, 2, 3, nil] {
         var reference = SequentialReference(program, bound: bound)
         reference.explore()
@@ -25,7 +27,7 @@ import Testing
         for reduction in reductions where (bound ?? .max) < 2 || reduction.contains(.stateCache) {
           let (found, report) = outcomes(reduction, program.litmus, preemptions: bound)
           #expect(
-            found == reference.results,
+            agrees(found, reference.results, within: unbounded.results, reduction),
             "seed \(seed), bound \(bound ?? -1), \(reduction): \(program)")
           switch report.verdict {
           case .bounded(let told): #expect(told == bound)
@@ -36,6 +38,16 @@ import Testing
       }
     }
     #expect(grew > Self.programs / Self.shards, "bounds made no difference to these programs")
+  }
+
+  /// A preemption where nobody contends is none: with quiet locations, executions count that would
+  /// have had one more. Nothing is left out for it.
+  private func agrees(
+    _ found: Set<[UInt64]>, _ expected: Set<[UInt64]>, within all: Set<[UInt64]>,
+    _ reduction: Checker.Reduction
+  ) -> Bool {
+    reduction.contains(.quietLocations)
+      ? found.isSuperset(of: expected) && found.isSubset(of: all) : found == expected
   }
 
   /// The same where loads may be old and threads wait: plain search is the reference.
@@ -51,7 +63,9 @@ import Testing
         let (expected, _) = outcomes([], program.litmus, preemptions: bound)
         for reduction in reductions.dropFirst() {
           let (found, _) = outcomes(reduction, program.litmus, preemptions: bound)
-          #expect(found == expected, "seed \(seed), bound \(bound), \(reduction): \(program)")
+          #expect(
+            agrees(found, expected, within: all, reduction),
+            "seed \(seed), bound \(bound), \(reduction): \(program)")
         }
         #expect(last.isSubset(of: expected) && expected.isSubset(of: all))
         last = expected
