@@ -26,6 +26,8 @@ private enum Layout: String, CaseIterable {
   case small = "4 KiB frames"
   /// Written page by page, shuffled: each frame lies anywhere.
   case shuffled = "4 KiB, shuffled"
+  /// The same after the background has been at it.
+  case collapsed = "shuffled, collapsed"
 }
 
 private func compare(
@@ -119,14 +121,17 @@ private func filled(
 ) throws(MemoryError) -> AddressSpace {
   var policy = Policy()
   policy.enabled = layout == .huge ? .always : .never
-  let machine = try Machine(limit: size + 16 * 1_048_576, policy: policy)
+  // Frames of all blocks are in use until the last slots are collapsed.
+  let room = layout == .collapsed ? size : 16 * 1_048_576
+  let machine = try Machine(limit: size + room, policy: policy)
   let space = try machine.makeSpace(size: 1 << 40)
   var order = Array(0..<size / 4096)
-  if layout == .shuffled {
+  if layout == .shuffled || layout == .collapsed {
     var random = Random(seed: 3)
     order.shuffle(using: &random)
   }
   let page = Bytes(4096, of: 0xa5)
   for number in order { try unsafe space.write(at: number * 4096, from: page.source) }
+  if layout == .collapsed { try space.advise(at: 0, length: size, .collapse) }
   return space
 }
