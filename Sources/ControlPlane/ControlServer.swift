@@ -94,7 +94,8 @@ public struct ControlServer: Sendable {
   private func status(_ disk: Disk) -> DiskStatus {
     let usage = disk.space.usage()
     return DiskStatus(
-      name: disk.name, size: disk.size, data: usage.data, shared: usage.shared, own: usage.own,
+      name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
+      huge: usage.huge, zero: usage.zero, own: usage.own,
       origin: disk.origin, connections: disk.connections, uri: directory.uri(disk.name))
   }
 

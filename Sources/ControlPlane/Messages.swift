@@ -43,6 +43,9 @@ public struct DiskStatus: Codable, Sendable, Equatable {
   /// Memory with data that the disk can see, of which `shared` is other disks' as well.
   public var data: UInt64
   public var shared: UInt64
+  /// The part of `data` that is mapped in 2 MiB, and what was read but never written.
+  public var huge: UInt64
+  public var zero: UInt64
   /// Data and tables that removing the disk would free.
   public var own: UInt64
   public var origin: String?

@@ -18,7 +18,8 @@ struct Stat: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show sizes, memory and counters, of one disk or all.",
     discussion: """
-      DATA is the memory with data that a disk can see, SHARED the part of it that other disks \
+      DATA is the memory with data that a disk can see, HUGE the part of it that is mapped in \
+      2 MiB, SHARED the part of it that other disks \
       see as well, OWN what removing the disk would free. Counters have the names of /proc/vmstat.
       """)
   @OptionGroup var server: ServerOptions
@@ -96,13 +97,14 @@ func printJSON(_ value: some Encodable) throws {
 
 /// Columns, aligned.
 struct TextTable: CustomStringConvertible {
-  private var rows = [["NAME", "SIZE", "DATA", "SHARED", "OWN", "CLIENTS", "ORIGIN"]]
+  private var rows = [["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN", "CLIENTS", "ORIGIN"]]
 
   init(_ disks: [DiskStatus]) {
     for disk in disks {
       rows.append([
         disk.name, "\(ByteSize(disk.size))", "\(ByteSize(disk.data))",
-        "\(ByteSize(disk.shared))", "\(ByteSize(disk.own))", "\(disk.connections)",
+        "\(ByteSize(disk.huge))", "\(ByteSize(disk.shared))", "\(ByteSize(disk.own))",
+        "\(disk.connections)",
         disk.origin ?? "-",
       ])
     }

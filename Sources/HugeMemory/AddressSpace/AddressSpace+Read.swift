@@ -150,7 +150,7 @@ extension AddressSpace {
     guard slot.exclusive || policy.followsLinux, mayRead(offset) else { return nil }
     switch slot.entry.kind {
     case .none:
-      guard let upper = try? exclusiveTable(offset, 2) else { return nil }
+      guard let upper = try? exclusiveTable(offset, 2) else { return noTable() }
       let index = Radix.index(offset, 2)
       if hasMappings.load(.relaxed) == 0 && !policy.followsLinux { return (upper, index) }
       let whole = policy.followsLinux ? mayBeHuge(offset) : isOneMapping(offset)
@@ -158,7 +158,7 @@ extension AddressSpace {
         touchMapping(offset)
         return (upper, index)
       }
-      guard let table = try? smallTable(upper, index) else { return nil }
+      guard let table = try? smallTable(upper, index) else { return noTable() }
       return (table, Radix.index(offset, 1))
     case .table:
       if !slot.entry.isWritable || !slot.exclusive {
@@ -168,6 +168,12 @@ extension AddressSpace {
       return (Table(slot.entry.frame, in: arena), Radix.index(offset, 1))
     default: return nil
     }
+  }
+
+  /// No memory for a table: the place reads as zeros without.
+  private func noTable() -> (Table, Int)? {
+    machine.events.faultFallback.count()
+    return nil
   }
 
   /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read
