@@ -44,6 +44,16 @@ extension Arena {
     return releasePart(frame)
   }
 
+  /// Whether a frame behind a small entry is no part of a huge frame and has this one reference.
+  /// By one look: between two, its head may be split, and count for itself what the part does not.
+  @inline(__always)
+  public func isSole(_ frame: FrameNumber) -> Bool {
+    // `acquire` pairs with the release in `release`, as in `references`; and a part that is split
+    // off has its own count from the same store on that makes it small.
+    let word = unsafe metadata[Int(frame)].word.load(.acquire)
+    return word & Self.shared == 0 && FrameState.references(word) == 1
+  }
+
   private static var shared: UInt64 { FrameState.tail | FrameState.marked }
 
   private func retainPart(_ frame: FrameNumber) {
