@@ -248,7 +248,7 @@ import Testing
 
   @Test func deferredSplitAgainstPinAndDiscard() {
     var checker = SpaceTests.checker
-    checker.options.preemptionBound = isOptimized ? 3 : 0
+    checker.options.preemptionBound = isOptimized ? 2 : 0
     verify(
       "engine: deferred split, pin, discard",
       Self.onQueuedFrame { scenario, shared in
