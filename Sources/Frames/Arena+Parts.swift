@@ -23,8 +23,9 @@ extension Arena {
         unsafe metadata[Int(frame)].word.add(FrameState.marked, .relaxed)
       }
       for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) { addMapping(frame, part, 1) }
+      // Also under the lock: `splitShared` takes references beyond the mappings for other holders.
+      retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
     }
-    retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
   }
 
   /// A reference for one more small entry of a frame, which may be a part of a huge one.
@@ -42,6 +43,16 @@ extension Arena {
       return false
     }
     return releasePart(frame)
+  }
+
+  /// Whether a frame behind a small entry is no part of a huge frame and has this one reference.
+  /// By one look: between two, its head may be split, and count for itself what the part does not.
+  @inline(__always)
+  public func isSole(_ frame: FrameNumber) -> Bool {
+    // `acquire` pairs with the release in `release`, as in `references`; and a part that is split
+    // off has its own count from the same store on that makes it small.
+    let word = unsafe metadata[Int(frame)].word.load(.acquire)
+    return word & Self.shared == 0 && FrameState.references(word) == 1
   }
 
   private static var shared: UInt64 { FrameState.tail | FrameState.marked }
@@ -178,11 +189,24 @@ extension Arena {
 
   /// The first of the queue, held.
   private func popQueued() -> FrameNumber? {
-    let head = unsafe splitQueue.pointee
-    guard head != 0 else { return nil }
-    dequeue(head)
-    retain(head)
-    return head
+    while true {
+      let head = unsafe splitQueue.pointee
+      guard head != 0 else { return nil }
+      dequeue(head)
+      if retainIfAlive(head) { return head }
+      // Whoever dropped its last reference frees it, as soon as this lock is given back.
+    }
+  }
+
+  /// Adds a reference unless there is none left (`folio_try_get`).
+  private func retainIfAlive(_ head: FrameNumber) -> Bool {
+    var word = unsafe metadata[Int(head)].word.load(.relaxed)
+    while FrameState.references(word) != 0 {
+      let swap = unsafe metadata[Int(head)].word.compareExchange(word, word + 1, .relaxed)
+      if swap.exchanged { return true }
+      word = swap.original
+    }
+    return false
   }
 
   /// Splits a frame on which the caller has one reference, if the others are all of small
@@ -191,6 +215,8 @@ extension Arena {
   private func splitShared(
     _ head: FrameNumber, _ parts: UnsafeMutableBufferPointer<FrameNumber>
   ) -> Int? {
+    // Since it was popped, another part may have queued it again.
+    dequeue(head)
     let word = unsafe metadata[Int(head)].word.load(.acquire)
     guard word & FrameState.marked != 0 else { return nil }
     var mapped: UInt32 = 0

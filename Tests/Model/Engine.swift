@@ -29,6 +29,16 @@ public struct Lock: ~Copyable, Sendable {
   borrowing func guards(_ hash: @escaping () -> UInt64) { lock.guards(hash) }
 }
 
+/// Bugs put into the engine where it waits for accesses to end: the function that does not wait.
+@safe nonisolated(unsafe) var plantsNoWait: String?
+
+extension Machine {
+  func flushTranslations(caller: String = #function) {
+    if let plantsNoWait, caller.hasPrefix(plantsNoWait + "(") { return }
+    grace.synchronize()
+  }
+}
+
 /// Counters would be words that every fault touches; nothing depends on them.
 public final class Counters: Sendable {
   struct Counter { func count() {} }
@@ -49,14 +59,15 @@ public final class Counters: Sendable {
   var all: [(name: String, value: UInt64)] { [] }
 }
 
-/// Nobody scans here.
-extension Machine { func splitUnderused() {} }
+/// Nobody scans here; scenarios take slots apart themselves.
 final class ScanList: Sendable {
   func add(_: ScanHandle) {}
+  var all: [ScanHandle] { [] }
 }
 final class ScanHandle: Sendable {
   init(_: AddressSpace) {}
   func detach() {}
+  func withSpace<Result>(_: (AddressSpace) -> Result) -> Result? { nil }
 }
 
 let slotSize = UInt64(FrameGeometry.hugeSize)
@@ -73,11 +84,12 @@ func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> M
   return machine!
 }
 
-/// A space on it, whose lock guards its tables' counts.
+/// A space on it, whose lock guards its tables' counts and its mappings.
 func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   let space = try? machine.makeSpace(size: slots * slotSize)
   unowned let arena = machine.arena
-  space!.lock.guards { hash(counts: arena) }
+  unowned let owner = space!
+  space!.lock.guards { combine(hash(counts: arena), hash(mappings: owner)) }
   return space!
 }
 
@@ -90,7 +102,7 @@ private func nameGuardedVariables(_ machine: Machine) {
     for order in 0...FrameGeometry.hugeOrder { hash = combine(hash, UInt64(arena.heads[order])) }
     return hash
   }
-  arena.splitLock.guards { 0 }
+  arena.splitLock.guards { hash(parts: arena) }
   for index in 0..<arena.caches.used {
     arena.caches.caches[index].lock.guards {
       let cache = arena.caches.caches + index
@@ -118,6 +130,37 @@ private func hash(counts arena: Arena) -> UInt64 {
   return hash
 }
 
+/// What `splitLock` guards: whose parts there are, how often each is mapped, the queue.
+private func hash(parts arena: Arena) -> UInt64 {
+  var hash = UInt64(arena.splitQueue.pointee)
+  for frame in 0..<arena.reserved {
+    let metadata = arena.metadata + frame
+    guard metadata.pointee.word.peek & (FrameState.tail | FrameState.marked) != 0 else { continue }
+    hash = combine(hash, UInt64(frame))
+    hash = combine(hash, UInt64(metadata.pointee.low) << 32 | UInt64(metadata.pointee.high))
+  }
+  return hash
+}
+
+private func hash(mappings space: AddressSpace) -> UInt64 {
+  var hash: UInt64 = space.isScanned ? 1 : 0
+  guard let mappings = space.mappings else { return hash }
+  hash = combine(hash, UInt64(mappings.all.count))
+  for mapping in mappings.all {
+    hash = combine(hash, combine(mapping.start, mapping.end))
+    hash = combine(hash, combine(mapping.origin, mapping.family))
+    let advice: UInt64 =
+      switch mapping.advice {
+      case .none: 0
+      case .huge: 1
+      case .noHuge: 2
+      }
+    hash = combine(
+      hash, UInt64(mapping.protection.rawValue) << 3 | advice << 1 | (mapping.isForked ? 1 : 0))
+  }
+  return hash
+}
+
 private func combine(_ a: UInt64, _ b: UInt64) -> UInt64 {
   let product = (a ^ 0x9E37_79B9_7F4A_7C15).multipliedFullWidth(by: b ^ 0xD1B5_4A32_D192_ED03)
   return product.high ^ (product.low &+ (b << 7) &+ (a << 23 | a >> 41))
@@ -138,5 +181,15 @@ extension AddressSpace {
   }
   func put(_ byte: UInt8, at offset: UInt64) {
     withUnsafeBytes(of: byte) { try! write(at: offset, from: $0) }
+  }
+  /// Nil if a mapping does not allow it.
+  func byteIfAllowed(at offset: UInt64) -> UInt8? {
+    var byte: UInt8 = 0xff
+    let done: Void? = withUnsafeMutableBytes(of: &byte) { try? read(at: offset, into: $0) }
+    return done == nil ? nil : byte
+  }
+  /// False if a mapping does not allow it.
+  func putIfAllowed(_ byte: UInt8, at offset: UInt64) -> Bool {
+    withUnsafeBytes(of: byte) { (try? write(at: offset, from: $0)) != nil }
   }
 }

@@ -115,6 +115,7 @@ public func memset(
 public func memcpy(
   _ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int
 ) -> UnsafeMutableRawPointer! {
+  guard count > 0 else { return target }
   var value: UInt64 = 0
   if let (physical, range) = frames(source, count) {
     for frame in range { value = physical.cells[frame].load() }

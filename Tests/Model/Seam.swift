@@ -38,7 +38,7 @@ public struct SpinLock: ~Copyable, Sendable {
 
 /// A few slots, next to each other: the model has no cache lines.
 @usableFromInline enum ReaderSlot {
-  @usableFromInline static let count = 3
+  @usableFromInline static let count = 4
   @usableFromInline static let stride = 1
 
   private static let owned = ModelThreadLocal(-1)

@@ -64,6 +64,16 @@ import Testing
       Self.discard(readers: 2, expedited: expedited))
   }
 
+  /// Four threads, two at a time in the way of the other two.
+  @Test(.enabled(if: isOptimized, "make interleave"), arguments: [true, false])
+  func fourThreadsBounded(expedited: Bool) {
+    verify(
+      "2 readers twice, discard, shrinker; \(expedited ? "membarrier" : "fences")",
+      Self.discard(readers: 2, sections: 2, expedited: expedited),
+      // With fences there is more to see than in seconds.
+      with: Checker(preemptionBound: expedited ? 2 : 1))
+  }
+
   @Test func history6_aPutBeforeTheGracePeriodIsFound() {
     refute(
       "item 6, put before the grace period", [.dataRace, .useAfterFree],

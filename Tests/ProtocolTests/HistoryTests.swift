@@ -96,7 +96,7 @@ import Testing
   func threeFaultsOnOneSlot() {
     verify(
       "3 faults on one slot, shrinker", Self.faults(3, looksAgain: true),
-      with: Checker(preemptionBound: 1))
+      with: Checker(preemptionBound: 2))
   }
 
   @Test func history2_anEntryOverwrittenByTheSecondFault() {

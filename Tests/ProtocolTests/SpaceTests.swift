@@ -35,10 +35,23 @@ import Testing
   static var checker: Checker {
     var options = Checker.Options()
     options.preemptionBound = isOptimized ? nil : 0
-    options.maximalDuration = .seconds(60)
+    options.maximalDuration = .seconds(180)
     options.maximalSteps = 5000
     options.locksGuardVariables = true
     return Checker(options)
+  }
+
+  /// Expects the bug to be found: the named function does not wait for accesses to end, or one in
+  /// the scenario itself.
+  static func refuteEngine(
+    _ name: String, leavingOut wait: String? = nil, _ scenario: (Scenario) -> Void
+  ) {
+    plantsNoWait = wait
+    defer { plantsNoWait = nil }
+    var checker = checker
+    checker.options.preemptionBound = 2
+    refute(
+      "engine: \(name)", [.check, .dataRace, .useAfterFree, .trap], scenario, with: checker)
   }
 
   static func faults(_ reference: Policy.ZeroReference) -> (Scenario) -> Void {
@@ -142,6 +155,22 @@ import Testing
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
         scenario.thread("shrinker") { shared.machine.shrink() }
       }, with: Self.checker)
+  }
+
+  /// The page is there. All of it takes two minutes and finds nothing either.
+  @Test(.enabled(if: isOptimized, "make interleave"))
+  func threeFaultsOnOneSlot() {
+    var checker = Self.checker
+    checker.options.preemptionBound = 1
+    verify(
+      "engine: 3 faults on one slot",
+      Self.on { scenario, shared in
+        _ = shared.machine.getZeroPage()
+        shared.machine.zeroPage.put()
+        for name in ["a", "b", "c"] {
+          scenario.thread(name) { check(shared.space!.byte(at: 0) == 0) }
+        }
+      }, with: checker)
   }
 
   @Test func coreCachesHandAFrameToOne() {

@@ -77,7 +77,7 @@ extension AddressSpace {
     if entry.isWritable {
       // Writers come to the lock from here on, and those that were past this entry are done.
       upper.set(index, entry.protected)
-      machine.grace.synchronize()
+      machine.flushTranslations()
     }
     let table = Table(entry.frame, in: arena)
     for page in 0..<Table.count {

@@ -53,7 +53,7 @@ extension AddressSpace {
         // From here on writers come to the lock. Those that were already past the root finish
         // their copies before anybody else may refer to the tables.
         root.store(entry.protected.raw, .release)
-        machine.grace.synchronize()
+        machine.flushTranslations()
       }
       arena.retain(entry.frame)
       return (entry.protected, mappings?.forked)

@@ -121,7 +121,7 @@ extension AddressSpace {
       upper.set(index, Entry(.table, table.frame, writable: true))
       // From here on pages are copied before they are written. A write that is still on its way
       // through the huge entry must land before that, or the copy misses it.
-      if !sole && entry.isWritable { machine.grace.synchronize() }
+      if !sole && entry.isWritable { machine.flushTranslations() }
       return table
     }
   }

@@ -154,7 +154,7 @@ extension AddressSpace {
       let entry = table[index]
       if entry.kind == .small {
         if entry.isWritable { return done }
-        if !arena.isHuge(entry.frame) && arena.references(entry.frame) == 1 {
+        if arena.isSole(entry.frame) {
           table.set(index, entry.madeWritable)
           return done
         }

@@ -2,6 +2,7 @@ import Frames
 import Glibc
 import HugeZeroPage
 import Paging
+import Primitives
 
 /// Pieces of memory on their way out of a space, held by reference: each stays alive, and is
 /// nothing else, until `release`, without holding up a grace period for a slow reader.
@@ -96,10 +97,15 @@ extension AddressSpace {
     pins.begin()
     let end = offset + length
     var at = offset
+    var wait = SpinWait()
     while at < end {
       let piece = min(end - at, UInt64(Self.rest(at, 2)))
-      // False: the slot's huge frame was being split. Look again.
-      if pinSlot(at, Int(piece), &pins) { at += piece }
+      if pinSlot(at, Int(piece), &pins) {
+        at += piece
+      } else {
+        // The slot's huge frame was being split: look again, when whoever does it is done.
+        wait.turn()
+      }
     }
   }
 
@@ -128,7 +134,10 @@ extension AddressSpace {
         let at = offset + UInt64(done)
         var piece = min(length - done, Self.rest(at, 1))
         var entry = table[Radix.index(at, 1)]
+        var wait = SpinWait()
         while entry.kind == .small && !arena.retainIfSame(entry.frame) {
+          // It is being split from its huge frame, under a spin lock.
+          wait.turn()
           entry = table[Radix.index(at, 1)]
         }
         if entry.kind == .small {

@@ -62,7 +62,8 @@ extension AddressSpace {
     return lock.withLock { splitUnderusedLocked(slot, limit, zero: held ? .zero : .none) }
   }
 
-  private func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Bool {
+  /// Under the lock, whatever the look said.
+  func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Bool {
     guard let upper = try? exclusiveTable(slot, 2) else { return false }
     let index = Radix.index(slot, 2)
     let entry = upper[index]
@@ -70,7 +71,7 @@ extension AddressSpace {
     if entry.isWritable {
       // Writers come to the lock from here on, and those that were past this entry are done.
       upper.set(index, entry.protected)
-      machine.grace.synchronize()
+      machine.flushTranslations()
     }
     guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
       upper.set(index, entry)

@@ -65,10 +65,12 @@ extension AddressSpace {
         show(part.range, protection)
         mappings?.update(part.range) { $0.protection = protection }
       }
+      // Before anybody else comes to the lock, who takes an entry without `W` for one without a
+      // writer under way.
+      if !parts.isEmpty { machine.flushTranslations() }
       // Linux has changed all up to the gap.
       if let gap { throw .notMapped(offset: gap) }
     }
-    machine.grace.synchronize()
   }
 
   /// Gives advice (`madvise`). It holds for all of the range that is mapped; a gap then throws

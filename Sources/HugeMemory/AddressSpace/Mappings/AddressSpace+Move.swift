@@ -52,7 +52,7 @@ extension AddressSpace {
         dropUnmappedTable(move.from.upperBound - 1)
       }
     }
-    machine.grace.synchronize()
+    machine.flushTranslations()
     machine.settle()
   }
 
