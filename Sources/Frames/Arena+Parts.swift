@@ -16,10 +16,10 @@ extension Arena {
       let word = unsafe metadata[Int(frame)].word.load(.relaxed)
       if word & FrameState.marked == 0 {
         for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
-          unsafe metadata[Int(frame + part)].low = frame
+          unsafe counts(of: frame + part)[0] = frame
           unsafe metadata[Int(frame + part)].word.store(FrameState.tail, .relaxed)
         }
-        unsafe metadata[Int(frame)].low = 0
+        unsafe counts(of: frame)[0] = 0
         unsafe metadata[Int(frame)].word.add(FrameState.marked, .relaxed)
       }
       for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) { addMapping(frame, part, 1) }
@@ -86,14 +86,14 @@ extension Arena {
 
   private func mappings(_ head: FrameNumber, _ part: FrameNumber) -> UInt32 {
     part == 0
-      ? unsafe metadata[Int(head)].low
+      ? unsafe counts(of: head)[0]
       : unsafe FrameState.references(metadata[Int(head + part)].word.load(.relaxed))
   }
 
   /// `change` is 1, or -1 as an unsigned number.
   private func addMapping(_ head: FrameNumber, _ part: FrameNumber, _ change: UInt32) {
     if part == 0 {
-      unsafe metadata[Int(head)].low &+= change
+      unsafe counts(of: head)[0] &+= change
     } else {
       let count = mappings(head, part) &+ change
       unsafe metadata[Int(head + part)].word.store(FrameState.tail | UInt64(count), .relaxed)
@@ -104,9 +104,9 @@ extension Arena {
     let isQueued = unsafe metadata[Int(head)].word.load(.relaxed) & FrameState.queued != 0
     guard !isQueued else { return false }
     let next = unsafe splitQueue.pointee
-    unsafe metadata[Int(head + 1)].high = next
-    unsafe metadata[Int(head)].high = 0
-    if next != 0 { unsafe metadata[Int(next)].high = head }
+    unsafe counts(of: head + 1)[1] = next
+    unsafe counts(of: head)[1] = 0
+    if next != 0 { unsafe counts(of: next)[1] = head }
     unsafe splitQueue.pointee = head
     unsafe metadata[Int(head)].word.add(FrameState.queued, .relaxed)
     return true
@@ -114,14 +114,14 @@ extension Arena {
 
   private func dequeue(_ head: FrameNumber) {
     guard unsafe metadata[Int(head)].word.load(.relaxed) & FrameState.queued != 0 else { return }
-    let next = unsafe metadata[Int(head + 1)].high
-    let previous = unsafe metadata[Int(head)].high
+    let next = unsafe counts(of: head + 1)[1]
+    let previous = unsafe counts(of: head)[1]
     if previous == 0 {
       unsafe splitQueue.pointee = next
     } else {
-      unsafe metadata[Int(previous + 1)].high = next
+      unsafe counts(of: previous + 1)[1] = next
     }
-    if next != 0 { unsafe metadata[Int(next)].high = previous }
+    if next != 0 { unsafe counts(of: next)[1] = previous }
     unsafe metadata[Int(head)].word.subtract(FrameState.queued, .relaxed)
   }
 
@@ -258,7 +258,7 @@ extension Arena {
   public func retainIfSame(_ frame: FrameNumber) -> Bool {
     // `acquire` pairs with the `release` in `splitShared`: a part that is small is counted so.
     let word = unsafe metadata[Int(frame)].word.load(.acquire)
-    if word & FrameState.tail != 0 { return unsafe retainHuge(metadata[Int(frame)].low) }
+    if word & FrameState.tail != 0 { return unsafe retainHuge(counts(of: frame)[0]) }
     if word & FrameState.marked != 0 { return retainHuge(frame) }
     retain(frame)
     return true

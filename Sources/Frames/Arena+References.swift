@@ -12,7 +12,7 @@ extension Arena {
   @inlinable @inline(__always)
   func head(_ frame: FrameNumber) -> FrameNumber {
     unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.tail == 0
-      ? frame : metadata[Int(frame)].low
+      ? frame : counts(of: frame)[0]
   }
 
   /// Adds references to a frame that the caller knows to be alive.

@@ -143,7 +143,7 @@ private func hash(parts arena: Arena) -> UInt64 {
 }
 
 private func hash(mappings space: AddressSpace) -> UInt64 {
-  var hash: UInt64 = space.isScanned ? 1 : 0
+  var hash: UInt64 = space.scanHandle == nil ? 0 : 1
   guard let mappings = space.mappings else { return hash }
   hash = combine(hash, UInt64(mappings.all.count))
   for mapping in mappings.all {
