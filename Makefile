@@ -25,7 +25,7 @@ tsan:
 # The model checker with an optimizer: the scenarios too large for an unoptimized build.
 interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
-	  --filter 'InterleaveTests|ProtocolTests'
+	  --no-parallel --filter 'InterleaveTests|ProtocolTests'
 
 # Random programs on the kernel and on the engine, which must agree after every step;
 # PROGRAMS=100000 for a long run, SEED= for others. The counters are compared in a process of their

@@ -5,9 +5,9 @@ import Testing
 
 /// What happens to memory while it is read and written: collapse, protection, moves and the
 /// underused splitter, production source, on the machine of `SpaceTests`.
-@Suite(.serialized) struct LifeTests {
-  typealias Shared = SpaceTests.Shared
-
+///
+/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+extension SpaceTests {
   /// Slot 0 is two small pages, of 1 and 2.
   static func onSmallPages(
     _ threads: @escaping (Scenario, Shared) -> Void

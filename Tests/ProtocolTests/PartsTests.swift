@@ -5,14 +5,14 @@ import Testing
 
 /// Huge frames that are mapped small or split while others hold them: pins, lock-free writers and
 /// the deferred split queue, production source.
-@Suite(.serialized) struct PartsTests {
-  typealias Shared = SpaceTests.Shared
-
+///
+/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+extension SpaceTests {
   /// A huge frame that a reply on its way holds too.
   static func onPinnedFrame(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
-    LifeTests.onHugeFrame { scenario, shared in
+    SpaceTests.onHugeFrame { scenario, shared in
       let frame = shared.space!.slot(0).entry.frame
       shared.machine.arena.retain(frame)
       threads(scenario, shared)
@@ -34,7 +34,7 @@ import Testing
         try! shared.space!.advise(at: 0, length: pageSize, .noHuge)
         try! shared.space!.advise(at: 0, length: pageSize, .populateWrite)
       }
-      scenario.finally { LifeTests.contents(shared, 2, 0) }
+      scenario.finally { SpaceTests.contents(shared, 2, 0) }
     }
   }
 
@@ -54,7 +54,7 @@ import Testing
   @Test func aSplitAgainstAPin() {
     verify(
       "engine: split, pin",
-      LifeTests.onHugeFrame { scenario, shared in
+      SpaceTests.onHugeFrame { scenario, shared in
         scenario.thread("pin") {
           var pins = Pins(machine: shared.machine, capacity: 3)
           try! shared.space!.pin(at: 0, length: pageSize, into: &pins)
@@ -135,7 +135,7 @@ import Testing
       Self.onQueuedFrame { scenario, shared in
         scenario.thread("pin") { Self.read(shared, .pin) }
         scenario.thread("split") { shared.machine.splitDeferred() }
-        scenario.finally { LifeTests.contents(shared, 0, 2) }
+        scenario.finally { SpaceTests.contents(shared, 0, 2) }
       }, with: SpaceTests.checker)
   }
 
@@ -169,7 +169,7 @@ import Testing
           try! shared.fork!.discard(at: pageSize, length: pageSize)
         }
         scenario.thread("split") { shared.machine.splitDeferred() }
-        scenario.finally { LifeTests.contents(shared, 0, 2) }
+        scenario.finally { SpaceTests.contents(shared, 0, 2) }
       }, with: SpaceTests.checker)
   }
 
@@ -198,7 +198,7 @@ import Testing
           try! shared.space!.advise(at: 0, length: pageSize, .noHuge)
         }
         scenario.thread("split") { shared.machine.splitDeferred() }
-        scenario.finally { LifeTests.contents(shared, 1, 0) }
+        scenario.finally { SpaceTests.contents(shared, 1, 0) }
       }, with: SpaceTests.checker)
   }
 
@@ -210,7 +210,7 @@ import Testing
         scenario.thread("writer") { shared.fork!.put(4, at: 0) }
         scenario.thread("split") { shared.machine.splitDeferred() }
         scenario.finally {
-          LifeTests.contents(shared, 0, 2)
+          SpaceTests.contents(shared, 0, 2)
           check(shared.fork!.byte(at: pageSize) == 2)
         }
       }, with: SpaceTests.checker)
@@ -224,7 +224,7 @@ import Testing
         scenario.thread("writer") { shared.fork!.put(3, at: pageSize) }
         scenario.thread("split") { shared.machine.splitDeferred() }
         scenario.finally {
-          LifeTests.contents(shared, 0, 2)
+          SpaceTests.contents(shared, 0, 2)
           check(shared.fork!.byte(at: pageSize) == 3)
         }
       }, with: SpaceTests.checker)
@@ -242,7 +242,7 @@ import Testing
         for name in ["split 1", "split 2"] {
           scenario.thread(name) { shared.machine.splitDeferred() }
         }
-        scenario.finally { LifeTests.contents(shared, 0, 2) }
+        scenario.finally { SpaceTests.contents(shared, 0, 2) }
       }, with: SpaceTests.checker)
   }
 
