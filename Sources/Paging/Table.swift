@@ -80,6 +80,10 @@ public enum Radix {
   @inlinable @inline(__always)
   public static func span(_ level: Int) -> UInt64 { 1 << UInt64(shift(level)) }
 
+  /// Where the slot of a table of this level that an offset lies in begins.
+  @inlinable @inline(__always)
+  public static func start(_ offset: UInt64, _ level: Int) -> UInt64 { offset & ~(span(level) - 1) }
+
   /// Bits of an offset below those that choose the slot.
   @inlinable @inline(__always)
   static func shift(_ level: Int) -> Int {

@@ -5,11 +5,16 @@ import Paging
 extension AddressSpace {
   /// Splits the huge or zero entries that a range only partly covers.
   func splitEdges(_ range: Range<UInt64>) throws(MemoryError) {
-    for offset in [range.lowerBound, range.upperBound] where offset & (Radix.span(2) - 1) != 0 {
-      let kind = slot(offset).entry.kind
-      guard kind == .huge || kind == .zero else { continue }
-      _ = try smallTable(exclusiveTable(offset, 2), Radix.index(offset, 2))
+    for offset in [range.lowerBound, range.upperBound] where offset != Radix.start(offset, 2) {
+      try splitSlot(offset)
     }
+  }
+
+  /// Splits a slot's huge or zero entry.
+  func splitSlot(_ offset: UInt64) throws(MemoryError) {
+    let kind = slot(offset).entry.kind
+    guard kind == .huge || kind == .zero else { return }
+    _ = try smallTable(exclusiveTable(offset, 2), Radix.index(offset, 2))
   }
 
   /// Makes all tables of a range this space's own, and small where the range ends within a slot.

@@ -90,7 +90,7 @@ extension AddressSpace {
   ) -> (kind: Extent.Kind, end: UInt64) {
     var index = Radix.index(offset, 1)
     let kind = Self.kind(of: table[index])
-    let base = offset & ~(Radix.span(2) - 1)
+    let base = Radix.start(offset, 2)
     let last = min(UInt64(Table.count), (limit - base + Radix.span(1) - 1) / Radix.span(1))
     repeat { index += 1 } while index < Int(last) && Self.kind(of: table[index]) == kind
     return (kind, base + UInt64(index) * Radix.span(1))
@@ -102,5 +102,30 @@ extension AddressSpace {
     case .zero: .zero
     default: .data
     }
+  }
+
+  /// The first slot of 2 MiB at or behind an offset whose entry is of a kind that maps something.
+  /// Scanners go from one to the next; holes are passed at a stride.
+  func nextSlot(_ kind: Entry.Kind, from offset: UInt64) -> UInt64? {
+    var at = offset
+    while at < size {
+      let section = grace.enter()
+      let (found, span) = slotOrHole(at)
+      section.leave()
+      if found == kind { return Radix.start(at, 2) }
+      at = (at | (span - 1)) + 1
+    }
+    return nil
+  }
+
+  /// Within a section: the kind of a slot's entry, and how much around it is of one entry.
+  private func slotOrHole(_ offset: UInt64) -> (kind: Entry.Kind, span: UInt64) {
+    var entry = Entry(raw: root.load(.acquire))
+    var depth = level
+    while entry.kind == .table && depth > 1 {
+      entry = Table(entry.frame, in: arena)[Radix.index(offset, depth)]
+      depth -= 1
+    }
+    return (entry.kind, Radix.span(depth + 1))
   }
 }

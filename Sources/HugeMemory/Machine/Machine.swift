@@ -121,19 +121,20 @@ extension Machine: ZeroFrameSource {
     // Read-only in hardware: a stray write faults instead of leaking into every other reader.
     let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 0)
     precondition(failed == 0, "zero page: mprotect failed")
-    assert(isZero(frame), "zero page: not zero at its publication")
+    assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its publication")
     return frame
   }
 
   public func freeZeroFrame(_ frame: UInt32) {
-    assert(isZero(frame), "zero page: not zero at its free")
+    assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its free")
     let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1)
     precondition(failed == 0, "zero page: mprotect failed")
     arena.release(frame)
   }
 
-  private func isZero(_ frame: UInt32) -> Bool {
-    unsafe memcmp(arena.address(frame), ZeroSource.page, FrameGeometry.hugeSize) == 0
+  /// Whether the first `count` bytes from a frame on, 2 MiB at the most, are zeros.
+  func isZero(_ frame: FrameNumber, count: Int) -> Bool {
+    unsafe memcmp(arena.address(frame), ZeroSource.page, count) == 0
   }
 
   /// Takes references on the zero page, allocating it if need be; nil if that fails.

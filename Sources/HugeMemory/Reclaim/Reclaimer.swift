@@ -34,7 +34,7 @@ public final class Reclaimer: Sendable {
           machine.shrink()
           unheld = 0
         }
-        slept += 100
+        slept += Int(Self.interval) / 1000
         if !isUnderPressure && slept >= Int(machine.policy.scanSleepMilliseconds) {
           _ = scanner.scan()
           slept = 0

@@ -59,39 +59,12 @@ public struct CollapseScanner: ~Copyable {
   private func scanSlot(
     of space: AddressSpace, from offset: UInt64, _ limits: AddressSpace.CollapseLimits
   ) -> Step {
-    guard let slot = space.nextSmallSlot(from: offset) else { return .end }
+    guard let slot = space.nextSlot(.table, from: offset) else { return .end }
     do throws(MemoryError) {
       return .slot(slot, isCollapsed: try space.collapseSlot(slot, limits))
     } catch {
       if case .outOfMemory = error { return .full }
       return .slot(slot, isCollapsed: false)
     }
-  }
-}
-
-extension AddressSpace {
-  /// The first slot at or behind an offset that is mapped small.
-  func nextSmallSlot(from offset: UInt64) -> UInt64? {
-    var at = offset
-    while at < size {
-      let section = grace.enter()
-      let (isTable, span) = tableAt(at)
-      section.leave()
-      if isTable { return at & ~(Radix.span(2) - 1) }
-      at = (at | (span - 1)) + 1
-    }
-    return nil
-  }
-
-  /// Within a section: whether a slot is mapped small, or how much around it holds no such slot.
-  private func tableAt(_ offset: UInt64) -> (Bool, span: UInt64) {
-    var entry = Entry(raw: root.load(.acquire))
-    var depth = level
-    while entry.kind == .table {
-      if depth == 1 { return (true, Radix.span(2)) }
-      entry = Table(entry.frame, in: arena)[Radix.index(offset, depth)]
-      depth -= 1
-    }
-    return (false, Radix.span(depth + 1))
   }
 }

@@ -1,5 +1,4 @@
 import Frames
-import Glibc
 import Paging
 
 // The underused splitter: a huge frame that is mostly zeros is taken apart, and its all-zero pages
@@ -21,7 +20,7 @@ extension Machine {
       while let offset = at {
         at =
           handle.withSpace { space -> UInt64? in
-            guard let slot = space.nextHugeSlot(from: offset) else { return nil }
+            guard let slot = space.nextSlot(.huge, from: offset) else { return nil }
             if space.splitUnderused(slot, limit) { split += 1 }
             return slot + Radix.span(2)
           } ?? nil
@@ -32,21 +31,6 @@ extension Machine {
 }
 
 extension AddressSpace {
-  /// The first slot at or behind an offset that is mapped by a huge frame.
-  fileprivate func nextHugeSlot(from offset: UInt64) -> UInt64? {
-    var at = offset
-    while at < size {
-      let section = grace.enter()
-      let isHuge = slot(at).entry.kind == .huge
-      section.leave()
-      if isHuge { return at }
-      let (kind, end) = kind(at, upTo: min(size, at + Radix.span(2)))
-      // A hole may be large; everything else is looked at slot by slot.
-      at = max(kind == .hole ? end & ~(Radix.span(2) - 1) : 0, at + Radix.span(2))
-    }
-    return nil
-  }
-
   /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
   /// zeros. Readers go on meanwhile, writers wait.
   func splitUnderused(_ slot: UInt64, _ limit: Int) -> Bool {
@@ -79,7 +63,7 @@ extension AddressSpace {
     }
     for page in 0..<Table.count {
       let small = table[page]
-      guard isZero(small.frame) else { continue }
+      guard isZeroPage(small.frame) else { continue }
       replace(table, page, small.isHidden ? zero.hidden : zero)
       retire(small, level: 0)
     }
@@ -88,10 +72,10 @@ extension AddressSpace {
   }
 
   private func zeroPages(of frame: FrameNumber) -> Int {
-    (0..<FrameNumber(Table.count)).reduce(0) { $0 + (isZero(frame + $1) ? 1 : 0) }
+    (0..<FrameNumber(Table.count)).reduce(0) { $0 + (isZeroPage(frame + $1) ? 1 : 0) }
   }
 
-  private func isZero(_ frame: FrameNumber) -> Bool {
-    unsafe memcmp(arena.address(frame), ZeroSource.page, FrameGeometry.frameSize) == 0
+  private func isZeroPage(_ frame: FrameNumber) -> Bool {
+    machine.isZero(frame, count: FrameGeometry.frameSize)
   }
 }

@@ -10,9 +10,12 @@ extension AddressSpace {
     return (size + mask) & ~mask
   }
 
+  /// The one mapping of a space without a list.
+  var wholeSpace: Mapping { Mapping(start: 0, end: mappableEnd, origin: 0) }
+
   /// Under the lock: the mapping at an offset; where there is none, an empty one without access.
   func mapping(at offset: UInt64) -> Mapping {
-    guard let mappings else { return Mapping(start: 0, end: mappableEnd, origin: 0) }
+    guard let mappings else { return wholeSpace }
     return mappings.mapping(at: offset)
       ?? Mapping(start: offset, end: offset, protection: [], advice: .noHuge, origin: offset)
   }

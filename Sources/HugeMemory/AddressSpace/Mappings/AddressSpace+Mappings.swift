@@ -108,7 +108,7 @@ extension AddressSpace {
   func change(_ body: () throws(MemoryError) -> Void) throws(MemoryError) {
     try lock.withLock { () throws(MemoryError) in
       if mappings == nil {
-        mappings = MappingList(covering: mappableEnd)
+        mappings = MappingList(wholeSpace)
         hasMappings.store(1, .release)
       }
       try body()
@@ -119,7 +119,7 @@ extension AddressSpace {
   func parts(
     of range: Range<UInt64>
   ) -> [(range: Range<UInt64>, mapping: Mapping)] {
-    let all = mappings?.all ?? [Mapping(start: 0, end: mappableEnd, origin: 0)]
+    let all = mappings?.all ?? [wholeSpace]
     return all.compactMap { mapping in
       let part = range.clamped(to: mapping.start..<mapping.end)
       return part.isEmpty ? nil : (part, mapping)
@@ -146,7 +146,7 @@ extension AddressSpace {
 
   /// Removes the small table of a slot that none of these mappings touches.
   func dropTable(_ offset: UInt64, unlessMappedBy mappings: [Mapping]) {
-    let start = offset & ~(Radix.span(2) - 1)
+    let start = Radix.start(offset, 2)
     let end = start + Radix.span(2)
     let found = slot(offset)
     guard found.entry.kind == .table,

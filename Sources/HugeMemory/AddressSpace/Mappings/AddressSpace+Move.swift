@@ -42,7 +42,7 @@ extension AddressSpace {
         mappings?.remove(move.to)
         // A table that was there before and has got nothing.
         for offset in [move.to.lowerBound, move.to.upperBound - 1]
-        where !filled.contains(Self.slotBase(offset)) {
+        where !filled.contains(Radix.start(offset, 2)) {
           dropUnmappedTable(offset)
         }
         moveMapping(move)
@@ -67,7 +67,8 @@ extension AddressSpace {
     /// The parts of the target, by slot.
     var slots: some Sequence<Range<UInt64>> {
       let span = Radix.span(2)
-      return stride(from: to.lowerBound & ~(span - 1), to: to.upperBound, by: Int(span)).lazy.map {
+      return stride(from: Radix.start(to.lowerBound, 2), to: to.upperBound, by: Int(span)).lazy.map
+      {
         to.clamped(to: $0..<$0 + span)
       }
     }
@@ -86,16 +87,12 @@ extension AddressSpace {
       // Linux makes a table for each that it finds, if it is empty too.
       let hasTable = [first, last].contains { self.slot($0).entry.kind == .table }
       let isEmpty = isHole(first..<last + 1) && !(machine.policy.followsLinux && hasTable)
-      if !isEmpty { filled.insert(Self.slotBase(slot.lowerBound)) }
+      if !isEmpty { filled.insert(Radix.start(slot.lowerBound, 2)) }
       if move.isWhole(slot) {
         if !isEmpty { _ = try exclusiveTable(slot.lowerBound, 2) }
         continue
       }
-      for offset in [first, last] {
-        let kind = self.slot(offset).entry.kind
-        guard kind == .huge || kind == .zero else { continue }
-        _ = try smallTable(exclusiveTable(offset, 2), Radix.index(offset, 2))
-      }
+      for offset in [first, last] { try splitSlot(offset) }
       let kind = self.slot(slot.lowerBound).entry.kind
       if !isEmpty || kind == .huge || kind == .zero {
         let upper = try exclusiveTable(slot.lowerBound, 2)
@@ -103,8 +100,6 @@ extension AddressSpace {
       }
     }
   }
-
-  private static func slotBase(_ offset: UInt64) -> UInt64 { offset & ~(Radix.span(2) - 1) }
 
   private func isHole(_ range: Range<UInt64>) -> Bool {
     var at = range.lowerBound

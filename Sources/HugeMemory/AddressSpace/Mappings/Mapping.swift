@@ -1,4 +1,4 @@
-import Frames
+import Paging
 
 /// What a mapping allows. Empty: no access at all.
 public struct Protection: OptionSet, Sendable, Hashable, CustomStringConvertible {
@@ -34,8 +34,8 @@ struct Mapping: Equatable, Sendable {
 
   /// Whether the 2 MiB slot at `offset` lies wholly within.
   func coversSlot(_ offset: UInt64) -> Bool {
-    let slot = offset & ~UInt64(FrameGeometry.hugeSize - 1)
-    return start <= slot && end - slot >= UInt64(FrameGeometry.hugeSize)
+    let slot = Radix.start(offset, 2)
+    return start <= slot && end - slot >= Radix.span(2)
   }
 
   /// Whether `next`, right behind this one, is one with it.
@@ -67,7 +67,7 @@ struct MappingList: Equatable, Sendable {
   private var families: UInt64 = 0
 
   /// One mapping for all of a space.
-  init(covering end: UInt64) { all = [Mapping(start: 0, end: end, origin: 0)] }
+  init(_ mapping: Mapping) { all = [mapping] }
 
   func mapping(at offset: UInt64) -> Mapping? {
     let index = firstIndex(endingAfter: offset)
