@@ -142,7 +142,7 @@ import Testing
         var random = Random(seed: UInt64(thread))
         var space = try! golden.fork()
         for round in 0..<Self.rounds {
-          let index = random.below(3)
+          let index: UInt64 = random.below(3)
           let mine = UInt8(16 + thread)
           do {
             try space.fill(mine, at: index * slot + 100, count: 3 * page)

@@ -122,6 +122,12 @@ import Testing
     policy.shrinkUnderused = false
     policy.zeroReference = .neverFreed
     policy.followsLinux = true
+    // Each field is what it was set to, whatever was set after it.
+    #expect(policy.enabled == .collapse && policy.defrag == .never)
+    #expect(!policy.useZeroPage && policy.zeroWrite == .split)
+    #expect(policy.maxPtesNone == 17 && policy.maxPtesShared == 511)
+    #expect(policy.pagesToScan == 65535 && policy.scanSleepMilliseconds == 60000)
+    #expect(!policy.shrinkUnderused && policy.zeroReference == .neverFreed && policy.followsLinux)
     #expect(Policy(word: policy.word) == policy)
     #expect(Policy(word: Policy().word) == Policy())
   }

@@ -11,20 +11,6 @@ let mib: UInt64 = 1 << 20
 let slot: UInt64 = 2 << 20
 let gib: UInt64 = 1 << 30
 
-/// SplitMix64: the same numbers for a seed, everywhere.
-struct Random: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-    return z ^ z >> 31
-  }
-  mutating func below(_ bound: UInt64) -> UInt64 { UInt64.random(in: 0..<bound, using: &self) }
-}
-
 extension Policy {
   init(huge: Bool = true, zero: Bool = true, reference: ZeroReference = .perTable) {
     self.init()
@@ -59,18 +45,6 @@ extension AddressSpace {
       return true
     }
     return found
-  }
-}
-
-extension Machine {
-  subscript(counter name: String) -> UInt64 { counters.first { $0.name == name }!.value }
-
-  /// At rest nothing may be left: neither frames nor references (invariant 17).
-  func expectBaseline(_ comment: Comment = "", _ location: SourceLocation = #_sourceLocation) {
-    shrink()
-    let kept: UInt64 = policy.zeroReference == .neverFreed && zeroPageReferences != 0 ? 1 : 0
-    #expect(zeroPageReferences == kept * 2, comment, sourceLocation: location)
-    #expect(memoryUsed == kept * slot, comment, sourceLocation: location)
   }
 }
 

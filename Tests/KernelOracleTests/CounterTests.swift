@@ -89,12 +89,11 @@ private struct Growth: Equatable, CustomStringConvertible {
   }
 
   init(_ machine: Machine) {
-    func value(_ name: String) -> UInt64 { machine.counters.first { $0.name == name }!.value }
-    zeroPageAlloc = value("thp_zero_page_alloc")
-    faultAlloc = value("thp_fault_alloc")
-    faultFallback = value("thp_fault_fallback")
-    splitPMD = value("thp_split_pmd")
-    collapseAlloc = value("thp_collapse_alloc")
+    zeroPageAlloc = machine[counter: "thp_zero_page_alloc"]
+    faultAlloc = machine[counter: "thp_fault_alloc"]
+    faultFallback = machine[counter: "thp_fault_fallback"]
+    splitPMD = machine[counter: "thp_split_pmd"]
+    collapseAlloc = machine[counter: "thp_collapse_alloc"]
   }
 
   var description: String {

@@ -1,19 +1,5 @@
 import CKernelOracle
 
-/// SplitMix64: the same numbers for a seed, everywhere.
-struct Random: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-    return z ^ z >> 31
-  }
-  mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
-}
-
 /// Random programs that come often to where it is interesting: the same few slots, their first and
 /// last pages, whole slots, and pairs of them.
 struct Generator {

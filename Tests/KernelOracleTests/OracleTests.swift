@@ -61,11 +61,3 @@ import Testing
     return Difference(expected, observed)
   }
 }
-
-extension Machine {
-  /// At rest nothing may be left: neither frames nor references (invariant 17).
-  func expectBaseline(_ location: SourceLocation = #_sourceLocation) {
-    shrink()
-    #expect(zeroPageReferences == 0 && memoryUsed == 0, sourceLocation: location)
-  }
-}

@@ -1,0 +1,1 @@
+../HugeMemoryTests/Baseline.swift

@@ -1,0 +1,1 @@
+../HugeMemoryTests/Random.swift
