@@ -58,7 +58,7 @@ let package = Package(
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
-    .testTarget(name: "FramesTests", dependencies: ["Frames"], swiftSettings: settings),
+    .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"], swiftSettings: settings),
     .testTarget(
       name: "GracePeriodsTests", dependencies: ["GracePeriods"], swiftSettings: settings),
     .testTarget(name: "PagingTests", dependencies: ["Paging"], swiftSettings: settings),

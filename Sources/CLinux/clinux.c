@@ -16,7 +16,25 @@ int hm_membarrier(void) {
 }
 int hm_current_core(void) { return sched_getcpu(); }
 
+enum { RESERVE, GIVE_BACK, PROTECT, SPLIT_BACKING, CALLS };
+static __thread struct { int left, error, forever; } failing[CALLS];
+
+void hm_fail(int call, int after, int error, int forever) {
+  failing[call].left = after + 1;
+  failing[call].error = error;
+  failing[call].forever = forever;
+}
+// Whether a test wants this call to fail; sets errno.
+static int fails(int call) {
+  if (!failing[call].error) return 0;
+  int left = --failing[call].left;
+  if (left > 0 || (left < 0 && !failing[call].forever)) return 0;
+  errno = failing[call].error;
+  return 1;
+}
+
 void *hm_reserve(size_t length, int huge) {
+  if (fails(RESERVE)) return NULL;
   const size_t block = 2u << 20;
   char *raw = mmap(NULL, length + block, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -28,9 +46,40 @@ void *hm_reserve(size_t length, int huge) {
   return start;
 }
 int hm_give_back(void *address, size_t length) {
+  if (fails(GIVE_BACK)) return errno;
   return madvise(address, length, MADV_DONTNEED) ? errno : 0;
 }
+int hm_give_back_all(const struct iovec *ranges, int count) {
+  // With one call for all, the cores are interrupted once (Linux 6.13 and later).
+  static int process;
+  int descriptor = __atomic_load_n(&process, __ATOMIC_RELAXED);
+  if (descriptor == 0) {
+    descriptor = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    int expected = 0;
+    int mine = descriptor < 0 ? -1 : descriptor;
+    if (!__atomic_compare_exchange_n(&process, &expected, mine, 0, __ATOMIC_RELAXED,
+                                     __ATOMIC_RELAXED)) {
+      if (descriptor >= 0) close(descriptor);
+      mine = expected;
+    }
+    descriptor = mine;
+  }
+  if (fails(GIVE_BACK)) return errno;
+  size_t bytes = 0;
+  for (int i = 0; i < count; i++) bytes += ranges[i].iov_len;
+  if (descriptor > 0 &&
+      syscall(SYS_process_madvise, descriptor, ranges, (size_t)count, MADV_DONTNEED, 0) == (long)bytes)
+    return 0;
+  for (int i = 0; i < count; i++)
+    if (madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED)) return errno;
+  return 0;
+}
+int hm_split_backing(void *address, size_t length) {
+  if (fails(SPLIT_BACKING)) return errno;
+  return madvise(address, length, MADV_COLD) ? errno : 0;
+}
 int hm_protect(void *address, size_t length, int writable) {
+  if (fails(PROTECT)) return errno;
   return mprotect(address, length, PROT_READ | (writable ? PROT_WRITE : 0)) ? errno : 0;
 }
 

@@ -58,28 +58,42 @@ extension Arena {
   func takeLocked(_ order: Int) -> (FrameNumber, clean: Bool)? {
     let wanted = UInt64(1) << UInt64(order)
     guard outstanding.load(.relaxed) + wanted <= UInt64(limit) else { return nil }
-    var from = order
-    while from <= FrameGeometry.hugeOrder, unsafe heads[from] == 0 { from += 1 }
+    // Memory that the system has behind it comes before memory that it would have to find.
     let block: FrameNumber
-    var clean = true
-    if from <= FrameGeometry.hugeOrder {
-      block = unsafe heads[from]
-      clean = unsafe metadata[Int(block)].word.load(.relaxed) & FrameState.clean != 0
+    var clean = false
+    var from = firstFree(from: order, clean: false)
+    if from == nil {
+      clean = true
+      from = firstFree(from: order, clean: true)
+    }
+    if let from {
+      block = unsafe heads[head(from, clean: clean)]
       unlink(block, order: from)
     } else {
       guard Int(nextFresh) < reserved else { return nil }
       block = nextFresh
       nextFresh += FrameNumber(FrameGeometry.framesPerHuge)
-      from = FrameGeometry.hugeOrder
     }
+    var size = from ?? FrameGeometry.hugeOrder
     // The lower half is taken, the upper halves become free blocks.
-    while from > order {
-      from -= 1
-      link(block + 1 << FrameNumber(from), order: from, clean: clean)
+    while size > order {
+      size -= 1
+      link(block + 1 << FrameNumber(size), order: size, clean: clean)
     }
+    leastDirty = min(leastDirty, freeDirty)
     unsafe metadata[Int(block)].word.store(FrameState.allocated(order: order), .relaxed)
     outstanding.add(wanted, .relaxed)
     return (block, clean)
+  }
+
+  /// The smallest order from this one on that has a free block.
+  private func firstFree(from order: Int, clean: Bool) -> Int? {
+    (order...FrameGeometry.hugeOrder).first { unsafe heads[head($0, clean: clean)] != 0 }
+  }
+
+  /// Where the list of an order begins.
+  private func head(_ order: Int, clean: Bool) -> Int {
+    clean ? FrameGeometry.hugeOrder + 1 + order : order
   }
 
   /// Gives a block back, with the order it was allocated with (history item 1).
@@ -88,16 +102,24 @@ extension Arena {
     if whole != 0 { returnToSystem(whole) }
   }
 
-  /// Coalesces upwards. Returns the block, still unlinked, if a whole huge block became free.
+  /// Returns the block, still unlinked, if a whole huge block became free.
   func giveBackLocked(_ frame: FrameNumber, order: Int) -> FrameNumber {
+    outstanding.subtract(UInt64(1) << UInt64(order), .relaxed)
+    return coalesce(frame, order: order, clean: false)
+  }
+
+  /// Links a free block, joined with its free buddies. Returns the block, still unlinked, if a whole
+  /// huge block became free: even where it is clean, the system has page tables behind it.
+  func coalesce(_ frame: FrameNumber, order: Int, clean: Bool) -> FrameNumber {
     var block = frame
     var order = order
-    outstanding.subtract(UInt64(1) << UInt64(order), .relaxed)
+    var clean = clean
     unsafe metadata[Int(block)].word.store(0, .relaxed)
     while order < FrameGeometry.hugeOrder {
       let buddy = block ^ 1 << FrameNumber(order)
       let state = unsafe metadata[Int(buddy)].word.load(.relaxed)
       guard state & FrameState.free != 0, FrameState.order(state) == order else { break }
+      clean = clean && state & FrameState.clean != 0
       unlink(buddy, order: order)
       block = min(block, buddy)
       order += 1
@@ -106,40 +128,49 @@ extension Arena {
       returning.add(1, .relaxed)
       return block
     }
-    link(block, order: order, clean: false)
+    link(block, order: order, clean: clean)
     return 0
   }
 
   /// Called without the lock: nobody else knows of the block.
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
-    givenBack.add(UInt64(FrameGeometry.hugeSize), .relaxed)
+    if failed == 0 { givenBack.add(UInt64(FrameGeometry.hugeSize), .relaxed) }
     lock.withLock {
       link(block, order: FrameGeometry.hugeOrder, clean: failed == 0)
       returning.subtract(1, .relaxed)
     }
   }
 
-  private func link(_ block: FrameNumber, order: Int, clean: Bool) {
-    let next = unsafe heads[order]
+  func link(_ block: FrameNumber, order: Int, clean: Bool) {
+    let list = head(order, clean: clean)
+    let next = unsafe heads[list]
     unsafe metadata[Int(block)].low = next
     unsafe metadata[Int(block)].high = 0
     if next != 0 { unsafe metadata[Int(next)].high = block }
-    unsafe heads[order] = block
+    unsafe heads[list] = block
+    if !clean {
+      freeDirty += 1 << order
+    } else if order == FrameGeometry.hugeOrder {
+      unsafe blocks[Int(block) >> FrameGeometry.hugeOrder] = 0
+    }
     unsafe metadata[Int(block)].word.store(
       FrameState.free | (clean ? FrameState.clean : 0) | UInt64(order) << FrameState.orderShift,
       .relaxed)
   }
 
-  private func unlink(_ block: FrameNumber, order: Int) {
+  /// Takes a block from its list.
+  func unlink(_ block: FrameNumber, order: Int) {
+    let clean = unsafe metadata[Int(block)].word.load(.relaxed) & FrameState.clean != 0
     let next = unsafe metadata[Int(block)].low
     let previous = unsafe metadata[Int(block)].high
     if previous == 0 {
-      unsafe heads[order] = next
+      unsafe heads[head(order, clean: clean)] = next
     } else {
       unsafe metadata[Int(previous)].low = next
     }
     if next != 0 { unsafe metadata[Int(next)].high = previous }
+    if !clean { freeDirty -= 1 << order }
     unsafe metadata[Int(block)].word.store(0, .relaxed)
   }
 }

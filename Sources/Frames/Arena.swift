@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import Primitives
 
 /// "Physical memory": one reserved range of anonymous memory with huge pages advised, cut into
@@ -19,10 +20,12 @@ import Primitives
   public let base: UnsafeMutableRawPointer
   /// (C) One entry a frame.
   @usableFromInline let metadata: UnsafeMutablePointer<FrameMetadata>
-  /// (C) The hard limit, in frames.
-  public let limit: Int
+  /// (C) What the limit can be at most, in frames.
+  public let capacity: Int
   /// (C) Frames in the reserved range, the unusable first block included.
   let reserved: Int
+  /// (A) The hard limit, in frames.
+  private let limitWord: AtomicWord
   /// (A) For tests: counts allocations down to the one that fails; 0: none does.
   let failing = AtomicWord(0)
   /// (C) The per-core caches.
@@ -33,10 +36,16 @@ import Primitives
   /// (L) splitLock: the first head, 0 for none.
   let splitQueue: UnsafeMutablePointer<FrameNumber>
   let lock = SpinLock()
-  /// (L) Heads of the free lists by order, 0 for none.
+  /// (L) Heads of the free lists, 0 for none: by order, those of clean blocks behind the others.
   let heads: UnsafeMutablePointer<FrameNumber>
   /// (L) First block never handed out.
   var nextFresh: FrameNumber
+  /// (L) Free frames that the system still has memory behind, and the least of it since the last
+  /// `trim`: what nobody needed.
+  var freeDirty = 0
+  var leastDirty = 0
+  /// (L) By block of 2 MiB, what `trim` did to it.
+  let blocks: UnsafeMutablePointer<UInt8>
   /// (A), written under the lock: frames that the buddy allocator has out.
   let outstanding = AtomicWord(0)
   /// (A), written under the lock: free blocks in no list, since they are being given back.
@@ -44,29 +53,35 @@ import Primitives
   /// (A) Bytes given back to the system so far.
   let givenBack = AtomicWord(0)
 
-  /// Reserves an arena of at most `limit` bytes; nothing is committed yet.
-  public init(limit bytes: UInt64) throws(ArenaError) {
-    guard bytes >= UInt64(FrameGeometry.hugeSize), bytes <= 1 << 43 else {
+  /// Reserves an arena of at most `limit` bytes; nothing is committed yet. The limit may be changed
+  /// later, up to `capacity` bytes.
+  public init(limit bytes: UInt64, capacity: UInt64? = nil) throws(ArenaError) {
+    let most = max(bytes, capacity ?? bytes)
+    guard bytes >= UInt64(FrameGeometry.hugeSize), most <= 1 << 43 else {
       throw .invalidLimit(bytes)
     }
     let limit = Int(bytes >> UInt64(FrameGeometry.frameShift))
-    let blocks = (limit + FrameGeometry.framesPerHuge - 1) / FrameGeometry.framesPerHuge + 1
+    self.capacity = Int(most >> UInt64(FrameGeometry.frameShift))
+    let blocks =
+      (self.capacity + FrameGeometry.framesPerHuge - 1) / FrameGeometry.framesPerHuge + 1
     let reserved = blocks * FrameGeometry.framesPerHuge
     guard let base = unsafe hm_reserve(reserved << FrameGeometry.frameShift, 1) else {
-      throw .reservationFailed(bytes)
+      throw .reservationFailed(most)
     }
     guard let table = unsafe hm_reserve(Self.metadataBytes(reserved), 0) else {
       unsafe hm_release(base, reserved << FrameGeometry.frameShift)
-      throw .reservationFailed(bytes)
+      throw .reservationFailed(most)
     }
     unsafe self.base = base
     unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
-    self.limit = limit
+    limitWord = AtomicWord(UInt64(limit))
     self.reserved = reserved
-    unsafe heads = .allocate(capacity: FrameGeometry.hugeOrder + 1)
+    unsafe heads = .allocate(capacity: Self.headCount)
+    unsafe heads.initialize(repeating: 0, count: Self.headCount)
+    // Not touched before it is needed, as the metadata.
+    unsafe self.blocks = calloc(blocks, 1).assumingMemoryBound(to: UInt8.self)
     unsafe splitQueue = .allocate(capacity: 1)
     unsafe splitQueue.initialize(to: 0)
-    unsafe heads.initialize(repeating: 0, count: FrameGeometry.hugeOrder + 1)
     // The first block stays unused, so that no frame has the number 0 (history item 4).
     nextFresh = FrameNumber(FrameGeometry.framesPerHuge)
     caches = CoreCaches()
@@ -76,7 +91,19 @@ import Primitives
     unsafe hm_release(base, reserved << FrameGeometry.frameShift)
     unsafe hm_release(metadata, Self.metadataBytes(reserved))
     unsafe heads.deallocate()
+    unsafe Glibc.free(blocks)
     unsafe splitQueue.deallocate()
+  }
+
+  /// Lists of free blocks, dirty and clean.
+  static var headCount: Int { 2 * (FrameGeometry.hugeOrder + 1) }
+
+  /// The hard limit, in frames. May be below what is in use: then nothing can be allocated.
+  public var limit: Int { Int(limitWord.load(.relaxed)) }
+
+  /// Changes the limit, to `capacity` at the most.
+  public func setLimit(_ frames: Int) {
+    limitWord.store(UInt64(max(0, min(frames, capacity))), .relaxed)
   }
 
   /// Room for the metadata of so many frames, in whole huge pages.

@@ -25,6 +25,24 @@ import Testing
     #expect(arena.framesInUse == 0)
   }
 
+  @Test func theLimitMovesUpToTheCapacity() throws {
+    let arena = try Arena(limit: 2 << 20, capacity: 6 << 20)
+    var frames = (0..<Self.huge).compactMap { _ in arena.allocateSmall() }
+    #expect(frames.count == Self.huge && arena.allocateSmall() == nil)
+    arena.setLimit(.max)
+    #expect(arena.limit == 3 * Self.huge)
+    frames += (0..<2 * Self.huge).compactMap { _ in arena.allocateSmall() }
+    #expect(frames.count == 3 * Self.huge && arena.allocateSmall() == nil)
+    // Below what is in use: nothing more, until enough has gone.
+    arena.setLimit(100)
+    for frame in frames.dropFirst(100) { arena.release(frame) }
+    arena.drainCaches()
+    #expect(arena.allocateSmall() == nil)
+    arena.release(frames[0])
+    arena.drainCaches()
+    #expect(arena.allocateSmall() != nil && arena.allocateSmall() == nil)
+  }
+
   @Test func blocksAreAlignedToTheirSize() throws {
     let arena = try Arena(limit: 16 << 20)
     for order in 0...FrameGeometry.hugeOrder {

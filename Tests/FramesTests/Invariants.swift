@@ -14,13 +14,18 @@ extension Arena {
     let problem = lock.withLock { () -> String? in
       var seen = [Bool](repeating: false, count: reserved)
       var free = 0
-      for order in 0...FrameGeometry.hugeOrder {
+      var dirty = 0
+      for list in 0..<Arena.headCount {
+        let order = list % (FrameGeometry.hugeOrder + 1)
+        let clean = list > FrameGeometry.hugeOrder
         var previous: FrameNumber = 0
-        var block = unsafe heads[order]
+        var block = unsafe heads[list]
         while block != 0 {
           let word = unsafe metadata[Int(block)].word.load(.relaxed)
-          guard word & FrameState.free != 0, FrameState.order(word) == order else {
-            return "block \(block) is in list \(order) and says \(String(word, radix: 16))"
+          let isClean = word & FrameState.clean != 0
+          guard word & FrameState.free != 0, FrameState.order(word) == order, isClean == clean
+          else {
+            return "block \(block) is in list \(list) and says \(String(word, radix: 16))"
           }
           guard block & (1 << FrameNumber(order) - 1) == 0 else { return "\(block) is misaligned" }
           guard unsafe metadata[Int(block)].high == previous else { return "\(block): wrong link" }
@@ -34,10 +39,12 @@ extension Arena {
             guard !isFree else { return "\(block) and its buddy are both free" }
           }
           free += 1 << order
+          if !clean { dirty += 1 << order }
           previous = block
           block = unsafe metadata[Int(block)].low
         }
       }
+      guard dirty == freeDirty else { return "\(dirty) dirty, not \(freeDirty)" }
       let out = Int(outstanding.load(.relaxed))
       let returned = Int(returning.load(.relaxed)) << FrameGeometry.hugeOrder
       let handed = Int(nextFresh) - FrameGeometry.framesPerHuge

@@ -188,6 +188,7 @@ import Testing
           for part in frame..<frame + 1 << FrameNumber(block.order) { inUse.remove(part) }
         }
       }
+      if step % 97 == 0 { arena.trim(all: step % 2 == 0) }
       if step % 50 == 0 { arena.checkInvariants("seed \(seed), step \(step)") }
       if arena.framesInUse != inUse.count {
         Issue.record("seed \(seed), step \(step): \(arena.framesInUse), not \(inUse.count) in use")
@@ -251,6 +252,7 @@ extension ReferenceTests {
           mappings[frame] = count == 1 ? nil : count - 1
         }
       }
+      if step % 97 == 0 { arena.trim(all: step % 2 == 0) }
       if step % 50 == 0 { arena.checkInvariants("seed \(seed), step \(step)") }
     }
     for pin in pins { arena.release(pin) }

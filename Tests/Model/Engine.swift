@@ -99,7 +99,7 @@ private func nameGuardedVariables(_ machine: Machine) {
   unowned let retired = machine.retired
   arena.lock.guards {
     var hash = combine(hash(counts: arena), UInt64(arena.nextFresh))
-    for order in 0...FrameGeometry.hugeOrder { hash = combine(hash, UInt64(arena.heads[order])) }
+    for list in 0..<Arena.headCount { hash = combine(hash, UInt64(arena.heads[list])) }
     return hash
   }
   arena.splitLock.guards { hash(parts: arena) }

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /// Registers this process for private expedited membarrier. 0, or the errno.
 int hm_membarrier_register(void);
@@ -15,10 +16,19 @@ int hm_current_core(void);
 void *hm_reserve(size_t length, int huge);
 /// Gives the memory of a range back to the system; it reads as zeros afterwards.
 int hm_give_back(void *address, size_t length);
+/// As `hm_give_back`, for many ranges. 0, or the errno of the first that failed: that one and those
+/// after it may be as they were.
+int hm_give_back_all(const struct iovec *ranges, int count);
+/// Makes the system split the huge pages of its own behind a range of which parts were given back:
+/// only then are those parts free to the control group. What is left becomes first to be swapped.
+int hm_split_backing(void *address, size_t length);
 /// Unmaps a range.
 int hm_release(void *address, size_t length);
 /// Makes a range read-only, or read-write again.
 int hm_protect(void *address, size_t length, int writable);
+/// For tests: a call of this thread fails with `error`, the one after `after` others, and all that
+/// follow if `forever`. Off with `error` 0. Calls: 0 reserve, 1 give back, 2 protect, 3 split backing.
+void hm_fail(int call, int after, int error, int forever);
 /// This thread's reader slot, -1 before it is assigned.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }

@@ -11,9 +11,6 @@ import Primitives
 ///
 /// - Thread safety: every method may be called on any thread.
 public final class Machine: Sendable {
-  /// The hard limit, in bytes, of data, tables and the zero page together.
-  public let limit: UInt64
-
   let arena: Arena
   let grace: GracePeriod
   let events = Counters()
@@ -32,20 +29,23 @@ public final class Machine: Sendable {
   private let behind = InlineArray<8, UInt64>(repeating: 0)
 
   /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
-  /// to 8 TiB.
-  public convenience init(limit: UInt64, policy: Policy = Policy()) throws(MemoryError) {
-    try self.init(limit: limit, policy: policy, grace: .shared)
+  /// to 8 TiB; it may be changed later up to `capacity`.
+  public convenience init(
+    limit: UInt64, capacity: UInt64? = nil, policy: Policy = Policy()
+  ) throws(MemoryError) {
+    try self.init(limit: limit, capacity: capacity, policy: policy, grace: .shared)
   }
 
-  init(limit: UInt64, policy: Policy, grace: GracePeriod) throws(MemoryError) {
+  init(
+    limit: UInt64, capacity: UInt64? = nil, policy: Policy, grace: GracePeriod
+  ) throws(MemoryError) {
     do {
-      arena = try Arena(limit: limit)
+      arena = try Arena(limit: limit, capacity: capacity)
     } catch .invalidLimit(let bytes) {
       throw .invalidSize(bytes, reason: "a memory limit lies between 2 MiB and 8 TiB")
     } catch {
       throw .system(call: "mmap", errno: 12)
     }
-    self.limit = limit
     zeroReference = policy.zeroReference
     knobs = AtomicWord(policy.word)
     self.grace = grace
@@ -72,6 +72,18 @@ public final class Machine: Sendable {
       throw .invalidSize(size, reason: "a space has 1 byte to 256 TiB")
     }
     return AddressSpace(size: size, root: .none, machine: self)
+  }
+
+  /// The hard limit, in bytes, of data, tables and the zero page together.
+  public var limit: UInt64 { UInt64(arena.limit) << UInt64(FrameGeometry.frameShift) }
+
+  /// The most that the limit may become, in bytes.
+  public var capacity: UInt64 { UInt64(arena.capacity) << UInt64(FrameGeometry.frameShift) }
+
+  /// Changes the limit, to `capacity` at the most. Below what is in use, nothing new is written
+  /// until enough was discarded; what is there stays.
+  public func setLimit(_ bytes: UInt64) {
+    arena.setLimit(Int(clamping: bytes >> UInt64(FrameGeometry.frameShift)))
   }
 
   /// Bytes of frames in use: data, tables and the zero page.

@@ -1,0 +1,105 @@
+import CLinux
+import Glibc
+import Testing
+
+@testable import Frames
+
+@Suite struct TrimTests {
+  /// Pages with memory behind them, of the arena's first `frames` frames.
+  static func resident(_ arena: Arena, frames: Int) -> Int {
+    var pages = [UInt8](repeating: 0, count: frames)
+    let start = unsafe arena.address(FrameNumber(FrameGeometry.framesPerHuge))
+    guard unsafe mincore(start, frames * FrameGeometry.frameSize, &pages) == 0 else { return -1 }
+    return pages.count { $0 & 1 != 0 }
+  }
+
+  /// Fills `blocks` blocks of 2 MiB with small frames, each holding its number.
+  static func filled(_ arena: Arena, blocks: Int) -> [FrameNumber] {
+    (0..<blocks * FrameGeometry.framesPerHuge).map { _ in
+      let frame = arena.allocate(order: 0, zeroed: false)!
+      unsafe arena.address(frame).storeBytes(of: frame, as: FrameNumber.self)
+      return frame
+    }
+  }
+
+  @Test func memoryBetweenFramesInUseGoesBack() throws {
+    let arena = try Arena(limit: 32 << 20)
+    let frames = Self.filled(arena, blocks: 8)
+    #expect(Self.resident(arena, frames: frames.count) == frames.count)
+    for frame in frames where frame % 64 != 0 { arena.release(frame) }
+    arena.drainCaches()
+    #expect(arena.framesFreeDirty == frames.count - frames.count / 64)
+    // Only now it is known to have been free for a while.
+    #expect(arena.trim() == 0)
+    #expect(arena.trim() >= frames.count * 62 / 64)
+    #expect(Self.resident(arena, frames: frames.count) <= frames.count * 2 / 64)
+    arena.trim(all: true)
+    #expect(arena.framesFreeDirty == 0)
+    for frame in frames where frame % 64 == 0 {
+      #expect(unsafe arena.address(frame).load(as: FrameNumber.self) == frame)
+    }
+    arena.checkInvariants()
+  }
+
+  @Test func whatIsNeededAgainIsNotGivenBack() throws {
+    let arena = try Arena(limit: 32 << 20)
+    var frames = Self.filled(arena, blocks: 8)
+    _ = frames.removeLast()  // keeps one block from being whole
+    for _ in 0..<3 {
+      let freed = frames.filter { $0 % 2 == 0 }
+      for frame in freed { arena.release(frame) }
+      arena.drainCaches()
+      // All of it is taken between two calls.
+      for _ in freed { #expect(arena.allocate(order: 0, zeroed: false) != nil) }
+      arena.trim()
+    }
+    #expect(arena.bytesGivenBack == 0)
+  }
+
+  @Test func memoryThatWasGivenBackIsZero() throws {
+    let arena = try Arena(limit: 4 << 20)
+    let frames = Self.filled(arena, blocks: 2)
+    for frame in frames where frame % 2 == 0 { arena.release(frame) }
+    arena.drainCaches()
+    arena.trim(all: true)
+    while let frame = arena.allocate(order: 0, zeroed: true) {
+      #expect(unsafe arena.address(frame).load(as: UInt64.self) == 0)
+    }
+    #expect(arena.framesInUse == frames.count)
+  }
+
+  @Test func aBlockThatBecomesWholeIsHugeAgain() throws {
+    let arena = try Arena(limit: 2 << 20)
+    let frames = Self.filled(arena, blocks: 1)
+    for frame in frames where frame % 2 == 0 { arena.release(frame) }
+    arena.drainCaches()
+    arena.trim(all: true)
+    for frame in frames where frame % 2 == 1 { arena.release(frame) }
+    arena.drainCaches()
+    #expect(Self.resident(arena, frames: frames.count) == 0)
+    #expect(arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) != nil)
+    arena.checkInvariants()
+  }
+
+  /// The system does not take memory back: it stays ours, and can be used.
+  @Test(arguments: [0, 3]) func aFailureLosesNothing(_ after: Int) throws {
+    let arena = try Arena(limit: 8 << 20)
+    let frames = Self.filled(arena, blocks: 4)
+    for frame in frames where frame % 2 == 0 { arena.release(frame) }
+    arena.drainCaches()
+    hm_fail(1, Int32(after), EAGAIN, 1)
+    arena.trim(all: true)
+    #expect(arena.framesFreeDirty == frames.count / 2 - after * 64)
+    // Whole blocks as well.
+    for frame in frames where frame % 2 == 1 { arena.release(frame) }
+    arena.drainCaches()
+    hm_fail(1, 0, 0, 0)
+    arena.checkInvariants()
+    for _ in 0..<4 {
+      let frame = try #require(arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true))
+      let page = unsafe arena.address(frame)
+      #expect(unsafe memcmp(page, page + 1, FrameGeometry.hugeSize - 1) == 0)
+      #expect(unsafe page.load(as: UInt8.self) == 0)
+    }
+  }
+}
