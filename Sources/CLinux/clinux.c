@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int hm_membarrier_register(void) {
@@ -49,7 +50,8 @@ int hm_give_back(void *address, size_t length) {
   if (fails(GIVE_BACK)) return errno;
   return madvise(address, length, MADV_DONTNEED) ? errno : 0;
 }
-int hm_give_back_all(const struct iovec *ranges, int count) {
+_Static_assert(sizeof(struct hm_range) == sizeof(struct iovec), "a range is an iovec");
+int hm_give_back_all(const struct hm_range *ranges, int count) {
   // With one call for all, the cores are interrupted once (Linux 6.13 and later).
   static int process;
   int descriptor = __atomic_load_n(&process, __ATOMIC_RELAXED);
@@ -66,12 +68,12 @@ int hm_give_back_all(const struct iovec *ranges, int count) {
   }
   if (fails(GIVE_BACK)) return errno;
   size_t bytes = 0;
-  for (int i = 0; i < count; i++) bytes += ranges[i].iov_len;
+  for (int i = 0; i < count; i++) bytes += ranges[i].length;
   if (descriptor > 0 &&
       syscall(SYS_process_madvise, descriptor, ranges, (size_t)count, MADV_DONTNEED, 0) == (long)bytes)
     return 0;
   for (int i = 0; i < count; i++)
-    if (madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED)) return errno;
+    if (madvise(ranges[i].start, ranges[i].length, MADV_DONTNEED)) return errno;
   return 0;
 }
 int hm_split_backing(void *address, size_t length) {

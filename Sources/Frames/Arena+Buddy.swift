@@ -49,7 +49,7 @@ extension Arena {
   private func take(_ order: Int) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
     lock.withLock {
       let block = takeLocked(order)
-      let fits = outstanding.load(.relaxed) + 1 << UInt64(order) <= UInt64(limit)
+      let fits = outstanding.load(.relaxed) + 1 << UInt64(order) <= UInt64(limitLocked)
       return (block, block == nil && fits && returning.load(.relaxed) != 0)
     }
   }
@@ -57,7 +57,7 @@ extension Arena {
   /// Takes a block under the lock; marks it allocated with one reference.
   func takeLocked(_ order: Int) -> (FrameNumber, clean: Bool)? {
     let wanted = UInt64(1) << UInt64(order)
-    guard outstanding.load(.relaxed) + wanted <= UInt64(limit) else { return nil }
+    guard outstanding.load(.relaxed) + wanted <= UInt64(limitLocked) else { return nil }
     // Memory that the system has behind it comes before memory that it would have to find.
     let block: FrameNumber
     var clean = false
@@ -135,8 +135,8 @@ extension Arena {
   /// Called without the lock: nobody else knows of the block.
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
-    if failed == 0 { givenBack.add(UInt64(FrameGeometry.hugeSize), .relaxed) }
     lock.withLock {
+      if failed == 0 { givenBack += UInt64(FrameGeometry.hugeSize) }
       link(block, order: FrameGeometry.hugeOrder, clean: failed == 0)
       returning.subtract(1, .relaxed)
     }

@@ -55,6 +55,14 @@ extension Arena {
     return word & Self.shared == 0 && FrameState.references(word) == 1
   }
 
+  /// Whether a huge frame's parts are mapped one by one, and counted so.
+  public func isMappedSmall(_ frame: FrameNumber) -> Bool {
+    unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.marked != 0
+  }
+
+  /// Whether frames wait to be split.
+  public var hasQueuedSplits: Bool { splitLock.withLock { unsafe splitQueue.pointee != 0 } }
+
   private static var shared: UInt64 { FrameState.tail | FrameState.marked }
 
   private func retainPart(_ frame: FrameNumber) {

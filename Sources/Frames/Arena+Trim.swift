@@ -49,7 +49,7 @@ extension Arena {
   /// Gives back one batch, large blocks first. Returns the frames in it; 0 also if the system would
   /// not take them.
   private func trimBatch(upTo surplus: Int) -> Int {
-    unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: Self.batch) { ranges in
+    unsafe withUnsafeTemporaryAllocation(of: hm_range.self, capacity: Self.batch) { ranges in
       unsafe withUnsafeTemporaryAllocation(
         of: (frame: FrameNumber, order: Int).self, capacity: Self.batch
       ) { taken in
@@ -65,8 +65,8 @@ extension Arena {
             }
             unlink(block, order: order)
             unsafe taken[count] = (block, order)
-            unsafe ranges[count] = iovec(
-              iov_base: address(block), iov_len: FrameGeometry.frameSize << order)
+            unsafe ranges[count] = hm_range(
+              start: address(block), length: FrameGeometry.frameSize << order)
             count += 1
             frames += 1 << order
           }
@@ -87,7 +87,7 @@ extension Arena {
           if whole != 0 { returnToSystem(whole) }
         }
         guard failed == 0 else { return 0 }
-        givenBack.add(UInt64(frames * FrameGeometry.frameSize), .relaxed)
+        lock.withLock { givenBack += UInt64(frames * FrameGeometry.frameSize) }
         return frames
       }
     }

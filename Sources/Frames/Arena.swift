@@ -24,8 +24,6 @@ import Primitives
   public let capacity: Int
   /// (C) Frames in the reserved range, the unusable first block included.
   let reserved: Int
-  /// (A) The hard limit, in frames.
-  private let limitWord: AtomicWord
   /// (A) For tests: counts allocations down to the one that fails; 0: none does.
   let failing = AtomicWord(0)
   /// (C) The per-core caches.
@@ -44,14 +42,16 @@ import Primitives
   /// `trim`: what nobody needed.
   var freeDirty = 0
   var leastDirty = 0
+  /// (L) The hard limit, in frames.
+  private(set) var limitLocked: Int
   /// (L) By block of 2 MiB, what `trim` did to it.
   let blocks: UnsafeMutablePointer<UInt8>
   /// (A), written under the lock: frames that the buddy allocator has out.
   let outstanding = AtomicWord(0)
   /// (A), written under the lock: free blocks in no list, since they are being given back.
   let returning = AtomicWord(0)
-  /// (A) Bytes given back to the system so far.
-  let givenBack = AtomicWord(0)
+  /// (L) Bytes given back to the system so far.
+  var givenBack: UInt64 = 0
 
   /// Reserves an arena of at most `limit` bytes; nothing is committed yet. The limit may be changed
   /// later, up to `capacity` bytes.
@@ -74,7 +74,7 @@ import Primitives
     }
     unsafe self.base = base
     unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
-    limitWord = AtomicWord(UInt64(limit))
+    limitLocked = limit
     self.reserved = reserved
     unsafe heads = .allocate(capacity: Self.headCount)
     unsafe heads.initialize(repeating: 0, count: Self.headCount)
@@ -99,11 +99,11 @@ import Primitives
   static var headCount: Int { 2 * (FrameGeometry.hugeOrder + 1) }
 
   /// The hard limit, in frames. May be below what is in use: then nothing can be allocated.
-  public var limit: Int { Int(limitWord.load(.relaxed)) }
+  public var limit: Int { lock.withLock { limitLocked } }
 
   /// Changes the limit, to `capacity` at the most.
   public func setLimit(_ frames: Int) {
-    limitWord.store(UInt64(max(0, min(frames, capacity))), .relaxed)
+    lock.withLock { limitLocked = max(0, min(frames, capacity)) }
   }
 
   /// Room for the metadata of so many frames, in whole huge pages.
@@ -121,11 +121,19 @@ import Primitives
   /// Frames handed out, those in the core caches not counted.
   public var framesInUse: Int { Int(outstanding.load(.relaxed)) - caches.count }
 
+  /// Free frames in the core caches.
+  public var framesCached: Int { caches.count }
+  /// Frames that the buddy allocator has out, those in the core caches included.
+  public var framesOut: Int { Int(outstanding.load(.relaxed)) }
+
   /// Bytes that went back to the system since the start.
-  public var bytesGivenBack: UInt64 { givenBack.load(.relaxed) }
+  public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
 
   /// Free frames below which a reclaimer should start, and up to which it should work.
-  public var watermarks: (low: Int, high: Int) { (limit / 64, limit / 32) }
+  public var watermarks: (low: Int, high: Int) {
+    let limit = limit
+    return (limit / 64, limit / 32)
+  }
 }
 
 /// Why an arena could not be made.

@@ -3,16 +3,17 @@ public import Frames
 /// One entry of a table.
 ///
 /// ```
-///  63        44 43                12 11   8  7   6  5   4   3  2    0
-/// ┌────────────┬────────────────────┬──────┬───┬───┬───┬───┬───┬──────┐
-/// │     0      │ frame number       │  0   │ N │ 0 │ A │ D │ W │ kind │
-/// └────────────┴────────────────────┴──────┴───┴───┴───┴───┴───┴──────┘
+///  63        44 43                12 11   9  8   7   6  5   4   3  2    0
+/// ┌────────────┬────────────────────┬──────┬───┬───┬───┬───┬───┬───┬──────┐
+/// │     0      │ frame number       │  0   │ K │ N │ 0 │ A │ D │ W │ kind │
+/// └────────────┴────────────────────┴──────┴───┴───┴───┴───┴───┴───┴──────┘
 /// ```
 /// The kind is part of the entry, so «zero» cannot be mistaken for memory (history items 10 and
 /// 13), and it is never writable or dirty (item 9). `W` on a table entry means: nobody else
 /// refers to that table; on a frame entry: nobody else refers to that frame. A path of `W`s down
 /// from the root may be written without looking at any reference count, and its mapping allows it.
 /// `N`: the mapping allows no access; what is mapped stays, as with the kernel's `PROT_NONE`.
+/// `K`: the frame is to be kept, though it may read as zeros: somebody asked for the memory.
 @frozen public struct Entry: Equatable, Sendable {
   @frozen public enum Kind: UInt64, Sendable {
     case none = 0, zero = 1, huge = 2, small = 3, table = 4
@@ -27,6 +28,7 @@ public import Frames
   public static var writableBit: UInt64 { @inlinable @inline(__always) get { 1 << 3 } }
   public static var dirtyBit: UInt64 { @inlinable @inline(__always) get { 1 << 4 } }
   public static var hiddenBit: UInt64 { @inlinable @inline(__always) get { 1 << 7 } }
+  public static var keptBit: UInt64 { @inlinable @inline(__always) get { 1 << 8 } }
 
   @inlinable @inline(__always)
   public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
@@ -54,6 +56,11 @@ public import Frames
   public var protected: Entry { Entry(raw: raw & ~Entry.writableBit) }
   @inlinable @inline(__always)
   public var madeWritable: Entry { Entry(raw: raw | Entry.writableBit) }
+  /// Whether reclaim must leave the frame to this entry, and the same mapping so marked.
+  @inlinable public var isKept: Bool { raw & Entry.keptBit != 0 }
+  @inlinable public func kept(_ isKept: Bool = true) -> Entry {
+    Entry(raw: isKept ? raw | Entry.keptBit : raw)
+  }
   /// The same mapping without access, and with it again.
   @inlinable public var hidden: Entry {
     Entry(raw: raw & ~Entry.writableBit | Entry.hiddenBit)

@@ -83,9 +83,9 @@ import Testing
       #expect(machine.memoryUsed == used + 2 * page)
       #expect(machine.zeroPageReferences == (reference == .perMapping ? 512 : 2))
       // A failing path undoes all it did (invariant 11).
-      let other = try machine.makeSpace(size: slot)
+      let other = try machine.makeSpace(size: 2 * slot)
       #expect(throws: MemoryError.outOfMemory(limit: 3 * mib)) {
-        try other.fill(1, at: 0, count: slot)
+        try other.fill(1, at: 0, count: 2 * slot)
       }
     }
     machine.expectBaseline()

@@ -39,9 +39,22 @@ extension Machine {
   }
 }
 
-/// Counters would be words that every fault touches; nothing depends on them.
+/// Nobody waits for time to pass.
+func monotonicTime() -> UInt64 { 0 }
+
+private let threadNames = ModelThreadLocal(0)
+@safe nonisolated(unsafe) private var threadsNamed = 0
+func currentThread() -> UInt64 {
+  if threadNames.value == 0 {
+    threadsNamed += 1
+    threadNames.value = threadsNamed
+  }
+  return UInt64(threadNames.value)
+}
+
+/// Counters would be words that every fault touches; nothing depends on them but estimates.
 public final class Counters: Sendable {
-  struct Counter { func count() {} }
+  struct Counter { func count(_: Int = 1) {} }
   var fault: Counter { Counter() }
   var faultAlloc: Counter { Counter() }
   var faultFallback: Counter { Counter() }
@@ -56,18 +69,39 @@ public final class Counters: Sendable {
   var forks: Counter { Counter() }
   var copyOnWrite: Counter { Counter() }
   var tableCopies: Counter { Counter() }
+  var tableAlloc: Counter { Counter() }
+  var tableFree: Counter { Counter() }
+  var forkBorn: Counter { Counter() }
+  var forkGone: Counter { Counter() }
+  var pgscanKswapd: Counter { Counter() }
+  var pgscanDirect: Counter { Counter() }
+  var pgstealKswapd: Counter { Counter() }
+  var pgstealDirect: Counter { Counter() }
+  var allocstall: Counter { Counter() }
+  var zeroRevoke: Counter { Counter() }
+  var zeroReclaim: Counter { Counter() }
+  var equalReclaim: Counter { Counter() }
+  var tables: Int { 0 }
+  var liveForks: Int { 0 }
   var all: [(name: String, value: UInt64)] { [] }
 }
 
-/// Nobody scans here; scenarios take slots apart themselves.
-final class ScanList: Sendable {
-  func add(_: ScanHandle) {}
-  var all: [ScanHandle] { [] }
+/// The spaces of the scenario. No lock: a scanner is a thread of it, and none comes or goes meanwhile.
+@safe final class ScanList: @unchecked Sendable {
+  private var handles: [ScanHandle] = []
+  func add(_ handle: ScanHandle) { handles.append(handle) }
+  var all: [ScanHandle] { handles }
+  func handle(at position: Int) -> ScanHandle? {
+    position < handles.count ? handles[position] : nil
+  }
 }
-final class ScanHandle: Sendable {
-  init(_: AddressSpace) {}
-  func detach() {}
-  func withSpace<Result>(_: (AddressSpace) -> Result) -> Result? { nil }
+@safe final class ScanHandle: @unchecked Sendable {
+  private unowned(unsafe) var space: AddressSpace?
+  init(_ space: AddressSpace) { unsafe self.space = space }
+  func detach() { unsafe space = nil }
+  func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
+    unsafe space.map { body($0) }
+  }
 }
 
 let slotSize = UInt64(FrameGeometry.hugeSize)

@@ -130,8 +130,13 @@ public func memcpy(
   return target
 }
 
-/// Only asked whether memory is zero.
-public func memcmp(_ a: UnsafeRawPointer, _: UnsafeRawPointer, _ count: Int) -> Int32 {
+/// Only asked whether memory is zero, or equal to other memory of the arena.
+public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -> Int32 {
   guard let (physical, range) = frames(a, count) else { return 0 }
-  return range.allSatisfy { physical.cells[$0].load() == 0 } ? 0 : 1
+  let others = physical.frames(b, count)
+  return range.allSatisfy {
+    let other =
+      others.isEmpty ? 0 : physical.cells[others.lowerBound + $0 - range.lowerBound].load()
+    return physical.cells[$0].load() == other
+  } ? 0 : 1
 }

@@ -65,7 +65,7 @@ extension SpaceTests {
 
   @Test func aCollapseThatDoesNotWaitForWritersIsFound() {
     SpaceTests.refuteEngine(
-      "collapse without waiting", leavingOut: "fill", Self.collapseAgainstWrite)
+      "collapse without waiting", leavingOut: "withoutWriters", Self.collapseAgainstWrite)
   }
 
   @Test func collapseAgainstFork() {
@@ -246,7 +246,7 @@ extension SpaceTests {
 
   @Test func anUnderusedSplitThatDoesNotWaitIsFound() {
     SpaceTests.refuteEngine(
-      "underused split without waiting", leavingOut: "splitUnderusedLocked",
+      "underused split without waiting", leavingOut: "withoutWriters",
       Self.underusedAgainstWrite)
   }
 
@@ -256,7 +256,7 @@ extension SpaceTests {
       Self.onHugeFrame { scenario, shared in
         scenario.thread("reader") { check(shared.space!.byte(at: pageSize) == 0) }
         scenario.thread("splitter") {
-          check(shared.space!.splitUnderused(0, 0), "not split")
+          check(shared.space!.splitUnderused(0, 0) > 0, "not split")
           shared.machine.settle()
         }
         scenario.finally {

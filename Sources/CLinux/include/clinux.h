@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 /// Registers this process for private expedited membarrier. 0, or the errno.
 int hm_membarrier_register(void);
@@ -18,7 +17,8 @@ void *hm_reserve(size_t length, int huge);
 int hm_give_back(void *address, size_t length);
 /// As `hm_give_back`, for many ranges. 0, or the errno of the first that failed: that one and those
 /// after it may be as they were.
-int hm_give_back_all(const struct iovec *ranges, int count);
+struct hm_range { void *start; size_t length; };
+int hm_give_back_all(const struct hm_range *ranges, int count);
 /// Makes the system split the huge pages of its own behind a range of which parts were given back:
 /// only then are those parts free to the control group. What is left becomes first to be swapped.
 int hm_split_backing(void *address, size_t length);

@@ -53,12 +53,13 @@ extension AddressSpace {
     isUsed = try lock.withLock { () throws(MemoryError) -> Bool in
       guard try isCollapsible(slot, limits) else { return false }
       let upper = try exclusiveTable(slot, 2)
-      fill(frame, upper, Radix.index(slot, 2))
-      let mapping = mapping(at: slot)
-      let entry = Entry(.huge, frame, writable: mapping.protection.contains(.write))
-      let old = upper[Radix.index(slot, 2)]
-      upper.set(Radix.index(slot, 2), mapping.protection.isEmpty ? entry.hidden : entry)
-      retire(old, level: 1)
+      withoutWriters(upper, Radix.index(slot, 2)) { old in
+        let isKept = fill(frame, from: Table(old.frame, in: arena))
+        let mapping = mapping(at: slot)
+        let entry = Entry(.huge, frame, writable: mapping.protection.contains(.write)).kept(isKept)
+        upper.set(Radix.index(slot, 2), mapping.protection.isEmpty ? entry.hidden : entry)
+        retire(old, level: 1)
+      }
       return true
     }
     machine.settle()
@@ -71,24 +72,21 @@ extension AddressSpace {
     return arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false)
   }
 
-  /// Copies a slot's pages into a huge frame, zeros where there are none.
-  private func fill(_ frame: FrameNumber, _ upper: Table, _ index: Int) {
-    let entry = upper[index]
-    if entry.isWritable {
-      // Writers come to the lock from here on, and those that were past this entry are done.
-      upper.set(index, entry.protected)
-      machine.flushTranslations()
-    }
-    let table = Table(entry.frame, in: arena)
+  /// Copies a slot's pages into a huge frame, zeros where there are none. Returns whether one of
+  /// them is to be kept.
+  private func fill(_ frame: FrameNumber, from table: Table) -> Bool {
+    var isKept = false
     for page in 0..<Table.count {
       let target = unsafe arena.address(frame + FrameNumber(page))
       let small = table[page]
+      isKept = isKept || small.isKept
       if small.kind == .small {
         unsafe memcpy(target, arena.address(small.frame), FrameGeometry.frameSize)
       } else {
         unsafe memset(target, 0, FrameGeometry.frameSize)
       }
     }
+    return isKept
   }
 
   /// Whether a slot is small and may become huge. Throws why not; false: it is huge already.

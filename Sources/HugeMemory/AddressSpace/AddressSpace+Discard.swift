@@ -171,7 +171,9 @@ extension AddressSpace {
     var done: UInt64 = 0
     while done < length {
       let count = min(Int(clamping: length - done), Self.rest(offset + done, 2))
-      try unsafe write(at: offset + done, from: UnsafeRawBufferPointer(rebasing: zeros[..<count]))
+      let at = offset + done
+      try unsafe write(at: at, from: UnsafeRawBufferPointer(rebasing: zeros[..<count]))
+      try lock.withLock { () throws(MemoryError) in try keep(at..<at + UInt64(count)) }
       done += UInt64(count)
     }
   }

@@ -8,10 +8,26 @@ extension AddressSpace {
   /// - Complexity: O(1), and one grace period if this space was written since its last fork.
   public func fork() throws(MemoryError) -> AddressSpace {
     machine.events.forks.count()
-    let (root, mappings) = share()
-    let fork = AddressSpace(size: size, root: root, mappings: mappings, machine: machine)
+    let shared = share()
+    let fork = AddressSpace(
+      size: size, root: shared.root, mappings: shared.mappings, machine: machine)
+    fork.setOrigin(shared)
     if machine.policy.followsLinux { try fork.dropUntouched() }
     return fork
+  }
+
+  /// A fork for the time of a comparison, which no scanner sees.
+  func forkToCompare() -> AddressSpace {
+    let shared = share()
+    return AddressSpace(size: size, root: shared.root, mappings: shared.mappings, machine: machine)
+  }
+
+  /// Under the lock, or before anybody else knows this space. It may be the last that has the tables,
+  /// so scanners are to know it.
+  private func setOrigin(_ origin: Shared) {
+    if originHandle == nil { machine.events.forkBorn.count() }
+    originHandle = origin.handle
+    if origin.root.kind == .table { _ = makeScannable() }
   }
 
   /// Linux copies no page tables of a mapping that was never written (`vma_needs_copy`): what a read
@@ -37,18 +53,28 @@ extension AddressSpace {
       throw .invalidSize(origin.size, reason: "a space is reset to one of its own size, \(size)")
     }
     guard origin !== self else { return }
-    let (root, mappings) = origin.share()
-    replaceRoot(root) {
-      self.mappings = mappings
-      self.hasMappings.store(mappings == nil ? 0 : 1, .release)
+    let shared = origin.share()
+    replaceRoot(shared.root) {
+      self.mappings = shared.mappings
+      self.hasMappings.store(shared.mappings == nil ? 0 : 1, .release)
+      self.setOrigin(shared)
     }
   }
 
-  /// A reference on the root table, shared from now on, and the mappings.
-  private func share() -> (Entry, MappingList?) {
+  /// What a fork starts with: a reference on the root table, shared from now on.
+  private struct Shared {
+    var root: Entry
+    var mappings: MappingList?
+    var handle: ScanHandle
+  }
+
+  private func share() -> Shared {
     lock.withLock {
       let entry = Entry(raw: root.load(.relaxed))
-      guard entry.kind == .table else { return (.none, mappings?.forked) }
+      let handle = makeScannable()
+      guard entry.kind == .table else {
+        return Shared(root: .none, mappings: mappings?.forked, handle: handle)
+      }
       if entry.isWritable {
         // From here on writers come to the lock. Those that were already past the root finish
         // their copies before anybody else may refer to the tables.
@@ -56,7 +82,7 @@ extension AddressSpace {
         machine.flushTranslations()
       }
       arena.retain(entry.frame)
-      return (entry.protected, mappings?.forked)
+      return Shared(root: entry.protected, mappings: mappings?.forked, handle: handle)
     }
   }
 

@@ -46,7 +46,7 @@ extension AddressSpace {
       _ = unsafe try writeFault(offset, ZeroSource.page, 0)
     } catch {
       guard case .outOfMemory = error else { throw error }
-      machine.shrink()
+      guard machine.reclaimDirectly() else { throw error }
       _ = unsafe try writeFault(offset, ZeroSource.page, 0)
     }
   }

@@ -38,6 +38,13 @@ extension AddressSpace {
     }
   }
 
+  /// Marks what a range maps as asked for: reclaim does not make holes of it.
+  func keep(_ range: Range<UInt64>) throws(MemoryError) {
+    guard Entry(raw: root.load(.relaxed)).kind == .table else { return }
+    try own(exclusiveTable(range.lowerBound, level), level, 0, range)
+    updateEntries(in: range) { $0.kind == .zero ? $0 : $0.kept() }
+  }
+
   /// Changes every entry of a range that `own` has prepared, but none to or from none or zero.
   func updateEntries(in range: Range<UInt64>, _ change: (Entry) -> Entry) {
     let entry = Entry(raw: root.load(.relaxed))

@@ -31,11 +31,7 @@ extension AddressSpace {
   func exclusive(
     _ entry: Entry, level: Int, install: (Entry) -> Void
   ) throws(MemoryError) -> Table {
-    if scanHandle == nil {
-      let handle = ScanHandle(self)
-      scanHandle = handle
-      machine.scanList.add(handle)
-    }
+    _ = makeScannable()
     if entry.kind == .none {
       let table = try machine.makeTable()
       install(Entry(.table, table.frame, writable: true))
@@ -53,8 +49,8 @@ extension AddressSpace {
     return copy
   }
 
-  /// A copy of a shared table. Both sides' entries lose their `W`, all that they map gets one
-  /// reference more, and the zero page as many as the copy needs, in one batch.
+  /// A copy of a shared table. Both sides' entries lose their `W`, and all that they map gets one
+  /// reference more.
   private func copyTable(_ original: Table) throws(MemoryError) -> Table {
     let copy = try machine.makeTable()
     machine.events.tableCopies.count()
@@ -62,7 +58,7 @@ extension AddressSpace {
       let entry = original[index]
       switch entry.kind {
       case .none: continue
-      case .zero: copy.set(index, entry)
+      case .zero: if admitsZero(copy) { copy.set(index, entry) }
       case .small, .huge, .table:
         if entry.isWritable { original.protect(index) }
         if entry.kind == .small {
@@ -73,10 +69,26 @@ extension AddressSpace {
         copy.set(index, entry.protected)
       }
     }
-    let references = machine.zeroReferences(of: copy)
-    // The original's reference keeps the page, so this never allocates (invariant 13).
-    if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
     return copy
+  }
+
+  /// Whether a table may have one more zero entry: takes the reference that it needs for that. Never
+  /// allocates (invariant 13). Where the page is being revoked there is none, and none is as good.
+  private func admitsZero(_ table: Table) -> Bool {
+    switch machine.zeroReference {
+    case .perTable: table.zeroEntries > 0 || machine.getPublishedZeroPage()
+    case .perMapping: machine.getPublishedZeroPage()
+    case .neverFreed: true
+    }
+  }
+
+  /// How scanners know of this space, from now on.
+  func makeScannable() -> ScanHandle {
+    if let scanHandle { return scanHandle }
+    let handle = ScanHandle(self)
+    scanHandle = handle
+    machine.scanList.add(handle)
+    return handle
   }
 
   /// Replaces an entry. The zero page's references that the table no longer needs are given back
@@ -115,7 +127,7 @@ extension AddressSpace {
       for slot in 0..<Table.count {
         let small = Entry(
           .small, entry.frame + FrameNumber(slot), writable: sole && entry.isWritable)
-        table.set(slot, entry.isHidden ? small.hidden : small)
+        table.set(slot, (entry.isHidden ? small.hidden : small).kept(entry.isKept))
       }
       machine.events.splitPMD.count()
       upper.set(index, Entry(.table, table.frame, writable: true))
@@ -130,9 +142,13 @@ extension AddressSpace {
 extension Machine {
   /// A table without entries. A full arena is reclaimed from before this fails.
   func makeTable() throws(MemoryError) -> Table {
-    if let table = Table.make(in: arena) { return table }
-    shrink()
-    guard let table = Table.make(in: arena) else { throw full }
+    var table = Table.make(in: arena)
+    if table == nil {
+      shrink()
+      table = Table.make(in: arena)
+    }
+    guard let table else { throw full }
+    events.tableAlloc.count()
     return table
   }
 }

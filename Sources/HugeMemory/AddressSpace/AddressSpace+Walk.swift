@@ -104,15 +104,15 @@ extension AddressSpace {
     }
   }
 
-  /// The first slot of 2 MiB at or behind an offset whose entry is of a kind that maps something.
-  /// Scanners go from one to the next; holes are passed at a stride.
-  func nextSlot(_ kind: Entry.Kind, from offset: UInt64) -> UInt64? {
+  /// The first slot of 2 MiB at or behind an offset whose entry is of a kind that is wanted. Scanners
+  /// go from one to the next; holes are passed at a stride.
+  func nextSlot(from offset: UInt64, _ isWanted: (Entry.Kind) -> Bool) -> UInt64? {
     var at = offset
     while at < size {
       let section = grace.enter()
       let (found, span) = slotOrHole(at)
       section.leave()
-      if found == kind { return Radix.start(at, 2) }
+      if isWanted(found) { return Radix.start(at, 2) }
       at = (at | (span - 1)) + 1
     }
     return nil

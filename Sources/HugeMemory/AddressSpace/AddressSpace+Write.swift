@@ -27,10 +27,7 @@ extension AddressSpace {
           done += unsafe try writeFault(at, from + copied, length - copied)
         } catch {
           guard case .outOfMemory = error else { throw error }
-          // Direct reclaim: what waits for a grace period, huge frames that are mostly zeros, and
-          // a zero page that nobody holds.
-          machine.splitUnderused()
-          machine.shrink()
+          guard machine.reclaimDirectly() else { throw error }
           done += unsafe try writeFault(at, from + copied, length - copied)
         }
       }
@@ -175,7 +172,7 @@ extension AddressSpace {
       }
       let within = Int(at & UInt64(FrameGeometry.frameSize - 1))
       unsafe memcpy(page + within, source + done, piece)
-      replace(table, index, Entry(.small, frame, writable: true))
+      replace(table, index, Entry(.small, frame, writable: true).kept(entry.isKept))
       if entry.kind == .small {
         machine.events.copyOnWrite.count()
         machine.retire(.small(entry.frame))

@@ -38,6 +38,8 @@ public final class AddressSpace: Sendable {
   @safe nonisolated(unsafe) var mappings: MappingList?
   /// (L) lock: by which scanners know of this space.
   @safe nonisolated(unsafe) var scanHandle: ScanHandle?
+  /// (L) lock: the space this one was forked from, which may be gone.
+  @safe nonisolated(unsafe) var originHandle: ScanHandle?
   /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.
   let hasMappings: AtomicWord
 
@@ -54,6 +56,7 @@ public final class AddressSpace: Sendable {
 
   deinit {
     scanHandle?.detach()
+    if originHandle != nil { machine.events.forkGone.count() }
     // Nobody can be reading: a reader holds the object. So this needs no grace period.
     let entry = Entry(raw: root.load(.acquire))
     if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }

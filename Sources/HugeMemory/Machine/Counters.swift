@@ -10,7 +10,7 @@ import Primitives
   /// Stripes; threads share them when there are more, so a stripe is atomic.
   private static let stripes = 16
   /// Words from one stripe to the next: whole cache lines.
-  private static let stride = 16
+  private static let stride = 32
 
   private let words: AtomicWordPointer
 
@@ -29,11 +29,11 @@ import Primitives
     fileprivate let words: AtomicWordPointer
 
     @inline(__always)
-    func count() {
+    func count(_ events: Int = 1) {
       // The reader's slot tells threads apart, and costs no system call. -1, for a thread that
       // has none yet, is the last stripe.
       let stripe = Int(hm_get_reader_slot()) & (Counters.stripes - 1)
-      unsafe words[stripe * Counters.stride].add(1, .relaxed)
+      unsafe words[stripe * Counters.stride].add(UInt64(events), .relaxed)
     }
 
     var value: UInt64 {
@@ -62,6 +62,23 @@ import Primitives
   var forks: Counter { counter(11) }
   var copyOnWrite: Counter { counter(12) }
   var tableCopies: Counter { counter(13) }
+  var tableAlloc: Counter { counter(14) }
+  var tableFree: Counter { counter(15) }
+  /// Spaces with an origin that came and went.
+  var forkBorn: Counter { counter(16) }
+  var forkGone: Counter { counter(17) }
+  var pgscanKswapd: Counter { counter(18) }
+  var pgscanDirect: Counter { counter(19) }
+  var pgstealKswapd: Counter { counter(20) }
+  var pgstealDirect: Counter { counter(21) }
+  var allocstall: Counter { counter(22) }
+  var zeroRevoke: Counter { counter(23) }
+  var zeroReclaim: Counter { counter(24) }
+  var equalReclaim: Counter { counter(25) }
+
+  /// Of pairs of counters: how many there are now.
+  var tables: Int { Int(truncatingIfNeeded: tableAlloc.value &- tableFree.value) }
+  var liveForks: Int { Int(truncatingIfNeeded: forkBorn.value &- forkGone.value) }
 
   /// Each exact once the threads that count are at rest.
   var all: [(name: String, value: UInt64)] {
@@ -71,13 +88,22 @@ import Primitives
       ("thp_fault_fallback", faultFallback.value),
       ("thp_zero_page_alloc", zeroPageAlloc.value),
       ("thp_zero_page_alloc_failed", zeroPageAllocFailed.value),
-      // Not the kernel's: it does not count the frees.
+      // Not the kernel's: it does not count the frees, and cannot revoke.
       ("thp_zero_page_free", zeroPageFree.value),
+      ("thp_zero_page_revoke", zeroRevoke.value),
       ("thp_split_page", splitPage.value),
       ("thp_split_pmd", splitPMD.value),
       ("thp_deferred_split_page", deferredSplit.value),
       ("thp_underused_split_page", underusedSplit.value),
       ("thp_collapse_alloc", collapseAlloc.value),
+      ("allocstall", allocstall.value),
+      ("pgscan_kswapd", pgscanKswapd.value),
+      ("pgscan_direct", pgscanDirect.value),
+      ("pgsteal_kswapd", pgstealKswapd.value),
+      ("pgsteal_direct", pgstealDirect.value),
+      // What the scans found: pages of zeros, and pages equal to their origin's.
+      ("zero_scan_page", zeroReclaim.value),
+      ("equal_scan_page", equalReclaim.value),
       ("fork", forks.value),
       ("cow_page", copyOnWrite.value),
       ("cow_table", tableCopies.value),

@@ -27,6 +27,17 @@ public final class Machine: Sendable {
   /// (A) Whether the reference of `neverFreed` has been taken.
   let pinned = AtomicWord(0)
   private let behind = InlineArray<8, UInt64>(repeating: 0)
+  /// Who gives memory back when it is short; users may register their own.
+  public let shrinkers = ShrinkerRegistry()
+  /// (A) Whether reads may map the zero page: a `Withheld`.
+  let withheld = AtomicWord(Withheld.no)
+  /// Taken first of all: a thread is in direct reclaim. (A) which.
+  let reclaiming = Lock()
+  let reclaimer = AtomicWord(0)
+  /// (L) reclaiming: until when direct reclaim does not look through memory again.
+  @safe nonisolated(unsafe) var fruitlessUntil: UInt64 = 0
+  /// (L) reclaiming, or set before anybody else knows the machine.
+  @safe nonisolated(unsafe) var budget: (any MemoryBudget)?
 
   /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
   /// to 8 TiB; it may be changed later up to `capacity`.
@@ -50,6 +61,7 @@ public final class Machine: Sendable {
     knobs = AtomicWord(policy.word)
     self.grace = grace
     retired = RetiredList()
+    registerShrinkers()
   }
 
   /// How this machine pages now.
@@ -114,12 +126,17 @@ public final class Machine: Sendable {
     settle()
     splitDeferred()
     settle()
-    if zeroPage.shrinkerScan(to: self) > 0 { events.zeroPageFree.count() }
+    freeZeroPage()
     return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
   }
 
-  /// Whether fewer frames are free than the low watermark.
-  var isUnderPressure: Bool { arena.limit - arena.framesInUse < arena.watermarks.low }
+  /// Lets the zero page's shrinker free it if nobody holds it.
+  @discardableResult
+  func freeZeroPage() -> Bool {
+    guard zeroPage.shrinkerScan(to: self) > 0 else { return false }
+    events.zeroPageFree.count()
+    return true
+  }
 
   var full: MemoryError { .outOfMemory(limit: limit) }
 }
@@ -130,17 +147,20 @@ extension Machine: ZeroFrameSource {
     guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) else {
       return nil
     }
-    // Read-only in hardware: a stray write faults instead of leaking into every other reader.
-    let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 0)
-    precondition(failed == 0, "zero page: mprotect failed")
+    // Read-only in hardware: a stray write faults instead of leaking into every other reader. If
+    // the system has no room for another mapping there is no zero page, and reads do without.
+    guard unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 0) == 0 else {
+      arena.release(frame)
+      return nil
+    }
     assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its publication")
     return frame
   }
 
   public func freeZeroFrame(_ frame: UInt32) {
     assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its free")
-    let failed = unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1)
-    precondition(failed == 0, "zero page: mprotect failed")
+    // A frame that cannot be written to is not handed out again.
+    guard unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1) == 0 else { return }
     arena.release(frame)
   }
 
@@ -149,8 +169,10 @@ extension Machine: ZeroFrameSource {
     unsafe memcmp(arena.address(frame), ZeroSource.page, count) == 0
   }
 
-  /// Takes references on the zero page, allocating it if need be; nil if that fails.
+  /// Takes references on the zero page, allocating it if need be; nil if that fails, or if it is
+  /// being withheld.
   func getZeroPage(count: UInt32 = 1) -> FrameNumber? {
+    guard allowsZeroPage() else { return nil }
     switch zeroPage.get(count: count, from: self) {
     case .shared(let frame): return frame
     case .published(let frame):
@@ -165,7 +187,8 @@ extension Machine: ZeroFrameSource {
 
   /// Takes a reference on the zero page if there is one. Never allocates: for callers under a lock.
   func getPublishedZeroPage() -> Bool {
-    if case .shared = zeroPage.get(from: NoFrames()) { true } else { false }
+    guard allowsZeroPage() else { return false }
+    return if case .shared = zeroPage.get(from: NoFrames()) { true } else { false }
   }
 }
 

@@ -79,6 +79,9 @@ enum Retired {
     }
   }
 
+  /// Frames that wait, tables taken as full.
+  var waiting: Int { lock.withLock { frames } }
+
   /// Waits for a grace period, then frees everything retired before the call. Returns whether
   /// there was anything.
   @discardableResult
@@ -121,10 +124,17 @@ extension Machine {
     if arena.releaseSmall(frame) { events.deferredSplit.count() }
   }
 
-  /// Splits shared huge frames of which parts are mapped no more, so that those can go.
-  func splitDeferred() {
-    let split = arena.splitQueued { retire(.data($0)) }
-    for _ in 0..<split { events.splitPage.count() }
+  /// Splits shared huge frames of which parts are mapped no more, so that those can go. Returns how
+  /// many those are.
+  @discardableResult
+  func splitDeferred() -> Int {
+    var parts = 0
+    let split = arena.splitQueued {
+      retire(.data($0))
+      parts += 1
+    }
+    events.splitPage.count(split)
+    return parts
   }
 
   /// Drops a reference on a table; the last one drops all that its entries hold.
@@ -145,6 +155,7 @@ extension Machine {
     let references = zeroReferences(of: table)
     if references > 0 { zeroPage.put(count: references) }
     arena.free(frame)
+    events.tableFree.count()
   }
 
   /// References on the zero page that a table with its zero entries holds.

@@ -1,11 +1,24 @@
 import GracePeriods
+import Glibc
+
+// What the model checker's build has otherwise.
 
 extension Machine {
   /// What flushing translations is to a kernel: when it returns, nobody acts any more on an entry
   /// as it was before the call. Whoever changes an entry relies on it for what comes next: the copy
   /// of a page without a writer, a forbidden access that is over.
   ///
-  /// In a file of its own since the model checker's build has another, which can leave out one
-  /// caller's wait: a planted bug, which its scenarios must find. Never within a section.
+  /// The model's can leave out one caller's wait: a planted bug, which its scenarios must find.
+  /// Never within a section.
   func flushTranslations() { grace.synchronize() }
 }
+
+/// Nanoseconds since some time.
+func monotonicTime() -> UInt64 {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Names this thread, and no other that runs.
+func currentThread() -> UInt64 { UInt64(pthread_self()) }

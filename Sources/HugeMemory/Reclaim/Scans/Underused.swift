@@ -14,17 +14,10 @@ extension Machine {
     // As the kernel: at 511 every huge frame is used enough.
     guard policy.shrinkUnderused, limit < Table.count - 1 else { return 0 }
     var split = 0
-    for handle in scanList.all {
-      var at: UInt64? = 0
-      // A slot at a time, since a space cannot go meanwhile.
-      while let offset = at {
-        at =
-          handle.withSpace { space -> UInt64? in
-            guard let slot = space.nextSlot(.huge, from: offset) else { return nil }
-            if space.splitUnderused(slot, limit) { split += 1 }
-            return slot + Radix.span(2)
-          } ?? nil
-      }
+    var scanner = SlotScanner()
+    scanner.scan(self, entries: .max, { $0 == .huge }) { space, slot in
+      if space.splitUnderused(slot, limit) > 0 { split += 1 }
+      return true
     }
     return split
   }
@@ -32,43 +25,41 @@ extension Machine {
 
 extension AddressSpace {
   /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
-  /// zeros. Readers go on meanwhile, writers wait.
-  func splitUnderused(_ slot: UInt64, _ limit: Int) -> Bool {
+  /// zeros. Readers go on meanwhile, writers wait. Returns how many frames it no longer maps.
+  func splitUnderused(_ slot: UInt64, _ limit: Int) -> Int {
     // A look without the lock, at contents that may be changing: only to save the work.
     let section = grace.enter()
     let seen = self.slot(slot)
     let isLikely =
       seen.exclusive && seen.entry.kind == .huge && zeroPages(of: seen.entry.frame) > limit
     section.leave()
-    guard isLikely else { return false }
+    guard isLikely else { return 0 }
     let held = machine.getZeroPage() != nil
     defer { if held { machine.zeroPage.put() } }
     return lock.withLock { splitUnderusedLocked(slot, limit, zero: held ? .zero : .none) }
   }
 
   /// Under the lock, whatever the look said.
-  func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Bool {
-    guard let upper = try? exclusiveTable(slot, 2) else { return false }
+  func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Int {
+    guard let upper = ownedTable(slot) else { return 0 }
     let index = Radix.index(slot, 2)
     let entry = upper[index]
-    guard entry.kind == .huge, arena.references(entry.frame) == 1 else { return false }
-    if entry.isWritable {
-      // Writers come to the lock from here on, and those that were past this entry are done.
-      upper.set(index, entry.protected)
-      machine.flushTranslations()
+    guard entry.kind == .huge, !entry.isKept, arena.references(entry.frame) == 1 else { return 0 }
+    return withoutWriters(upper, index) { entry in
+      guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
+        return 0
+      }
+      var dropped = 0
+      for page in 0..<Table.count {
+        let small = table[page]
+        guard isZeroPage(small.frame) else { continue }
+        replace(table, page, small.isHidden ? zero.hidden : zero)
+        retire(small, level: 0)
+        dropped += 1
+      }
+      machine.events.underusedSplit.count()
+      return dropped
     }
-    guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
-      upper.set(index, entry)
-      return false
-    }
-    for page in 0..<Table.count {
-      let small = table[page]
-      guard isZeroPage(small.frame) else { continue }
-      replace(table, page, small.isHidden ? zero.hidden : zero)
-      retire(small, level: 0)
-    }
-    machine.events.underusedSplit.count()
-    return true
   }
 
   private func zeroPages(of frame: FrameNumber) -> Int {

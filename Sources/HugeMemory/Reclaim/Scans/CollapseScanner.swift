@@ -1,0 +1,38 @@
+import Frames
+import Paging
+
+/// Goes through a machine's spaces and collapses slots of small pages into huge frames where the
+/// policy allows it: the work of `khugepaged`, a portion at a time.
+///
+/// Not thread safe: one owner at a time. What it does to spaces is.
+public struct CollapseScanner: ~Copyable {
+  private let machine: Machine
+  private var scanner = SlotScanner()
+
+  public init(machine: Machine) { self.machine = machine }
+
+  /// Times that it has been through all spaces.
+  public var fullScans: Int { scanner.fullScans }
+
+  /// Looks at `entries` entries of 4 KiB, by default as many as the policy says, or until all
+  /// spaces were looked at. Returns how many slots became huge.
+  ///
+  /// - Complexity: O(`entries`), and a copy of 2 MiB for each slot that becomes huge.
+  public mutating func scan(entries: Int? = nil) -> Int {
+    let policy = machine.policy
+    let limits = AddressSpace.CollapseLimits.scanned(
+      none: Int(policy.maxPtesNone), shared: Int(policy.maxPtesShared))
+    var collapsed = 0
+    scanner.scan(machine, entries: entries ?? Int(policy.pagesToScan), { $0 == .table }) {
+      space, slot in
+      do throws(MemoryError) {
+        if try space.collapseSlot(slot, limits) { collapsed += 1 }
+      } catch {
+        // Memory is short: huge frames can wait.
+        if case .outOfMemory = error { return false }
+      }
+      return true
+    }
+    return collapsed
+  }
+}

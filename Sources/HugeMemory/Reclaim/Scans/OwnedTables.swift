@@ -1,0 +1,76 @@
+import Frames
+import Paging
+
+// What reclaim may touch of a space: tables that it owns. Under the space's lock.
+extension AddressSpace {
+  /// The level 2 table of a slot if this space alone refers to it and to those above. Reclaim makes
+  /// no tables and copies none: it would take memory to give some back.
+  func ownedTable(_ slot: UInt64) -> Table? {
+    var entry = Entry(raw: root.load(.relaxed))
+    var depth = level
+    while entry.isWritableTable {
+      let table = Table(entry.frame, in: arena)
+      if depth == 2 { return table }
+      entry = table[Radix.index(slot, depth)]
+      depth -= 1
+    }
+    return nil
+  }
+
+  /// Takes the `W` from a slot's entry, so that writers come to the lock, and waits for those that
+  /// were past it; `body` may then look at contents and change entries below. The entry is put back
+  /// unless `body` replaced it.
+  func withoutWriters<Result>(
+    _ upper: Table, _ index: Int, _ body: (Entry) -> Result
+  ) -> Result {
+    let entry = upper[index]
+    if entry.isWritable {
+      upper.set(index, entry.protected)
+      machine.flushTranslations()
+    }
+    defer { if upper[index] == entry.protected { upper.set(index, entry) } }
+    return body(entry)
+  }
+
+  /// Removes the tables without entries on the way to a slot, from below.
+  func prune(_ slot: UInt64) {
+    let entry = Entry(raw: root.load(.relaxed))
+    guard entry.isWritableTable,
+      isEmptied(Table(entry.frame, in: arena), level, slot)
+    else { return }
+    root.store(Entry.none.raw, .release)
+    retire(entry, level: level)
+  }
+
+  private func isEmptied(_ table: Table, _ level: Int, _ slot: UInt64) -> Bool {
+    let index = Radix.index(slot, level)
+    let entry = table[index]
+    if level > 1, entry.isWritableTable,
+      isEmptied(Table(entry.frame, in: arena), level - 1, slot)
+    {
+      replace(table, index, .none)
+      retire(entry, level: level - 1)
+    }
+    return table.liveEntries == 0
+  }
+
+  /// Removes a table that says nothing: one without entries, or with zero entries alone.
+  func dropEmptyTable(_ slot: UInt64) -> Bool {
+    lock.withLock {
+      guard let upper = ownedTable(slot) else { return false }
+      let index = Radix.index(slot, 2)
+      let entry = upper[index]
+      guard entry.isWritableTable else { return false }
+      let table = Table(entry.frame, in: arena)
+      let live = table.liveEntries
+      // With mappings, a zero entry may be one that nobody may read.
+      guard live == 0 || live == table.zeroEntries && hasMappings.load(.relaxed) == 0 else {
+        return false
+      }
+      replace(upper, index, .none)
+      retire(entry, level: 1)
+      prune(slot)
+      return true
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import Frames
+import Paging
+
+/// A shrinker that goes through the spaces: each call goes on where the last one ended.
+@safe final class SpaceShrinker: Shrinker, @unchecked Sendable {
+  // Sendable: (C), and (L) since one thread at a time scans.
+  let name: String
+  let seeks: Int
+  /// Slots of 2 MiB are looked at as a whole.
+  let batch = 4 * Table.count
+  /// The machine owns the registry that owns this.
+  private unowned let machine: Machine
+  private let objects: @Sendable (Machine) -> Int
+  private let isWanted: @Sendable (Entry.Kind) -> Bool
+  private let visit: @Sendable (Machine, AddressSpace, UInt64) -> Int
+  /// (L) the registry's.
+  private var scanner = SlotScanner()
+
+  /// `objects`: how many frames there are to look at. `visit` frees what it can of a slot, and
+  /// returns how many frames that were.
+  init(
+    _ name: String, seeks: Int, _ machine: Machine, objects: @escaping @Sendable (Machine) -> Int,
+    kinds isWanted: @escaping @Sendable (Entry.Kind) -> Bool,
+    visit: @escaping @Sendable (Machine, AddressSpace, UInt64) -> Int
+  ) {
+    self.name = name
+    self.seeks = seeks
+    self.machine = machine
+    self.objects = objects
+    self.isWanted = isWanted
+    self.visit = visit
+  }
+
+  func count() -> Int { objects(machine) }
+
+  func scan(_ target: Int) -> Int? {
+    var freed = 0
+    scanner.scan(machine, entries: target, isWanted) { space, slot in
+      freed += visit(machine, space, slot)
+      return true
+    }
+    return freed
+  }
+}
+
+extension Machine {
+  /// Cheap ones first; those that read memory to find some last.
+  func registerShrinkers() {
+    shrinkers.register(FrameCacheShrinker(machine: self))
+    shrinkers.register(ZeroPageShrinker(machine: self))
+    shrinkers.register(DeferredSplitShrinker(machine: self))
+    shrinkers.register(
+      SpaceShrinker(
+        "empty-tables", seeks: 4, self, objects: { $0.events.tables }, kinds: { $0 == .table },
+        visit: { $1.dropEmptyTable($2) ? 1 : 0 }))
+    shrinkers.register(
+      SpaceShrinker(
+        "thp-underused", seeks: 4, self,
+        // As the kernel: at 511 every huge frame is used enough.
+        objects: {
+          $0.policy.shrinkUnderused && $0.policy.maxPtesNone < 511 ? $0.dataFrames : 0
+        },
+        kinds: { $0 == .huge },
+        visit: { $1.splitUnderused($2, Int($0.policy.maxPtesNone)) }))
+    shrinkers.register(
+      SpaceShrinker(
+        "zero-scan", seeks: 8, self, objects: { $0.dataFrames },
+        kinds: { $0 == .huge || $0 == .table }, visit: { $1.dropZeros($2) }))
+    shrinkers.register(EqualToOriginShrinker(machine: self))
+  }
+
+  /// Frames with data, about.
+  var dataFrames: Int { max(0, arena.framesInUse - events.tables) }
+}

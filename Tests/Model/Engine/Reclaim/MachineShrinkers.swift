@@ -1,0 +1,1 @@
+../../../../Sources/HugeMemory/Reclaim/MachineShrinkers.swift

@@ -1,1 +1,0 @@
-../../../Sources/HugeMemory/Reclaim/Underused.swift
