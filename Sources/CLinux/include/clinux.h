@@ -19,6 +19,8 @@ int hm_give_back(void *address, size_t length);
 int hm_release(void *address, size_t length);
 /// Makes a range read-only, or read-write again.
 int hm_protect(void *address, size_t length, int writable);
+/// An event counter that neither blocks nor survives exec: its descriptor, or minus the errno.
+int hm_event_counter(void);
 /// This thread's reader slot, -1 before it is assigned.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
