@@ -41,7 +41,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "ControlPlane",
+        "Benchmarks", "ControlPlane", "MemoryPressure",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
