@@ -10,6 +10,7 @@ let package = Package(
     .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
     .library(name: "Interleave", targets: ["Interleave"]),
+    .library(name: "MemoryPressure", targets: ["MemoryPressure"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
   ],
   dependencies: [
@@ -27,6 +28,8 @@ let package = Package(
     .target(
       name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
+    .target(
+      name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "Benchmarks", dependencies: ["HugeMemory", "CLinux"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
     .target(
@@ -38,7 +41,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "ControlPlane",
+        "Benchmarks", "ControlPlane", "MemoryPressure",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
@@ -61,6 +64,9 @@ let package = Package(
     .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"], swiftSettings: settings),
     .testTarget(
       name: "GracePeriodsTests", dependencies: ["GracePeriods"], swiftSettings: settings),
+    .testTarget(
+      name: "MemoryPressureTests", dependencies: ["MemoryPressure", "Primitives"],
+      swiftSettings: settings),
     .testTarget(name: "PagingTests", dependencies: ["Paging"], swiftSettings: settings),
     .testTarget(
       name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],

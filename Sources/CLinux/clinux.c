@@ -4,6 +4,7 @@
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -103,3 +104,7 @@ void hm_set_reader_slot(int slot, void (*on_exit)(int)) {
   hm_reader_slot = slot;
 }
 int hm_release(void *address, size_t length) { return munmap(address, length) ? errno : 0; }
+int hm_event_counter(void) {
+  int counter = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  return counter < 0 ? -errno : counter;
+}

@@ -29,6 +29,8 @@ int hm_protect(void *address, size_t length, int writable);
 /// For tests: a call of this thread fails with `error`, the one after `after` others, and all that
 /// follow if `forever`. Off with `error` 0. Calls: 0 reserve, 1 give back, 2 protect, 3 split backing.
 void hm_fail(int call, int after, int error, int forever);
+/// An event counter that neither blocks nor survives exec: its descriptor, or minus the errno.
+int hm_event_counter(void);
 /// This thread's reader slot, -1 before it is assigned.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }

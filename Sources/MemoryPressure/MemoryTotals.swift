@@ -1,0 +1,21 @@
+/// The machine's physical memory, in bytes, from `/proc/meminfo`.
+public struct MemoryTotals: Sendable, Equatable {
+  public let total: UInt64
+  /// What can be had without swapping, as the kernel estimates it (`MemAvailable`).
+  public let available: UInt64
+
+  /// Reads them: one file, some microseconds.
+  public init(in tree: FileTree = .system) throws(PressureError) {
+    let path = tree.path("/proc/meminfo")
+    let text = try tree.contents(of: "/proc/meminfo")
+    func bytes(_ name: String) throws(PressureError) -> UInt64 {
+      let (value, overflow) = (text.number(after: name) ?? 0).multipliedReportingOverflow(by: 1024)
+      guard value > 0, !overflow else {
+        throw .malformed(path: path, found: text.start, expected: "a line \(name)")
+      }
+      return value
+    }
+    total = try bytes("MemTotal:")
+    available = try bytes("MemAvailable:")
+  }
+}

@@ -1,0 +1,87 @@
+import Glibc
+
+/// What the monitor's thread does: waits, asks those that are ready, and says the level.
+struct MonitorLoop: Sendable {
+  private let core: PressureCore
+  private let options: PressureMonitor.Options
+  private var watches: [any Watch]
+  private var levels = HeldLevels()
+  /// When those without a descriptor are to be looked at.
+  private var nextLook = Duration.zero
+  private var hadFailure = false
+
+  init(_ core: PressureCore, _ watches: [any Watch], _ options: PressureMonitor.Options) {
+    self.core = core
+    self.watches = watches
+    self.options = options
+  }
+
+  private var calls: any SystemCalls { core.wake.calls }
+  /// None of zero or less: the thread must not spin.
+  private var interval: Duration { max(options.interval, .milliseconds(1)) }
+
+  mutating func run() {
+    core.begin()
+    nextLook = calls.now()
+    while !core.hasEnded {
+      let ready = wait()
+      guard !core.hasEnded else { return }
+      let now = calls.now()
+      let isTime = nextLook <= now
+      if isTime { nextLook = now + interval }
+      ask(at: now) { watch in
+        guard let descriptor = watch.descriptor else { return isTime ? 0 : nil }
+        return ready[descriptor.number]
+      }
+      core.publish(levels.level(at: now))
+    }
+  }
+
+  /// Waits for an event, or for the time to look or to let a level fall. Returns what is ready.
+  private mutating func wait() -> [Int32: Int16] {
+    let now = calls.now()
+    let look = watches.contains { $0.descriptor == nil } ? nextLook : nil
+    let next = [look, levels.nextFall(after: now)].compactMap(\.self).min()
+    let wakeup = pollfd(fd: core.wake.number, events: Int16(POLLIN), revents: 0)
+    var descriptors =
+      [wakeup]
+      + watches.compactMap { watch in
+        watch.descriptor.map { pollfd(fd: $0.number, events: watch.events, revents: 0) }
+      }
+    do {
+      try calls.poll(&descriptors, milliseconds: next.map { ($0 - now).milliseconds } ?? -1)
+    } catch {
+      // What is pending stays so, and the use is looked at all the same.
+      core.noteWait(.system(call: "poll", path: "the sources", errno: error.code))
+      hadFailure = true
+      calls.pause(interval)
+      return [:]
+    }
+    if hadFailure { core.noteWait(nil) }
+    hadFailure = false
+    // A wakeup that cannot be read comes again, and does no harm.
+    if descriptors[0].revents != 0 { try? calls.drain(core.wake.number) }
+    let ready = descriptors.dropFirst().filter { $0.revents != 0 }
+    return Dictionary(ready.map { ($0.fd, $0.revents) }, uniquingKeysWith: |)
+  }
+
+  /// Asks the watches that `ready` has events for, and drops those that fail.
+  private mutating func ask(at now: Duration, _ ready: (any Watch) -> Int16?) {
+    var kept: [any Watch] = []
+    for var watch in watches {
+      guard let events = ready(watch) else {
+        kept.append(watch)
+        continue
+      }
+      do throws(PressureError) {
+        if events & Int16(POLLNVAL) != 0 {
+          throw .system(call: "poll", path: watch.source.path, errno: EBADF)
+        }
+        let level = try watch.answer(events)
+        levels.note(level, until: now + options.decay + watch.pause)
+        kept.append(watch)
+      } catch { core.drop(watch.source, error) }
+    }
+    watches = kept
+  }
+}

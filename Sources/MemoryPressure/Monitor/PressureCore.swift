@@ -1,0 +1,126 @@
+import Glibc
+import Primitives
+import Synchronization
+
+/// What a monitor, its thread, and its subscriptions share; each holds it, so none need know which of
+/// the others still live.
+final class PressureCore: Sendable {
+  /// (C) Wakes the thread: something was subscribed, or it is the end.
+  let wake: Descriptor
+  /// (A) The raw value of the level.
+  private let current = AtomicWord(0)
+  /// (A) 1 once the monitor is gone.
+  private let ended = AtomicWord(0)
+  /// (A) The monitor's thread, 0 until it runs.
+  private let thread = AtomicWord(0)
+  /// Held while bodies run, so that a cancellation can wait for them. Taken before `state`.
+  private let delivering = Lock()
+  private let state: Mutex<State>
+
+  private struct State {
+    var sources: [PressureSource]
+    var unavailable: [UnavailableSource]
+    var waitFailure: PressureError?
+    var subscribers: [UInt64: Subscriber] = [:]
+    var lastToken: UInt64 = 0
+  }
+
+  private struct Subscriber {
+    let body: @Sendable (PressureLevel) -> Void
+    let end: @Sendable () -> Void
+    /// Nil until it was called the first time.
+    var delivered: PressureLevel?
+  }
+
+  init(wake: Descriptor, sources: [PressureSource], unavailable: [UnavailableSource]) {
+    self.wake = wake
+    state = Mutex(State(sources: sources, unavailable: unavailable))
+  }
+
+  var level: PressureLevel { PressureLevel(rawValue: Int(current.load(.relaxed))) ?? .normal }
+  var sources: [PressureSource] { state.withLock { $0.sources } }
+  var unavailable: [UnavailableSource] { state.withLock { $0.unavailable } }
+  var waitFailure: PressureError? { state.withLock { $0.waitFailure } }
+  // `acquire` pairs with the `release` of `end`.
+  var hasEnded: Bool { ended.load(.acquire) != 0 }
+
+  // MARK: Any thread
+
+  func add(
+    _ body: @escaping @Sendable (PressureLevel) -> Void, end: @escaping @Sendable () -> Void
+  ) -> UInt64 {
+    let token = state.withLock { state in
+      state.lastToken += 1
+      state.subscribers[state.lastToken] = Subscriber(body: body, end: end)
+      return state.lastToken
+    }
+    signal()
+    return token
+  }
+
+  func remove(_ token: UInt64) {
+    // The closures go after the lock is given back: what they hold may end up here again.
+    _ = state.withLock { $0.subscribers.removeValue(forKey: token) }
+  }
+
+  /// Waits until no body runs, unless one of them asks.
+  func waitForDelivery() {
+    // Only the thread itself can find its own number here, whatever the order.
+    guard thread.load(.relaxed) != UInt64(pthread_self()) else { return }
+    delivering.withLock {}
+  }
+
+  /// The monitor is gone: no body runs after this, unless it runs inside one.
+  func end() {
+    ended.store(1, .release)
+    signal()
+    let subscribers = state.withLock { state in
+      defer { state.subscribers = [:] }
+      return state.subscribers
+    }
+    for subscriber in subscribers.values { subscriber.end() }
+    waitForDelivery()
+  }
+
+  private func signal() {
+    // It can only fail because it is full, and then the thread is awake; but a thread that never
+    // ended would be worse than a few calls too many.
+    for _ in 0..<8 {
+      do {
+        return try wake.calls.write(wake.number, [1, 0, 0, 0, 0, 0, 0, 0])
+      } catch { continue }
+    }
+  }
+
+  // MARK: The monitor's thread
+
+  func begin() { thread.store(UInt64(pthread_self()), .relaxed) }
+
+  func drop(_ source: PressureSource, _ reason: PressureError) {
+    state.withLock { state in
+      if let index = state.sources.firstIndex(of: source) { state.sources.remove(at: index) }
+      state.unavailable.append(UnavailableSource(source: source, reason: reason))
+    }
+  }
+
+  func noteWait(_ failure: PressureError?) { state.withLock { $0.waitFailure = failure } }
+
+  /// Sets the level, and tells those who have not heard of it.
+  func publish(_ level: PressureLevel) {
+    // It carries no other data: relaxed.
+    current.store(UInt64(level.rawValue), .relaxed)
+    let tokens = state.withLock { state in
+      state.subscribers.filter { $0.value.delivered != level }.keys.sorted()
+    }
+    for token in tokens {
+      delivering.withLock {
+        // Looked up again: it may have been cancelled since.
+        let body = state.withLock { state in
+          state.subscribers[token]?.delivered = level
+          return state.subscribers[token]?.body
+        }
+        body?(level)
+      }
+    }
+  }
+}

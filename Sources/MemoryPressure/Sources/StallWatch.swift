@@ -1,0 +1,40 @@
+import Glibc
+
+/// A PSI trigger. The kernel raises POLLPRI once a window in which the threshold was passed; a
+/// file description holds one trigger, until it is closed.
+struct StallWatch: Watch {
+  let source: PressureSource
+  let descriptor: Descriptor?
+  let events = Int16(POLLPRI)
+  let pause: Duration
+  private let path: String
+  private let level: PressureLevel
+
+  init(
+    _ kind: PressureSource.Kind, _ path: String, _ trigger: StallTrigger, in tree: FileTree
+  ) throws(PressureError) {
+    let file = try tree.open(path, O_RDWR | O_NONBLOCK)
+    var taken = trigger
+    var note = ""
+    do throws(PressureError) {
+      // Without the zero, the kernel cuts off the last digit.
+      try file.write(trigger.setting, endingInZero: true)
+    } catch {
+      guard case .system(_, _, EINVAL) = error, let rounded = trigger.rounded else { throw error }
+      taken = rounded
+      try file.write(rounded.setting, endingInZero: true)
+      note = " (the kernel refused a window of \(trigger.window.milliseconds) ms)"
+    }
+    source = PressureSource(kind: kind, path: file.path, detail: taken.detail + note)
+    descriptor = file.descriptor
+    pause = taken.window
+    self.path = file.path
+    level = taken.level
+  }
+
+  mutating func answer(_ ready: Int16) throws(PressureError) -> PressureLevel {
+    // psi_trigger_poll has no error of its own: it comes from kernfs, when the file is no more.
+    if ready & Int16(POLLERR | POLLHUP) != 0 { throw .removed(path: path) }
+    return level
+  }
+}

@@ -1,0 +1,50 @@
+/// A group's use of memory against its limit. The limit is read anew each time, so a change of it
+/// counts at once.
+struct UsageWatch: Watch {
+  let source: PressureSource
+  let descriptor: Descriptor? = nil
+  let events: Int16 = 0
+  private let group: GroupFiles
+  private let thresholds: UsageThresholds
+
+  /// Nil if the group has no limit, or does not tell its use.
+  init?(_ group: GroupFiles, _ thresholds: UsageThresholds) throws(PressureError) {
+    guard try group.fullness() != nil else { return nil }
+    self.group = group
+    self.thresholds = thresholds
+    source = Self.source(group.directory, thresholds)
+  }
+
+  static func source(_ directory: String, _ thresholds: UsageThresholds) -> PressureSource {
+    PressureSource(
+      kind: .usage, path: directory,
+      detail: "\(percent(thresholds.medium)) of the limit means medium, "
+        + "\(percent(thresholds.critical)) critical, page cache not counted")
+  }
+
+  private static func percent(_ fraction: Double) -> String {
+    let tenths = (fraction * 1000).rounded()
+    return tenths.truncatingRemainder(dividingBy: 10) == 0
+      ? "\(Int(exactly: tenths / 10) ?? 0) %" : "\(tenths / 10) %"
+  }
+
+  mutating func answer(_ ready: Int16) throws(PressureError) -> PressureLevel {
+    thresholds.level(try group.fullness(enough: thresholds.medium) ?? 0)
+  }
+}
+
+/// From which part of its limit on, page cache not counted, a group is short of memory.
+public struct UsageThresholds: Sendable, Hashable {
+  public var medium: Double
+  public var critical: Double
+
+  public init(medium: Double, critical: Double) {
+    self.medium = medium
+    self.critical = critical
+  }
+
+  func level(_ fullness: Double) -> PressureLevel {
+    if fullness >= critical { return .critical }
+    return fullness >= medium ? .medium : .normal
+  }
+}
