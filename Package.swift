@@ -26,7 +26,8 @@ let package = Package(
       name: "GracePeriods", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "Paging", dependencies: ["Frames"], swiftSettings: settings),
     .target(
-      name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"],
+      name: "HugeMemory",
+      dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"],
       swiftSettings: settings),
     .target(
       name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),

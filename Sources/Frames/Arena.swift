@@ -128,12 +128,6 @@ import Primitives
 
   /// Bytes that went back to the system since the start.
   public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
-
-  /// Free frames below which a reclaimer should start, and up to which it should work.
-  public var watermarks: (low: Int, high: Int) {
-    let limit = limit
-    return (limit / 64, limit / 32)
-  }
 }
 
 /// Why an arena could not be made.

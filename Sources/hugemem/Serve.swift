@@ -3,6 +3,7 @@ import ControlPlane
 import Glibc
 import HugeMemory
 import Logging
+import MemoryPressure
 import NBDServer
 
 struct Serve: ParsableCommand {
@@ -12,7 +13,9 @@ struct Serve: ParsableCommand {
   @Option(help: ArgumentHelp("Listen on TCP as well; no encryption.", valueName: "host:port"))
   var tcp: String?
   @Option(
-    help: "The limit for all disks together, for example 8G (default: half of what there is).")
+    help:
+      "The limit for all disks together, for example 8G (default: the control group's, else half of the machine's memory). Never more than the system can spare."
+  )
   var memory: ByteSize?
   @Option(help: ArgumentHelp("Start with an empty disk; repeatable.", valueName: "name=size"))
   var create: [String] = []
@@ -56,7 +59,11 @@ struct Serve: ParsableCommand {
     // Also where the start fails: with the lock held, the sockets are nobody else's.
     defer { directory.clean() }
     let machine = try machine()
-    guard let reclaimer = Reclaimer(machine) else { throw ControlError("no thread to be had") }
+    let budget = SystemBudget(ceiling: memory?.bytes)
+    let pressure = try pressureMonitor(log)
+    guard let reclaimer = Reclaimer(machine, budget: budget, pressure: pressure) else {
+      throw ControlError("no thread to be had")
+    }
     let disks = Disks(machine: machine)
     try fill(disks)
 
@@ -90,11 +97,27 @@ struct Serve: ParsableCommand {
     policy.maxPtesShared = 0
     policy.pagesToScan = 16384
     policy.scanSleepMilliseconds = 1000
+    // The budget sets the limit. What it may become is for the machine's memory to say, since a
+    // control group's limit can be lifted.
+    let total = (try? MemoryTotals())?.total ?? 1 << 40
     do {
-      return try Machine(limit: memory?.bytes ?? MemoryDefault.bytes, policy: policy)
+      return try Machine(
+        limit: memory?.bytes ?? total, capacity: max(memory?.bytes ?? 0, total), policy: policy)
     } catch {
       throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
     }
+  }
+
+  /// Pressure outside of this process. What the process itself uses of its control group is for the
+  /// budget.
+  private func pressureMonitor(_ log: Logger) throws -> PressureMonitor {
+    var options = PressureMonitor.Options()
+    options.kinds.remove(.usage)
+    let monitor = try PressureMonitor(options: options)
+    for source in monitor.unavailable {
+      log.info("no pressure from", metadata: ["source": "\(source)"])
+    }
+    return monitor
   }
 
   private func fill(_ disks: Disks) throws {

@@ -36,7 +36,7 @@ public final class Machine: Sendable {
   let reclaimer = AtomicWord(0)
   /// (L) reclaiming: until when direct reclaim does not look through memory again.
   @safe nonisolated(unsafe) var fruitlessUntil: UInt64 = 0
-  /// (L) reclaiming, or set before anybody else knows the machine.
+  /// (C) once other threads know the machine.
   @safe nonisolated(unsafe) var budget: (any MemoryBudget)?
 
   /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
@@ -86,21 +86,38 @@ public final class Machine: Sendable {
     return AddressSpace(size: size, root: .none, machine: self)
   }
 
-  /// The hard limit, in bytes, of data, tables and the zero page together.
-  public var limit: UInt64 { UInt64(arena.limit) << UInt64(FrameGeometry.frameShift) }
+  /// The hard limit, in bytes, of data, tables and the zero page together. Where it follows the
+  /// system, what could be had at the last look.
+  public var limit: UInt64 { budget?.limit ?? Self.bytes(arena.limit) }
 
   /// The most that the limit may become, in bytes.
-  public var capacity: UInt64 { UInt64(arena.capacity) << UInt64(FrameGeometry.frameShift) }
+  public var capacity: UInt64 { Self.bytes(arena.capacity) }
 
-  /// Changes the limit, to `capacity` at the most. Below what is in use, nothing new is written
-  /// until enough was discarded; what is there stays.
+  /// Changes the limit, to `capacity` at the most; where it follows the system, that is its ceiling.
+  /// Below what is in use, nothing new is written until enough was discarded; what is there stays.
   public func setLimit(_ bytes: UInt64) {
+    guard let budget else { return setGrant(bytes) }
+    budget.setCeiling(bytes)
+    budget.follow(self)
+  }
+
+  /// What may be in use now, in bytes.
+  func setGrant(_ bytes: UInt64) {
     arena.setLimit(Int(clamping: bytes >> UInt64(FrameGeometry.frameShift)))
   }
 
   /// Bytes of frames in use: data, tables and the zero page.
-  public var memoryUsed: UInt64 {
-    UInt64(max(0, arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
+  public var memoryUsed: UInt64 { Self.bytes(arena.framesInUse) }
+
+  /// Bytes of those that are tables.
+  public var memoryTables: UInt64 { Self.bytes(events.tables) }
+
+  /// Bytes that the system has memory behind, about: what is in use, and what is free but was not
+  /// given back yet.
+  public var memoryResident: UInt64 { Self.bytes(arena.framesOut + arena.framesFreeDirty) }
+
+  static func bytes(_ frames: Int) -> UInt64 {
+    UInt64(max(0, frames)) << UInt64(FrameGeometry.frameShift)
   }
 
   /// Bytes that went back to the system since the start.
@@ -118,6 +135,11 @@ public final class Machine: Sendable {
     arena.drainCaches()
   }
 
+  /// Gives free memory between frames in use back to the system: what nobody needed since the last
+  /// call, or `all`. Returns the bytes.
+  @discardableResult
+  public func trim(all: Bool = false) -> UInt64 { Self.bytes(arena.trim(all: all)) }
+
   /// Settles, then lets the shrinker free the zero page if nobody holds it. Returns the bytes freed.
   @discardableResult
   public func shrink() -> UInt64 {
@@ -127,7 +149,7 @@ public final class Machine: Sendable {
     splitDeferred()
     settle()
     freeZeroPage()
-    return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
+    return Self.bytes(before - arena.framesInUse)
   }
 
   /// Lets the zero page's shrinker free it if nobody holds it.

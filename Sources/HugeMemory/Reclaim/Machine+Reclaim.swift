@@ -6,13 +6,19 @@ import Primitives
 // the background from the low watermark up to the high one; directly, for a write that found none.
 extension Machine {
   /// Free frames below which background reclaim begins, and where it stops.
-  var watermarks: (low: Int, high: Int) { arena.watermarks }
+  var watermarks: (low: Int, high: Int) {
+    let limit = Int(clamping: limit >> UInt64(FrameGeometry.frameShift))
+    return (limit / 64, limit / 32)
+  }
 
-  /// Frames that can still be allocated.
+  /// Frames that can be allocated now, and those that could be if the system was asked.
   var framesFree: Int { max(0, arena.limit - arena.framesInUse) }
+  var framesSpare: Int {
+    max(0, Int(clamping: limit >> UInt64(FrameGeometry.frameShift)) - arena.framesInUse)
+  }
 
   /// Whether fewer frames are free than the low watermark.
-  var isUnderPressure: Bool { framesFree < watermarks.low }
+  var isUnderPressure: Bool { framesSpare < watermarks.low }
 
   /// Asks all shrinkers, from a little of each to all that each has, until `frames` frames are free or
   /// there is no more. Returns the bytes that became free.
@@ -22,10 +28,10 @@ extension Machine {
   public func reclaim(untilFree frames: UInt64 = .max) -> UInt64 {
     let before = arena.framesInUse
     let wanted = Int(clamping: frames)
-    let round = reclaimRounds { self.framesFree >= wanted }
+    let round = reclaimRounds { self.framesSpare >= wanted }
     events.pgscanKswapd.count(round.scanned)
     events.pgstealKswapd.count(round.freed)
-    return UInt64(max(0, before - arena.framesInUse)) << UInt64(FrameGeometry.frameShift)
+    return Self.bytes(before - arena.framesInUse)
   }
 
   /// One round at a priority, for pressure outside this process. Returns the frames freed.
@@ -79,7 +85,8 @@ extension Machine {
 
   private func reclaimDirectlyAlone() -> Bool {
     events.allocstall.count()
-    budget?.follow(self, for: Self.cluster)
+    budget?.follow(self)
+    if framesFree >= Self.cluster { return true }
     shrink()
     if framesFree >= Self.cluster { return true }
     let start = monotonicTime()

@@ -1,5 +1,8 @@
 /// Where a machine's limit comes from when it is not a constant.
 protocol MemoryBudget: Sendable {
-  /// Sets the machine's limit to what can be had now. `frames`: as many are wanted just now.
-  func follow(_ machine: Machine, for frames: Int)
+  /// The most that the machine may use now, in bytes.
+  var limit: UInt64 { get }
+  func setCeiling(_ bytes: UInt64)
+  /// Looks at what can be had now, and grants the machine some of it.
+  func follow(_ machine: Machine)
 }

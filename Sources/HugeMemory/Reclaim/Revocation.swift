@@ -42,7 +42,7 @@ extension Machine {
   func allowsZeroPage() -> Bool {
     switch withheld.load(.relaxed) {
     case Withheld.no: return true
-    case Withheld.untilFree where framesFree >= watermarks.high:
+    case Withheld.untilFree where framesSpare >= watermarks.high:
       _ = withheld.compareExchange(Withheld.untilFree, Withheld.no, .relaxed)
       return true
     default: return false
