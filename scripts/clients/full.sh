@@ -11,7 +11,7 @@ from wire import *
 for length in (1 << 20, 4096):
     w, done = Wire().go("big"), 0
     while True:
-        data = struct.pack(">Q", done) * (length // 8)
+        data = struct.pack(">Q", done + 1) * (length // 8)
         error = w.error(WRITE, done * length, length, 0, data)
         if error:
             break
@@ -22,7 +22,7 @@ for length in (1 << 20, 4096):
     print(f"figure:{done * length >> 20} MiB in writes of {length} bytes fit beside 4 MiB, of 64 MiB")
     # The same connection goes on, in step; nothing but the refused write is in doubt.
     for index in range(done):
-        same(w.read(index * length, length) == struct.pack(">Q", index) * (length // 8), True)
+        same(w.read(index * length, length) == struct.pack(">Q", index + 1) * (length // 8), True)
     # Memory that is there already can be rewritten.
     w.write(0, b"\xaa" * length)
     same(w.read(0, length), b"\xaa" * length)
