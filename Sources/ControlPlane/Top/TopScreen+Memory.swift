@@ -28,7 +28,7 @@ extension TopScreen {
     var sum: UInt64 = 0
     for (index, part) in parts.enumerated() where part > 0 {
       // A limit that has fallen below what is used: the bar is full.
-      sum = min(total, sum + min(part, total))
+      sum += min(part, total - sum)
       let end = total == 0 ? width : Int((Double(sum) / Double(total) * Double(width)).rounded())
       let length = min(width - bar.count, max(1, end - bar.count))
       bar += String(repeating: mark(index), count: length)
