@@ -85,7 +85,7 @@ def verify():
     for block, number in held.items():
         same(w.read(block * PIECE, PIECE) == struct.pack(">QQ", block, number) + NOISE, True)
 
-threads = [threading.Thread(target=sample), threading.Thread(target=rewrite)]
+threads = [threading.Thread(target=work, daemon=True) for work in (sample, rewrite)]
 for thread in threads:
     thread.start()
 hold(0)
