@@ -20,6 +20,26 @@ plain() {
   equal "frames without rates" "$(grep -c 'pgfault -' "$WORK/frames")" 1
   grep -qE 'pgfault [0-9]' "$WORK/frames"
 }
+# What requests carry counts, once they are done: not zeroes, trims or what was refused.
+traffic() {
+  hm create counted --size 1G
+  python <<'EOF_PY'
+from wire import *
+w = Wire().go("counted")
+w.write(0, b"\1" * (3 << 20))
+w.write(4096, b"\2" * 512)
+same(w.error(WRITE, 1 << 29, 32 << 20, 0, bytes(32 << 20)), 0)
+same(w.error(WRITE, 1 << 30, 512, 0, bytes(512)), ENOSPC)
+same(w.error(TRIM, 0, 1 << 20), 0)
+same(w.error(WRITE_ZEROES, 0, 1 << 20), 0)
+w.read(0, 5 << 20)  # holes count: the client has read them
+w.read(0, 7)
+same(w.error(READ, 1 << 30, 512), EINVAL)
+EOF_PY
+  equal "bytes written" "$(hm stat --json counted | jq '.disks[0].bytesWritten')" $(((35 << 20) + 512))
+  equal "bytes read" "$(hm stat --json counted | jq '.disks[0].bytesRead')" $(((5 << 20) + 7))
+  hm remove counted
+}
 rates() {
   # One connection writes 4 MiB every 0.1 s while three frames are shown, a second apart.
   python <<'EOF_PY'
@@ -121,6 +141,7 @@ EOF_PY
 }
 
 check "frames in a pipe have no escapes" plain
+check "what clients read and write is counted" traffic
 check "rates of a disk" rates
 check "keys" keys
 check "frames fit the window, whatever its size" sizes
