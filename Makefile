@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test lint example bench peers clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test lint example bench peers churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -50,6 +50,11 @@ instructions: build
 # The zero page inside stock Debian kernels in QEMU; needs to download them.
 kernel-test:
 	Kernel/test
+
+# Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
+churn: deps build
+	CHURN_SECONDS=$(or $(SECONDS),600) SEED=$(or $(SEED),$(shell date +%s)) STEPS=$(STEPS) \
+	  bash scripts/clients/churn.sh
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel

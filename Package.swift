@@ -42,7 +42,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "ControlPlane", "MemoryPressure",
+        "Benchmarks", "ControlPlane", "MemoryPressure", "Primitives",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -7,6 +7,9 @@ public struct ControlServer: Sendable {
   let disks: Disks
   let directory: RuntimeDirectory
   let log: Logger
+  /// The level of memory pressure, as `stat` and `top` name it. Whoever watches memory sets it
+  /// before the first request.
+  public var pressure: @Sendable () -> String = { "normal" }
 
   public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
     self.disks = disks
@@ -96,15 +99,30 @@ public struct ControlServer: Sendable {
     return DiskStatus(
       name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
       huge: usage.huge, zero: usage.zero, own: usage.own,
-      origin: disk.origin, connections: disk.connections, uri: directory.uri(disk.name))
+      origin: disk.origin, connections: disk.connections, bytesRead: disk.traffic.bytesRead,
+      bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))
   }
 
   private func serverStatus(_ chosen: [Disk]) -> ServerStatus {
     let machine = disks.machine
     return ServerStatus(
       disks: chosen.map(status), memoryLimit: machine.limit, memoryUsed: machine.memoryUsed,
-      memoryGivenBack: machine.bytesGivenBack, zeroPageReferences: machine.zeroPageReferences,
+      memoryGivenBack: machine.bytesGivenBack, memoryByKind: machine.memoryByKind,
+      residentMemory: residentMemory(), pressure: pressure(),
+      zeroPageReferences: machine.zeroPageReferences,
       counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) })
+  }
+}
+
+extension Machine {
+  /// Uses of memory; together, as far as they were read in one moment, `memoryUsed`.
+  fileprivate var memoryByKind: [ServerStatus.Kind] {
+    let used = memoryUsed
+    let zeroPage = zeroPageReferences == 0 ? 0 : min(used, 2 << 20)
+    return [
+      ServerStatus.Kind(name: "data and tables", bytes: used - zeroPage),
+      ServerStatus.Kind(name: "zero page", bytes: zeroPage),
+    ]
   }
 }
 

@@ -50,6 +50,9 @@ public struct DiskStatus: Codable, Sendable, Equatable {
   public var own: UInt64
   public var origin: String?
   public var connections: Int
+  /// What clients read and wrote so far.
+  public var bytesRead: UInt64
+  public var bytesWritten: UInt64
   public var uri: String
 }
 
@@ -60,10 +63,23 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var memoryLimit: UInt64
   public var memoryUsed: UInt64
   public var memoryGivenBack: UInt64
+  /// `memoryUsed` by what it is used for.
+  public var memoryByKind: [Kind]
+  /// The server's resident memory as the system counts it, in bytes: what is used, what is free and
+  /// not yet given back, and the program itself.
+  public var residentMemory: UInt64
+  /// How short memory is: `normal`, or the level that the monitor of memory pressure names.
+  public var pressure: String
   /// References on the zero page, the shrinker's included; 0: there is none now.
   public var zeroPageReferences: UInt32
   /// By the kernel's names, in the order of `/proc/vmstat`.
   public var counters: [Counter]
+
+  /// One use of memory, in bytes.
+  public struct Kind: Codable, Sendable, Equatable {
+    public var name: String
+    public var bytes: UInt64
+  }
 
   public struct Counter: Codable, Sendable, Equatable {
     public var name: String

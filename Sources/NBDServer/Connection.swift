@@ -68,8 +68,8 @@ struct Connection {
   @inline(never)
   private func transmit(_ disk: Disk, _ session: Session) {
     var transmission = Transmission(
-      socket: socket, space: disk.space, readOnly: false, session: session,
-      machine: disks.machine)
+      socket: socket, space: disk.space, traffic: disk.traffic, readOnly: false,
+      session: session, machine: disks.machine)
     transmission.run()
   }
 

@@ -12,6 +12,8 @@ public struct Disk: Sendable {
   let snapshot: AddressSpace?
   /// Clients connected now.
   public internal(set) var connections = 0
+  /// What its clients read and wrote.
+  public let traffic = Traffic()
   /// Whether it goes with its only connection.
   public let isTemporary: Bool
 

@@ -12,14 +12,19 @@ struct Transmission: ~Copyable {
   static let copyLimit: UInt32 = 16 << 10
 
   let space: AddressSpace
+  let traffic: Traffic
   let size: UInt64
   let readOnly: Bool
   let session: Session
   var input: Input
   var output: Output
 
-  init(socket: Int32, space: AddressSpace, readOnly: Bool, session: Session, machine: Machine) {
+  init(
+    socket: Int32, space: AddressSpace, traffic: Traffic, readOnly: Bool, session: Session,
+    machine: Machine
+  ) {
     self.space = space
+    self.traffic = traffic
     size = space.size
     self.readOnly = readOnly
     self.session = session
@@ -67,7 +72,10 @@ struct Transmission: ~Copyable {
     }
     do {
       switch command {
-      case .read: return try read(request)
+      case .read:
+        guard try read(request) else { return false }
+        traffic.countRead(request.length)
+        return true
       case .write: return try write(request)
       case .disconnect: return false
       case .flush, .cache: break
@@ -154,6 +162,7 @@ struct Transmission: ~Copyable {
       offset += UInt64(part)
       left -= part
     }
+    traffic.countWritten(request.length)
     return acknowledge(request)
   }
 }

@@ -20,7 +20,9 @@ struct Stat: ParsableCommand {
     discussion: """
       DATA is the memory with data that a disk can see, HUGE the part of it that is mapped in \
       2 MiB, SHARED the part of it that other disks \
-      see as well, OWN what removing the disk would free. Counters have the names of /proc/vmstat.
+      see as well, OWN what removing the disk would free. Memory used is by the server's own \
+      count, resident is what the system sees of the process: free memory that has not gone back \
+      yet, and the program itself, are in it too. Counters have the names of /proc/vmstat.
       """)
   @OptionGroup var server: ServerOptions
   @Argument var name: String?
@@ -30,22 +32,27 @@ struct Stat: ParsableCommand {
     guard case .status(let status) = try server.ask(.stat(name: name)) else { throw unexpected }
     if json { return try printJSON(status) }
     print(TextTable(status.disks))
-    print(
-      """
-
-      memory limit      \(ByteSize(status.memoryLimit))
-      memory used       \(ByteSize(status.memoryUsed))
-      given back        \(ByteSize(status.memoryGivenBack))
-      zero page         \(zeroPage(status.zeroPageReferences))
-
-      """)
+    print()
+    for (name, value) in lines(status) { print(name.padded(to: 18) + value) }
+    print()
     for counter in status.counters {
       print(counter.name.padded(to: 28) + String(counter.value))
     }
   }
 
-  private func zeroPage(_ references: UInt32) -> String {
-    references == 0 ? "none now" : "held by \(references - 1), and the shrinker"
+  private func lines(_ status: ServerStatus) -> [(String, String)] {
+    var lines = [
+      ("memory limit", "\(ByteSize(status.memoryLimit))"),
+      ("memory used", "\(ByteSize(status.memoryUsed))"),
+    ]
+    lines += status.memoryByKind.map { ("  \($0.name)", "\(ByteSize($0.bytes))") }
+    lines += [
+      ("resident", "\(ByteSize(status.residentMemory))"),
+      ("given back", "\(ByteSize(status.memoryGivenBack))"),
+      ("pressure", status.pressure),
+      ("zero page", status.zeroPage),
+    ]
+    return lines
   }
 }
 
@@ -87,7 +94,7 @@ struct Shrink: ParsableCommand {
   }
 }
 
-private let unexpected = ControlError("the server's answer is of another kind than asked for")
+let unexpected = ControlError("the server's answer is of another kind than asked for")
 
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
@@ -95,36 +102,17 @@ func printJSON(_ value: some Encodable) throws {
   print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
-/// Columns, aligned.
-struct TextTable: CustomStringConvertible {
-  private var rows = [["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN", "CLIENTS", "ORIGIN"]]
-
+extension TextTable {
   init(_ disks: [DiskStatus]) {
-    for disk in disks {
-      rows.append([
-        disk.name, "\(ByteSize(disk.size))", "\(ByteSize(disk.data))",
-        "\(ByteSize(disk.huge))", "\(ByteSize(disk.shared))", "\(ByteSize(disk.own))",
-        "\(disk.connections)",
-        disk.origin ?? "-",
-      ])
-    }
-  }
-
-  var description: String {
-    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    return rows.map { row in
-      zip(row, widths).map { $0.padded(to: $1 + 2) }.joined().trimmed()
-    }.joined(separator: "\n")
-  }
-}
-
-extension String {
-  func padded(to width: Int) -> String {
-    self + String(repeating: " ", count: max(0, width - count))
-  }
-  fileprivate func trimmed() -> String {
-    var text = self
-    while text.last == " " { text.removeLast() }
-    return text
+    let heading = ["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN", "CLIENTS", "ORIGIN"]
+    self.init(
+      [heading]
+        + disks.map { disk in
+          [
+            disk.name, "\(ByteSize(disk.size))", "\(ByteSize(disk.data))",
+            "\(ByteSize(disk.huge))", "\(ByteSize(disk.shared))", "\(ByteSize(disk.own))",
+            "\(disk.connections)", disk.origin ?? "-",
+          ]
+        })
   }
 }

@@ -62,6 +62,25 @@ import Testing
     }
   }
 
+  @Test func statusSaysWhatMemoryIsUsedFor() throws {
+    _ = answer(.create(name: "a", size: 1 << 30))
+    let space = try server.disks.lookup("a").space
+    try space.store(UInt64(1), at: 0)
+    #expect(try space.load(at: 1 << 29, as: UInt64.self) == 0)
+    var server = server
+    server.pressure = { "critical" }
+    guard case .status(let status) = server.answer(.stat(name: nil), progress: { _, _ in }) else {
+      Issue.record("no status")
+      return
+    }
+    #expect(status.zeroPageReferences > 0 && status.memoryUsed > 2 << 20)
+    #expect(status.memoryByKind.reduce(0) { $0 + $1.bytes } == status.memoryUsed)
+    #expect(status.memoryByKind.contains(ServerStatus.Kind(name: "zero page", bytes: 2 << 20)))
+    // The frames in use are resident, beside the program.
+    #expect(status.residentMemory > 1 << 20 && status.residentMemory < 1 << 40)
+    #expect(status.pressure == "critical")
+  }
+
   @Test func failuresNameWhatIsWrong() {
     let refused: [(ControlRequest, String)] = [
       (.create(name: "a@", size: 1), "a@"), (.create(name: "a", size: 0), "size"),

@@ -1,0 +1,96 @@
+import Glibc
+import Primitives
+import Synchronization
+
+/// The terminal on standard output as a full screen: keys come without Return, and whatever ends
+/// the program, the terminal is afterwards what it was.
+///
+/// Signals are waited for by a thread of their own instead of handled: it may do what a handler may
+/// not, and Ctrl-C works also while the main thread waits for a server that hangs. (Ctrl-Z is off.)
+final class Terminal: Sendable {
+  /// Under the lock: whether frames are still drawn, so that none comes after the end.
+  private let isOpen = Mutex(true)
+  private let before: termios
+  private let hasKeys: Bool
+
+  /// Nil if standard output is none. To be called before the first thread of the program.
+  init?() {
+    guard isatty(STDOUT_FILENO) == 1 else { return nil }
+    var modes = termios()
+    hasKeys = unsafe isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &modes) == 0
+    before = modes
+    var signals = sigset_t()
+    unsafe sigemptyset(&signals)
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, signal) }
+    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+    let thread = WorkerThread { [self] in
+      var waited = sigset_t()
+      unsafe sigemptyset(&waited)
+      for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&waited, signal) }
+      var received: Int32 = 0
+      unsafe sigwait(&waited, &received)
+      close()
+      // Ctrl-C is the usual way out of a program like this; the others are not.
+      _exit(received == SIGINT ? 0 : 128 + received)
+    }
+    guard let thread else { return nil }
+    thread.detach()
+    if hasKeys {
+      modes.c_lflag &= ~tcflag_t(ICANON | ECHO)
+      modes.c_cc.10 = 0  // VSUSP
+      unsafe tcsetattr(STDIN_FILENO, TCSANOW, &modes)
+    }
+    // The other screen, without a cursor.
+    put("\u{1b}[?1049h\u{1b}[?25l")
+  }
+
+  /// Columns and rows, now: a window changes its size when it likes.
+  var size: (width: Int, height: Int) {
+    var window = winsize()
+    guard unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &window) == 0, window.ws_col > 0 else {
+      return (80, 24)
+    }
+    return (Int(window.ws_col), Int(window.ws_row))
+  }
+
+  /// Replaces what is shown, without a flicker: each line is overwritten, then cleared to its end.
+  func draw(_ lines: [String]) {
+    isOpen.withLock { isOpen in
+      guard isOpen else { return }
+      put("\u{1b}[H" + lines.joined(separator: "\u{1b}[K\r\n") + "\u{1b}[K\u{1b}[J")
+    }
+  }
+
+  /// The next key, or nil after `seconds` without one.
+  func key(within seconds: Double) -> Character? {
+    let milliseconds = Int32(max(0, min(seconds, 3600) * 1000))
+    var descriptor = pollfd(fd: hasKeys ? STDIN_FILENO : -1, events: Int16(POLLIN), revents: 0)
+    guard unsafe poll(&descriptor, 1, milliseconds) > 0 else { return nil }
+    var byte: UInt8 = 0
+    // The end of the input is the end of the terminal.
+    guard unsafe read(STDIN_FILENO, &byte, 1) == 1 else { return "q" }
+    return Character(Unicode.Scalar(byte))
+  }
+
+  /// Restores the terminal; once is enough.
+  func close() {
+    isOpen.withLock { isOpen in
+      guard isOpen else { return }
+      isOpen = false
+      put("\u{1b}[?25h\u{1b}[?1049l")
+      var modes = before
+      if hasKeys { unsafe tcsetattr(STDIN_FILENO, TCSANOW, &modes) }
+    }
+  }
+
+  private func put(_ text: String) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let count = unsafe bytes.withUnsafeBytes {
+        unsafe write(STDOUT_FILENO, $0.baseAddress, $0.count)
+      }
+      guard count > 0 else { return }
+      bytes.removeFirst(count)
+    }
+  }
+}

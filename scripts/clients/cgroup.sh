@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# A server in a control group of 256 MiB, without --memory: it takes its limit from the group, fits
+# nearly all of it with data, and answers ENOSPC instead of being killed.
+set -euo pipefail
+source "$(dirname "$0")/../lib.sh"
+source "$(dirname "$0")/support/cgroup.sh"
+export WORK
+
+LIMIT=$((256 * 2 ** 20))
+make_group "$LIMIT" || { skip "a server in a control group" "$WHY"; finish; exit; }
+start_in_group --create a=10G --create b=10G --create c=10G --create golden=1G
+
+follows() {
+  local limit
+  limit=$(stat_of .memoryLimit)
+  echo "figure:a group of $((LIMIT >> 20)) MiB: a limit of $((limit >> 20)) MiB"
+  at_most "the server's limit" "$limit" "$LIMIT"
+}
+
+# Blocks of a length, each with its own contents, and which of them were acknowledged.
+cat >"$WORK/blocks.py" <<'EOF_PY'
+from wire import *
+import random
+
+NOISE = random.Random(1).randbytes(1 << 20)
+MIB = 1 << 20
+
+
+class Blocks:
+    def __init__(self, disk, length, seed=0):
+        self.wire, self.length, self.seed, self.done = Wire().go(disk), length, seed, []
+
+    def contents(self, index):
+        return struct.pack(">QQ", self.seed, index + 1) + NOISE[: self.length - 16]
+
+    def write(self, index):
+        """Whether it was acknowledged."""
+        error = self.wire.error(WRITE, index * self.length, self.length, 0, self.contents(index))
+        assert error in (0, ENOSPC), error
+        if not error:
+            self.done.append(index)
+        return not error
+
+    def fill(self, mib):
+        """Up to so many MiB, and after the first that does not fit a hundred more."""
+        refused = 0
+        for index in range((mib << 20) // self.length):
+            refused += not self.write(index)
+            if refused > 100:
+                break
+        return refused > 0
+
+    def check(self):
+        for index in self.done:
+            found = self.wire.read(index * self.length, self.length)
+            assert found == self.contents(index), f"block {index} was acknowledged and is lost"
+
+    def trim(self):
+        for at in range(0, self.wire.size, 1 << 30):
+            same(self.wire.error(TRIM, at, 1 << 30), 0)
+        self.done = []
+
+    @property
+    def mib(self):
+        return len(self.done) * self.length / MIB
+
+
+def fits(mib, what):
+    with open(os.environ["WORK"] + "/fits", "a") as file:
+        print(f"{mib:.1f} MiB of data {what}, {mib / 2.56:.1f} % of the group", file=file)
+EOF_PY
+# Two paths: `wire` and what is above.
+python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$LIBRARY/clients/support:$WORK /usr/bin/python3 -; }
+
+# filled LENGTH: 600 MiB into 256, read back, trimmed, and again.
+filled() {
+  LENGTH=$1 python <<'EOF_PY'
+from blocks import *
+length = int(os.environ["LENGTH"])
+disk = Blocks("a", length)
+assert disk.fill(600), "600 MiB fit into 256"
+fits(disk.mib, f"in writes of {length} bytes")
+disk.check()
+# Half of it makes room for as much.
+half = disk.done[: len(disk.done) // 2]
+kept = disk.done[len(half):]
+for index in half:
+    same(disk.wire.error(TRIM, index * length, length), 0)
+disk.done = []
+again = [disk.write(index + (1 << 30) // length) for index in half]
+assert sum(again) >= 0.95 * len(half), f"{sum(again)} of {len(half)} blocks fit where {len(half)} were"
+disk.done += kept
+disk.check()
+disk.trim()
+EOF_PY
+  nobody_killed
+}
+several() {
+  python <<'EOF_PY'
+from blocks import *
+import threading
+disks = [Blocks(name, 64 << 10, seed) for seed, name in enumerate("abc")]
+threads = [threading.Thread(target=disk.fill, args=(200,)) for disk in disks]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+fits(sum(disk.mib for disk in disks), "on three disks, written at the same time")
+for disk in disks:
+    disk.check()
+for disk in disks:
+    disk.trim()
+EOF_PY
+  nobody_killed
+}
+forks() {
+  qemu-io -f raw -c "write -P 7 0 60M" "$(uri golden)" >/dev/null
+  hm fork golden fork1 fork2 fork3 fork4
+  python <<'EOF_PY'
+from blocks import *
+import threading
+disks = [Blocks(f"fork{number}", 4096, number) for number in (1, 2, 3, 4)]
+threads = [threading.Thread(target=disk.fill, args=(100,)) for disk in disks]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+fits(60 + sum(disk.mib for disk in disks), "on a golden disk and four forks that write over it")
+golden = Wire().go("golden")
+for at in range(0, 60 * MIB, MIB):
+    same(golden.read(at, MIB) == b"\7" * MIB, True)
+for disk in disks:
+    disk.check()
+    written = set(disk.done)
+    for index in range(0, (60 * MIB) // 4096, 97):
+        if index not in written:
+            same(disk.wire.read(index * 4096, 4096) == b"\7" * 4096, True)
+for disk in disks:
+    disk.wire.close()
+EOF_PY
+  local _
+  for _ in $(seq 50); do hm remove golden fork1 fork2 fork3 fork4 && break; sleep 0.1; done
+  nobody_killed
+}
+# The goal is 85 % of the group, so that little of what it costs is wasted.
+enough() {
+  sed 's/^/figure:/' "$WORK/fits"
+  equal "ways to fill it that were measured" "$(wc -l <"$WORK/fits")" 4
+  awk '$1 < 256 * 0.85 { print "less than 85 %: " $0; short = 1 } END { exit short }' "$WORK/fits"
+}
+afterwards() {
+  local used _
+  for _ in $(seq 100); do used=$(stat_of .memoryUsed); [ "$used" -gt $((2 ** 20)) ] || break; sleep 0.1; done
+  at_most "memory used by empty disks" "$used" $((2 ** 20))
+  nobody_killed
+}
+
+check "the limit comes from the group" follows
+check "600 MiB in 1 MiB: what fits is there, a trim makes room, nobody is killed" filled $((2 ** 20))
+check "600 MiB in 4 KiB: what fits is there, a trim makes room, nobody is killed" filled 4096
+check "three disks at the same time" several
+check "four forks at the same time" forks
+check "85 % of the group and more is data, each time" enough
+check "nothing is left, nobody was killed" afterwards
+finish
