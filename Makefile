@@ -54,7 +54,7 @@ kernel-test:
 # Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
 churn: deps build
 	CHURN_SECONDS=$(or $(SECONDS),600) SEED=$(or $(SEED),$(shell date +%s)) STEPS=$(STEPS) \
-	  bash scripts/clients/churn.sh
+	  scripts/clients/churn.sh
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel
