@@ -68,16 +68,18 @@ class Readers:
         assert not self.failures, self.failures
 
 def fill(w, pattern=b"\7"):
-    """Writes 4 KiB after 4 KiB until none fits; how many did. The zero page's own 2 MiB are among
-    what is reclaimed before a write is refused."""
-    block, refused = 0, 0
+    """Writes 4 KiB after 4 KiB until twenty in a row do not fit; the blocks that did. The zero page's
+    own 2 MiB are among what is reclaimed before a write is refused."""
+    block, refused, done = 0, 0, []
     while refused < 20:
         error = w.error(WRITE, block << 12, 4096, 0, pattern * 4096)
         assert error in (0, ENOSPC), error
         refused = refused + 1 if error else 0
+        if not error:
+            done.append(block)
         block += 1
-        assert block << 12 <= 64 << 20, "more than the limit was written"
-    return block - refused
+        assert len(done) << 12 <= 64 << 20, "more than the limit was written"
+    return done
 
 def empty(w):
     for at in range(0, w.size, 1 << 30):
@@ -121,7 +123,7 @@ references, alloc, free = now()
 assert references > 1 and alloc == free + 1, (references, alloc, free)
 w = Wire().go("full")
 fitted = fill(w)
-print(f"figure:{fitted * 4 / 1024:.1f} MiB of 64 are full of data beside readers of holes")
+print(f"figure:{len(fitted) * 4 / 1024:.1f} MiB of 64 are full of data beside readers of holes")
 wait(lambda references, _, freed: references == 0 or freed > free, "the zero page that readers hold is freed")
 for _ in range(20):
     readers.go_on()
@@ -129,7 +131,7 @@ references, alloc, free = now()
 print(f"figure:then: references {references}, thp_zero_page_alloc {alloc}, thp_zero_page_free {free}")
 # Its 2 MiB are data now: there is no room for it to come back, and nobody waits for it.
 same(references, 0)
-for block in range(0, fitted, 61):
+for block in fitted[::61]:
     same(w.read(block << 12, 4096) == b"\7" * 4096, True)
 # Room again: whoever reads maps it again.
 empty(w)
