@@ -36,6 +36,7 @@ extension Arena {
         sched_yield()
       }
     }
+    if found == nil && makeRoomElsewhere(order) { found = take(order).block }
     guard let (frame, clean) = found else { return nil }
     if zeroed && !clean { clear(frame, order: order) }
     return frame
@@ -49,20 +50,25 @@ extension Arena {
   private func take(_ order: Int) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
     lock.withLock {
       let block = takeLocked(order)
-      let fits = outstanding.load(.relaxed) + 1 << UInt64(order) <= UInt64(limitLocked)
+      let fits = Int(outstanding.load(.relaxed)) + 1 << order <= limitLocked - reserveLocked
       return (block, block == nil && fits && returning.load(.relaxed) != 0)
     }
   }
 
-  /// Takes a block under the lock; marks it allocated with one reference.
-  func takeLocked(_ order: Int) -> (FrameNumber, clean: Bool)? {
-    let wanted = UInt64(1) << UInt64(order)
-    guard outstanding.load(.relaxed) + wanted <= UInt64(limitLocked) else { return nil }
+  /// Takes a block under the lock; marks it allocated with one reference. `urgent`: from the reserve,
+  /// too.
+  func takeLocked(_ order: Int, urgent: Bool = false) -> (FrameNumber, clean: Bool)? {
+    let wanted = 1 << order
+    let out = Int(outstanding.load(.relaxed))
+    let limit = urgent ? limitLocked : limitLocked - reserveLocked
+    guard out + wanted <= limit else { return nil }
     // Memory that the system has behind it comes before memory that it would have to find.
     let block: FrameNumber
     var clean = false
     var from = firstFree(from: order, clean: false)
     if from == nil {
+      // Free memory in the wrong place counts: it has to go back first.
+      guard out + freeDirty + held + wanted <= limitLocked else { return nil }
       clean = true
       from = firstFree(from: order, clean: true)
     }
@@ -82,7 +88,7 @@ extension Arena {
     }
     leastDirty = min(leastDirty, freeDirty)
     unsafe metadata[Int(block)].word.store(FrameState.allocated(order: order), .relaxed)
-    outstanding.add(wanted, .relaxed)
+    outstanding.add(UInt64(wanted), .relaxed)
     return (block, clean)
   }
 
@@ -135,6 +141,7 @@ extension Arena {
   /// Called without the lock: nobody else knows of the block.
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
+    forgetFrames(of: block)
     lock.withLock {
       if failed == 0 { givenBack += UInt64(FrameGeometry.hugeSize) }
       link(block, order: FrameGeometry.hugeOrder, clean: failed == 0)
@@ -145,15 +152,16 @@ extension Arena {
   func link(_ block: FrameNumber, order: Int, clean: Bool) {
     let list = head(order, clean: clean)
     let next = unsafe heads[list]
+    unsafe heads[list] = block
+    if next != 0 { setPrevious(of: next, order, block) }
+    if !clean { freeDirty += 1 << order }
+    guard order < FrameGeometry.hugeOrder else {
+      unsafe self.block(block).pointee = Block(
+        next: next, previous: 0, isClean: clean, backing: .whole)
+      return
+    }
     unsafe metadata[Int(block)].low = next
     unsafe metadata[Int(block)].high = 0
-    if next != 0 { unsafe metadata[Int(next)].high = block }
-    unsafe heads[list] = block
-    if !clean {
-      freeDirty += 1 << order
-    } else if order == FrameGeometry.hugeOrder {
-      unsafe blocks[Int(block) >> FrameGeometry.hugeOrder] = 0
-    }
     unsafe metadata[Int(block)].word.store(
       FrameState.free | (clean ? FrameState.clean : 0) | UInt64(order) << FrameState.orderShift,
       .relaxed)
@@ -161,16 +169,38 @@ extension Arena {
 
   /// Takes a block from its list.
   func unlink(_ block: FrameNumber, order: Int) {
-    let clean = unsafe metadata[Int(block)].word.load(.relaxed) & FrameState.clean != 0
-    let next = unsafe metadata[Int(block)].low
-    let previous = unsafe metadata[Int(block)].high
+    let next: FrameNumber
+    let previous: FrameNumber
+    let clean: Bool
+    if order == FrameGeometry.hugeOrder {
+      let whole = unsafe self.block(block).pointee
+      (next, previous, clean) = (whole.next, whole.previous, whole.isClean)
+    } else {
+      clean = unsafe metadata[Int(block)].word.load(.relaxed) & FrameState.clean != 0
+      (next, previous) = unsafe (metadata[Int(block)].low, metadata[Int(block)].high)
+      unsafe metadata[Int(block)].word.store(0, .relaxed)
+    }
     if previous == 0 {
       unsafe heads[head(order, clean: clean)] = next
+    } else if order == FrameGeometry.hugeOrder {
+      unsafe self.block(previous).pointee.next = next
     } else {
       unsafe metadata[Int(previous)].low = next
     }
-    if next != 0 { unsafe metadata[Int(next)].high = previous }
+    if next != 0 { setPrevious(of: next, order, previous) }
     if !clean { freeDirty -= 1 << order }
-    unsafe metadata[Int(block)].word.store(0, .relaxed)
+  }
+
+  private func setPrevious(of next: FrameNumber, _ order: Int, _ block: FrameNumber) {
+    if order == FrameGeometry.hugeOrder {
+      unsafe self.block(next).pointee.previous = block
+    } else {
+      unsafe metadata[Int(next)].high = block
+    }
+  }
+
+  /// The description of the block of 2 MiB that a frame lies in.
+  func block(_ frame: FrameNumber) -> UnsafeMutablePointer<Block> {
+    unsafe blocks + Int(frame) >> FrameGeometry.hugeOrder
   }
 }

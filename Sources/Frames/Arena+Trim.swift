@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Primitives
 
 // Giving back free memory that is no whole block of 2 MiB: what is between frames in use. The rest
 // goes back at once (`returnToSystem`).
@@ -10,14 +11,6 @@ import Glibc
 extension Arena {
   /// Frames in a call to the system: few enough that an allocation which waits for them hardly does.
   private static var batch: Int { 64 }
-
-  /// What `trim` did to a block of 2 MiB.
-  private enum Backing {
-    /// Parts of it were given back, but a huge page of the system's holds on to them.
-    static let holed: UInt8 = 1
-    /// It was split, and what follows is in small pages.
-    static let split: UInt8 = 2
-  }
 
   /// Free frames with memory of the system's behind them.
   public var framesFreeDirty: Int { lock.withLock { freeDirty } }
@@ -30,19 +23,59 @@ extension Arena {
   @discardableResult
   public func trim(all: Bool = false) -> Int {
     let slack = all ? 0 : Int(outstanding.load(.relaxed)) / 128
-    var surplus = lock.withLock {
-      let unneeded = all ? freeDirty : min(leastDirty, freeDirty)
-      leastDirty = freeDirty
-      return max(0, unneeded - slack)
+    return trim(
+      upTo: lock.withLock {
+        let unneeded = all ? freeDirty : min(leastDirty, freeDirty)
+        leastDirty = freeDirty
+        return max(0, unneeded - slack)
+      })
+  }
+
+  /// Gives back free memory so that as much can be had where there is none behind it yet. Returns
+  /// whether that is worth another try.
+  func makeRoomElsewhere(_ order: Int) -> Bool {
+    var missing = missingElsewhere(order)
+    guard missing > 0 else { return false }
+    // Somebody may just be at it.
+    Self.trimming.withLock {}
+    missing = missingElsewhere(order)
+    return missing <= 0 || trim(upTo: missing) > 0
+  }
+
+  /// Frames that are free, within the limit, and in the way of a block.
+  private func missingElsewhere(_ order: Int) -> Int {
+    lock.withLock {
+      let out = Int(outstanding.load(.relaxed))
+      guard out + 1 << order <= limitLocked - reserveLocked else { return 0 }
+      return min(freeDirty + held, out + freeDirty + held + 1 << order - limitLocked)
     }
+  }
+
+  /// One thread at a time, so that others can wait for it.
+  private static let trimming = Lock()
+  /// Frames after which those who wait have another look: 8 MiB.
+  private static var portion: Int { 2048 }
+
+  private func trim(upTo frames: Int) -> Int {
     var trimmed = 0
-    while surplus > 0 {
-      let frames = trimBatch(upTo: surplus)
-      guard frames > 0 else { break }
-      surplus -= frames
-      trimmed += frames
+    while trimmed < frames {
+      let portion = Self.trimming.withLock {
+        var done = 0
+        let wanted = min(frames - trimmed, Self.portion)
+        while done < wanted {
+          let batch = trimBatch(upTo: wanted - done)
+          guard batch > 0 else { break }
+          done += batch
+        }
+        if done > 0 {
+          splitBacking()
+          lock.withLock { held -= done }
+        }
+        return done
+      }
+      guard portion > 0 else { break }
+      trimmed += portion
     }
-    if trimmed > 0 { splitBacking() }
     return trimmed
   }
 
@@ -75,12 +108,14 @@ extension Arena {
         }
         guard count > 0 else { return 0 }
         let failed = unsafe hm_give_back_all(ranges.baseAddress, Int32(count))
+        if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]
           let whole = lock.withLock {
             returning.subtract(1, .relaxed)
             if failed == 0 {
-              unsafe blocks[Int(block) >> FrameGeometry.hugeOrder] |= Backing.holed
+              let holed = unsafe self.block(block)
+              if unsafe holed.pointee.backing == .whole { unsafe holed.pointee.backing = .holed }
             }
             return coalesce(block, order: order, clean: failed == 0)
           }
@@ -93,14 +128,20 @@ extension Arena {
     }
   }
 
+  /// Gives back the metadata of a wholly free block, which says nothing: it reads as zeros then.
+  func forgetFrames(of block: FrameNumber) {
+    _ = unsafe hm_give_back(
+      metadata + Int(block), FrameGeometry.framesPerHuge * MemoryLayout<FrameMetadata>.stride)
+  }
+
   /// A huge page of the system's with holes stays whole until the system splits it, which it does
   /// only when it is short of memory itself. Asking costs some 0.4 ms a block, once.
   private func splitBacking() {
     let end = lock.withLock { Int(nextFresh) >> FrameGeometry.hugeOrder }
     for block in 0..<end {
       let isHoled = lock.withLock {
-        guard unsafe blocks[block] == Backing.holed else { return false }
-        unsafe blocks[block] |= Backing.split
+        guard unsafe blocks[block].backing == .holed else { return false }
+        unsafe blocks[block].backing = .split
         return true
       }
       if isHoled {

@@ -42,10 +42,13 @@ import Primitives
   /// `trim`: what nobody needed.
   var freeDirty = 0
   var leastDirty = 0
-  /// (L) The hard limit, in frames.
+  /// (L) Frames given back that huge pages of the system's still hold on to.
+  var held = 0
+  /// (L) The hard limit, in frames, and what of it only those may take who give back more.
   private(set) var limitLocked: Int
-  /// (L) By block of 2 MiB, what `trim` did to it.
-  let blocks: UnsafeMutablePointer<UInt8>
+  private(set) var reserveLocked: Int
+  /// (L) By block of 2 MiB.
+  let blocks: UnsafeMutablePointer<Block>
   /// (A), written under the lock: frames that the buddy allocator has out.
   let outstanding = AtomicWord(0)
   /// (A), written under the lock: free blocks in no list, since they are being given back.
@@ -75,11 +78,13 @@ import Primitives
     unsafe self.base = base
     unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
     limitLocked = limit
+    reserveLocked = Self.reserve(of: limit)
     self.reserved = reserved
     unsafe heads = .allocate(capacity: Self.headCount)
     unsafe heads.initialize(repeating: 0, count: Self.headCount)
     // Not touched before it is needed, as the metadata.
-    unsafe self.blocks = calloc(blocks, 1).assumingMemoryBound(to: UInt8.self)
+    unsafe self.blocks = calloc(blocks, MemoryLayout<Block>.stride)
+      .bindMemory(to: Block.self, capacity: blocks)
     unsafe splitQueue = .allocate(capacity: 1)
     unsafe splitQueue.initialize(to: 0)
     // The first block stays unused, so that no frame has the number 0 (history item 4).
@@ -103,7 +108,15 @@ import Primitives
 
   /// Changes the limit, to `capacity` at the most.
   public func setLimit(_ frames: Int) {
-    lock.withLock { limitLocked = max(0, min(frames, capacity)) }
+    lock.withLock {
+      limitLocked = max(0, min(frames, capacity))
+      reserveLocked = Self.reserve(of: limitLocked)
+    }
+  }
+
+  /// A discard may have to split something first: the kernel's `min` watermark, for the same reason.
+  private static func reserve(of limit: Int) -> Int {
+    min(limit / 4096, 64)
   }
 
   /// Room for the metadata of so many frames, in whole huge pages.
@@ -126,8 +139,32 @@ import Primitives
   /// Frames that the buddy allocator has out, those in the core caches included.
   public var framesOut: Int { Int(outstanding.load(.relaxed)) }
 
+  /// Frames that the system has memory behind, about: in use, free and not given back yet, or given
+  /// back and not free to the system yet.
+  public var framesResident: Int { framesOut + lock.withLock { freeDirty + held } }
+
   /// Bytes that went back to the system since the start.
   public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
+}
+
+/// What the arena knows of a block of 2 MiB. A block that is wholly free is described here alone, so
+/// that the metadata of its frames goes back to the system with it: 8 KiB for each.
+struct Block {
+  /// Links of the list of free blocks, 0 for none.
+  var next: FrameNumber
+  var previous: FrameNumber
+  /// Whether the system has just given it, so that it reads as zeros.
+  var isClean: Bool
+  /// What `trim` did to it.
+  var backing: Backing
+
+  enum Backing: UInt8 {
+    case whole
+    /// Parts of it were given back, but a huge page of the system's holds on to them.
+    case holed
+    /// It was split, and what follows is in small pages.
+    case split
+  }
 }
 
 /// Why an arena could not be made.

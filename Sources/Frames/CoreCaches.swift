@@ -80,9 +80,11 @@ extension Arena {
     return frame
   }
 
-  /// One small frame, cleared.
-  public func allocateSmallZeroed() -> FrameNumber? {
-    guard let frame = allocateSmall() else { return nil }
+  /// One small frame, cleared. `urgent`: from the reserve if need be, for those who give back more.
+  public func allocateSmallZeroed(urgent: Bool = false) -> FrameNumber? {
+    var frame = allocateSmall()
+    if frame == nil && urgent { frame = lock.withLock { takeLocked(0, urgent: true)?.0 } }
+    guard let frame else { return nil }
     clear(frame, order: 0)
     return frame
   }

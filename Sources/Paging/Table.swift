@@ -56,8 +56,9 @@ public import Frames
   @inlinable public var liveEntries: UInt32 { unsafe counts[1] }
 
   /// A new table without entries; nil at the arena's limit.
-  public static func make(in arena: Arena) -> Table? {
-    guard let frame = arena.allocateSmallZeroed() else { return nil }
+  /// `urgent`: from the arena's reserve if need be.
+  public static func make(in arena: Arena, urgent: Bool = false) -> Table? {
+    guard let frame = arena.allocateSmallZeroed(urgent: urgent) else { return nil }
     let table = Table(frame, in: arena)
     unsafe table.counts[0] = 0
     unsafe table.counts[1] = 0

@@ -76,8 +76,11 @@ struct Serve: ParsableCommand {
       }
     }
     for listener in listeners { try nbd.serve(listener) }
-    let control = ControlServer(disks: disks, directory: directory, log: log)
-    try acceptor.accept(on: Listener.unix(directory.controlSocket)) { control.serve(socket: $0) }
+    var control = ControlServer(disks: disks, directory: directory, log: log)
+    control.pressure = { "\(pressure.level)" }
+    try acceptor.accept(on: Listener.unix(directory.controlSocket)) { [control] in
+      control.serve(socket: $0)
+    }
     announce(disks, directory, listeners)
 
     var received: Int32 = 0

@@ -21,14 +21,18 @@ extension Arena {
         var previous: FrameNumber = 0
         var block = unsafe heads[list]
         while block != 0 {
+          let whole = order == FrameGeometry.hugeOrder
           let word = unsafe metadata[Int(block)].word.load(.relaxed)
-          let isClean = word & FrameState.clean != 0
-          guard word & FrameState.free != 0, FrameState.order(word) == order, isClean == clean
-          else {
+          let isClean =
+            whole ? unsafe self.block(block).pointee.isClean : word & FrameState.clean != 0
+          let isListed = word & FrameState.free != 0 && FrameState.order(word) == order
+          guard whole ? word == 0 : isListed, isClean == clean else {
             return "block \(block) is in list \(list) and says \(String(word, radix: 16))"
           }
           guard block & (1 << FrameNumber(order) - 1) == 0 else { return "\(block) is misaligned" }
-          guard unsafe metadata[Int(block)].high == previous else { return "\(block): wrong link" }
+          let back =
+            whole ? unsafe self.block(block).pointee.previous : unsafe metadata[Int(block)].high
+          guard back == previous else { return "\(block): wrong link" }
           for frame in block..<block + 1 << FrameNumber(order) {
             guard !seen[Int(frame)], frame < nextFresh else { return "\(frame) is free twice" }
             seen[Int(frame)] = true
@@ -41,7 +45,8 @@ extension Arena {
           free += 1 << order
           if !clean { dirty += 1 << order }
           previous = block
-          block = unsafe metadata[Int(block)].low
+          block =
+            whole ? unsafe self.block(block).pointee.next : unsafe metadata[Int(block)].low
         }
       }
       guard dirty == freeDirty else { return "\(dirty) dirty, not \(freeDirty)" }

@@ -160,6 +160,8 @@ private func hash(counts arena: Arena) -> UInt64 {
   for frame in 0..<arena.reserved {
     let metadata = arena.metadata + frame
     hash = combine(hash, UInt64(metadata.pointee.low) << 32 | UInt64(metadata.pointee.high))
+    let block = arena.block(FrameNumber(frame)).pointee
+    hash = combine(hash, UInt64(block.next) << 32 | UInt64(block.previous))
   }
   return hash
 }

@@ -140,3 +140,13 @@ public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -
     return physical.cells[$0].load() == other
   } ? 0 : 1
 }
+
+// MARK: Giving back
+
+extension Arena {
+  /// The model's system has memory behind every frame.
+  func makeRoomElsewhere(_ order: Int) -> Bool { false }
+  func trim(all: Bool) -> Int { 0 }
+  /// Words stay.
+  func forgetFrames(of: FrameNumber) {}
+}

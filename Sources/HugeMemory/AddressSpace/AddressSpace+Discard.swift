@@ -42,6 +42,8 @@ extension AddressSpace {
       return retire(entry, level: level)
     }
     // All that can fail comes before anything is removed.
+    givesBack = true
+    defer { givesBack = false }
     let table = try exclusiveTable(range.first, level)
     try own(table, level, base: 0, range, mayClear: mayClear)
     zap(table, level, base: 0, range, keepsTables: machine.policy.followsLinux)
@@ -129,6 +131,11 @@ extension AddressSpace {
         let from = max(range.first, start)
         let count = Int(min(range.last, start + span) - from)
         unsafe memset(arena.address(entry.frame) + Int(from - start), 0, count)
+        // The last piece of it, perhaps.
+        if machine.isZero(entry.frame, count: FrameGeometry.hugeSize), !entry.isKept {
+          replace(table, index, .none)
+          retire(entry, level: level - 1)
+        }
       case .table:
         let lower = look(entry, level - 1, base: start, range)
         guard lower.inside else { continue }

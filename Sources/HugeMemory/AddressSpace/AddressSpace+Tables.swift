@@ -33,7 +33,7 @@ extension AddressSpace {
   ) throws(MemoryError) -> Table {
     _ = makeScannable()
     if entry.kind == .none {
-      let table = try machine.makeTable()
+      let table = try machine.makeTable(urgent: givesBack)
       install(Entry(.table, table.frame, writable: true))
       return table
     }
@@ -52,7 +52,7 @@ extension AddressSpace {
   /// A copy of a shared table. Both sides' entries lose their `W`, and all that they map gets one
   /// reference more.
   private func copyTable(_ original: Table) throws(MemoryError) -> Table {
-    let copy = try machine.makeTable()
+    let copy = try machine.makeTable(urgent: givesBack)
     machine.events.tableCopies.count()
     for index in 0..<Table.count {
       let entry = original[index]
@@ -108,7 +108,7 @@ extension AddressSpace {
     switch entry.kind {
     case .none, .table, .small: return try exclusive(entry, level: 1) { upper.set(index, $0) }
     case .zero:
-      let table = try machine.makeTable()
+      let table = try machine.makeTable(urgent: givesBack)
       for slot in 0..<Table.count { table.set(slot, entry) }
       let references = machine.zeroReferences(of: table)
       if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
@@ -116,7 +116,7 @@ extension AddressSpace {
       replace(upper, index, Entry(.table, table.frame, writable: true))
       return table
     case .huge:
-      let table = try machine.makeTable()
+      let table = try machine.makeTable(urgent: givesBack)
       // Not by `W`: a reply on its way to a socket may hold the frame too.
       let sole = arena.splitFrame(entry.frame)
       if sole {
@@ -141,11 +141,12 @@ extension AddressSpace {
 
 extension Machine {
   /// A table without entries. A full arena is reclaimed from before this fails.
-  func makeTable() throws(MemoryError) -> Table {
+  /// `urgent`: for a caller that will give back more.
+  func makeTable(urgent: Bool) throws(MemoryError) -> Table {
     var table = Table.make(in: arena)
     if table == nil {
       shrink()
-      table = Table.make(in: arena)
+      table = Table.make(in: arena, urgent: urgent)
     }
     guard let table else { throw full }
     events.tableAlloc.count()

@@ -38,6 +38,8 @@ public final class AddressSpace: Sendable {
   @safe nonisolated(unsafe) var mappings: MappingList?
   /// (L) lock: by which scanners know of this space.
   @safe nonisolated(unsafe) var scanHandle: ScanHandle?
+  /// (L) lock: whether tables may come from the reserve, since what is done gives back more.
+  @safe nonisolated(unsafe) var givesBack = false
   /// (L) lock: the space this one was forked from, which may be gone.
   @safe nonisolated(unsafe) var originHandle: ScanHandle?
   /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.

@@ -112,9 +112,9 @@ public final class Machine: Sendable {
   /// Bytes of those that are tables.
   public var memoryTables: UInt64 { Self.bytes(events.tables) }
 
-  /// Bytes that the system has memory behind, about: what is in use, and what is free but was not
-  /// given back yet.
-  public var memoryResident: UInt64 { Self.bytes(arena.framesOut + arena.framesFreeDirty) }
+  /// Bytes that the system has memory behind, about: what is in use, and what is free but is not
+  /// the system's yet.
+  public var memoryResident: UInt64 { Self.bytes(arena.framesResident) }
 
   static func bytes(_ frames: Int) -> UInt64 {
     UInt64(max(0, frames)) << UInt64(FrameGeometry.frameShift)

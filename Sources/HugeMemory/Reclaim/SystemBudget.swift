@@ -31,7 +31,9 @@ public final class SystemBudget: MemoryBudget {
 
   /// What is left for others, and for what this process has besides: 1/16 of the limit, from 4 to 256
   /// MiB.
-  private static func margin(of limit: UInt64) -> UInt64 { min(max(limit / 16, 4 << 20), 256 << 20) }
+  private static func margin(of limit: UInt64) -> UInt64 {
+    min(max(limit / 16, 4 << 20), 256 << 20)
+  }
 
   func follow(_ machine: Machine) {
     let totals = try? MemoryTotals()

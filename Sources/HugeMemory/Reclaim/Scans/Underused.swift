@@ -45,6 +45,8 @@ extension AddressSpace {
     let index = Radix.index(slot, 2)
     let entry = upper[index]
     guard entry.kind == .huge, !entry.isKept, arena.references(entry.frame) == 1 else { return 0 }
+    givesBack = true
+    defer { givesBack = false }
     return withoutWriters(upper, index) { entry in
       guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
         return 0
