@@ -68,7 +68,11 @@ public struct ControlServer: Sendable {
     case .stat(let name):
       let chosen = try name.map { [try disks.lookup($0)] } ?? disks.list()
       return .status(serverStatus(chosen))
-    case .shrink: return .freed(bytes: disks.machine.shrink())
+    case .shrink:
+      let machine = disks.machine
+      let freed = machine.reclaim() + machine.shrink()
+      machine.trim(all: true)
+      return .freed(bytes: freed)
     case .tune(let changes): return .knobs(try tune(changes))
     }
     return .done
@@ -119,8 +123,10 @@ extension Machine {
   fileprivate var memoryByKind: [ServerStatus.Kind] {
     let used = memoryUsed
     let zeroPage = zeroPageReferences == 0 ? 0 : min(used, 2 << 20)
+    let tables = min(used - zeroPage, memoryTables)
     return [
-      ServerStatus.Kind(name: "data and tables", bytes: used - zeroPage),
+      ServerStatus.Kind(name: "data", bytes: used - zeroPage - tables),
+      ServerStatus.Kind(name: "tables", bytes: tables),
       ServerStatus.Kind(name: "zero page", bytes: zeroPage),
     ]
   }
