@@ -131,4 +131,18 @@ import Testing
     #expect(Policy(word: policy.word) == policy)
     #expect(Policy(word: Policy().word) == Policy())
   }
+
+  /// The scanner then holds the last reference, and `deinit` runs on its thread.
+  @Test func aSpaceMayGoWhileAScannerIsAtIt() throws {
+    let machine = try Machine(limit: 8 * mib)
+    var space: AddressSpace? = try machine.makeSpace(size: slot)
+    try space!.fill(1, at: 0, count: page)
+    let handle = try #require(machine.scanList.handle(at: 0))
+    let seen = handle.withSpace { scanned in
+      space = nil
+      return scanned.usage().data
+    }
+    #expect(seen == slot && handle.isDetached)
+    machine.expectBaseline()
+  }
 }

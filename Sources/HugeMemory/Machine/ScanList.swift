@@ -34,17 +34,34 @@ final class ScanList: @unchecked Sendable {
   // Sendable: (L) lock.
   private let lock = Lock()
   private unowned(unsafe) var space: AddressSpace?
+  /// (A) The thread that is at it.
+  private let scanner = AtomicWord(0)
 
   init(_ space: AddressSpace) { unsafe self.space = space }
 
-  /// The space is going.
-  func detach() { lock.withLock { unsafe space = nil } }
+  /// The space is going: on the scanner's own thread if all others let go of it meanwhile.
+  func detach() {
+    if scanner.load(.relaxed) == currentThread() { return unsafe space = nil }
+    lock.withLock { unsafe space = nil }
+  }
 
   var isDetached: Bool { lock.withLock { unsafe space == nil } }
 
   /// Runs `body` on the space, which must not escape from it; nil if it is gone.
   func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
+    lock.withLock {
+      scanner.store(currentThread(), .relaxed)
+      defer { scanner.store(0, .relaxed) }
+      return hold(body)
+    }
+  }
+
+  /// Holds the space until the end, so that if this reference is the last one, nothing uses the object
+  /// after it; and by a call of its own, so that it is given up before the scanner is forgotten.
+  @inline(never)
+  private func hold<Result>(_ body: (AddressSpace) -> Result) -> Result? {
     // SAFETY: `detach` waits for the lock before the object's memory goes.
-    lock.withLock { unsafe space.map { body($0) } }
+    guard let space = unsafe space else { return nil }
+    return withExtendedLifetime(space) { body(space) }
   }
 }
