@@ -14,12 +14,16 @@ let package = Package(
     .target(name: "Frames", dependencies: ["Primitives", "CLinux"]),
     .target(name: "GracePeriods", dependencies: ["Primitives", "CLinux"]),
     .target(name: "Paging", dependencies: ["Frames"]),
-    .target(name: "HugeMemory", dependencies: ["Paging", "GracePeriods", "HugeZeroPage"]),
+    .target(name: "MemoryPressure", dependencies: ["Primitives", "CLinux"]),
+    .target(
+      name: "HugeMemory", dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
     .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"]),
-    .testTarget(name: "FramesTests", dependencies: ["Frames"]),
+    .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"]),
     .testTarget(name: "GracePeriodsTests", dependencies: ["GracePeriods"]),
-    .testTarget(name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"]),
+    .testTarget(
+      name: "HugeMemoryTests",
+      dependencies: ["HugeMemory", "MemoryPressure", "Paging", "Frames", "CLinux"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -30,7 +30,7 @@ import Testing
   }
 
   /// Writers own every fourth word of the same pages, and read back what they wrote; one more
-  /// thread forks and looks at the forks, another one shrinks.
+  /// thread forks and looks at the forks, another one reclaims by every means.
   @Test(arguments: [true, false], Policy.ZeroReference.allCases)
   func writersOfOnePageLoseNothing(_ huge: Bool, _ reference: Policy.ZeroReference) throws {
     let machine = try Machine(limit: 128 * mib, policy: Policy(huge: huge, reference: reference))
@@ -41,7 +41,12 @@ import Testing
         var random = Random(seed: UInt64(thread))
         guard thread < 3 else {
           while left.load(ordering: .relaxed) > 0 {
-            if thread == 4 { machine.shrink() }
+            if thread == 4 {
+              machine.reclaim()
+              machine.revokeZeroPage()
+              machine.trim(all: true)
+              machine.shrink()
+            }
             guard thread == 3, let fork = try? space.fork() else { continue }
             // The fork is nobody else's: a word must be whole, stay, and be its place's.
             for _ in 0..<20 {
