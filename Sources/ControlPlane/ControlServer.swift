@@ -55,13 +55,15 @@ public struct ControlServer: Sendable {
     _ request: ControlRequest, _ progress: DiskFile.Progress
   ) throws -> ControlResponse {
     switch request {
-    case .create(let name, let size): try disks.create(name, size: size)
-    case .importFile(let name, let path):
-      try disks.load(name, from: path, progress: progress)
+    case .create(let name, let size, let limits):
+      try disks.create(name, size: size, limits: limits)
+    case .importFile(let name, let path, let limits):
+      try disks.load(name, from: path, limits: limits, progress: progress)
     case .exportFile(let name, let path):
       // From a fork: the contents of one moment, while clients go on writing.
       try DiskFile.save(disks.lookup(name).space.fork(), to: path, progress: progress)
-    case .fork(let source, let names): try disks.fork(source, names: names)
+    case .fork(let source, let names, let limits):
+      try disks.fork(source, names: names, limits: limits)
     case .reset(let name): try disks.reset(name)
     case .remove(let names): try disks.remove(names)
     case .list: return .disks(disks.list().map(status))
@@ -73,6 +75,12 @@ public struct ControlServer: Sendable {
       let freed = machine.reclaim() + machine.shrink()
       machine.trim(all: true)
       return .freed(bytes: freed)
+    case .limit(let name, let quota, let reserve):
+      try disks.limit(name, quota: quota, reserve: reserve)
+      return .disks([status(try disks.lookup(name))])
+    case .limitMemory(let bytes):
+      if let bytes { try disks.machine.limitMemory(bytes) }
+      return .memory(MemoryStatus(disks.machine))
     case .tune(let changes): return .knobs(try tune(changes))
     }
     return .done
@@ -100,9 +108,12 @@ public struct ControlServer: Sendable {
 
   private func status(_ disk: Disk) -> DiskStatus {
     let usage = disk.space.usage()
+    let (quota, reserve) = (disk.space.quota, disk.space.reserve)
+    let charge = quota == nil && reserve == nil ? nil : disk.space.charge
     return DiskStatus(
       name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
       huge: usage.huge, zero: usage.zero, own: usage.own,
+      quota: quota, reserve: reserve, charge: charge,
       origin: disk.origin, connections: disk.connections, bytesRead: disk.traffic.bytesRead,
       bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))
   }
@@ -111,6 +122,7 @@ public struct ControlServer: Sendable {
     let machine = disks.machine
     return ServerStatus(
       disks: chosen.map(status), memoryLimit: machine.limit, memoryUsed: machine.memoryUsed,
+      memoryPromised: machine.memoryPromised,
       memoryGivenBack: machine.bytesGivenBack, memoryByKind: machine.memoryByKind,
       residentMemory: residentMemory(), pressure: pressure(),
       zeroPageReferences: machine.zeroPageReferences,
@@ -134,8 +146,14 @@ extension Machine {
 
 extension Disks {
   /// Creates a disk from an image, named only once it is whole.
-  public func load(_ name: String, from path: String, progress: DiskFile.Progress) throws {
+  public func load(
+    _ name: String, from path: String, limits: DiskLimits = DiskLimits(),
+    progress: DiskFile.Progress
+  ) throws {
     try checkFree(name)
-    try add(name, space: DiskFile.load(path, into: machine, progress: progress))
+    let space = try DiskFile.load(path, into: machine, progress: progress) { space in
+      try limits.apply(to: space, named: name)
+    }
+    try add(name, space: space)
   }
 }

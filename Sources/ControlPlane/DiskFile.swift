@@ -12,9 +12,10 @@ public enum DiskFile {
   private static let seekHole: Int32 = 4
 
   /// A new space with the file's contents. Holes stay holes, and so do blocks of 4 KiB that are
-  /// all zeros.
+  /// all zeros. `prepare` sees the space before anything is in it.
   public static func load(
-    _ path: String, into machine: Machine, progress: Progress
+    _ path: String, into machine: Machine, progress: Progress,
+    prepare: (AddressSpace) throws -> Void = { _ in }
   ) throws(ControlError) -> AddressSpace {
     let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { throw failure("open \(path)") }
@@ -30,6 +31,7 @@ public enum DiskFile {
     try refuseFormats(file, path)
     do {
       let space = try machine.makeSpace(size: UInt64(end))
+      try prepare(space)
       try copy(file, path, into: space, progress: progress)
       return space
     } catch let error as MemoryError {

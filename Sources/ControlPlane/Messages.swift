@@ -1,16 +1,22 @@
+public import NBDServer
+
 /// What the command line asks of a server: one line of JSON on the control socket.
 public enum ControlRequest: Codable, Sendable, Equatable {
-  case create(name: String, size: UInt64)
+  case create(name: String, size: UInt64, limits: DiskLimits = DiskLimits())
   /// The server opens the file itself; its path is absolute.
-  case importFile(name: String, path: String)
+  case importFile(name: String, path: String, limits: DiskLimits = DiskLimits())
   case exportFile(name: String, path: String)
-  case fork(source: String, names: [String])
+  case fork(source: String, names: [String], limits: DiskLimits = DiskLimits())
   case reset(name: String)
   case remove(names: [String])
   case list
   case stat(name: String?)
   /// Gives back what can be given back now, and runs the shrinkers.
   case shrink
+  /// Changes a disk's limits, both or none; answered by the disk.
+  case limit(name: String, quota: LimitChange = .keep, reserve: LimitChange = .keep)
+  /// Changes the limit of all memory, in bytes, or only asks for it.
+  case limitMemory(bytes: UInt64?)
   /// Sets knobs, all or none; answered by all of them.
   case tune([KnobValue])
 }
@@ -33,6 +39,7 @@ public enum ControlResponse: Codable, Sendable, Equatable {
   case status(ServerStatus)
   case freed(bytes: UInt64)
   case knobs([KnobValue])
+  case memory(MemoryStatus)
   case failure(message: String)
 }
 
@@ -48,6 +55,10 @@ public struct DiskStatus: Codable, Sendable, Equatable {
   public var zero: UInt64
   /// Data and tables that removing the disk would free.
   public var own: UInt64
+  /// Its limits, if it has any, and what counts for them.
+  public var quota: UInt64?
+  public var reserve: UInt64?
+  public var charge: UInt64?
   public var origin: String?
   public var connections: Int
   /// What clients read and wrote so far.
@@ -62,6 +73,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   /// In bytes: the limit; frames in use for data, tables and the zero page; given back so far.
   public var memoryLimit: UInt64
   public var memoryUsed: UInt64
+  /// Kept for disks with a reserve that they have not used yet.
+  public var memoryPromised: UInt64 = 0
   public var memoryGivenBack: UInt64
   /// `memoryUsed` by what it is used for.
   public var memoryByKind: [Kind]

@@ -6,10 +6,11 @@ import Primitives
 // that a wholly free 2 MiB block is seen at once and goes back to the system.
 extension Arena {
   /// A block of `2^order` frames with one reference, or nil when the limit is reached or no
-  /// block is that large. `zeroed` clears it, unless the system has just done so.
-  public func allocate(order: Int, zeroed: Bool) -> FrameNumber? {
+  /// block is that large. `zeroed` clears it, unless the system has just done so. `own`: of the
+  /// frames promised, those that were to the caller, who has so many less of them afterwards.
+  public func allocate(order: Int, zeroed: Bool, own: Int = 0) -> FrameNumber? {
     if failing.load(.relaxed) != 0 && isToFail() { return nil }
-    return allocateBlock(order: order, zeroed: zeroed)
+    return allocateBlock(order: order, zeroed: zeroed, own: own)
   }
 
   /// Whether this allocation is the one that a test wants to fail: bits 0 to 61 of `failing` count
@@ -23,20 +24,20 @@ extension Arena {
     return count == 1
   }
 
-  func allocateBlock(order: Int, zeroed: Bool) -> FrameNumber? {
+  func allocateBlock(order: Int, zeroed: Bool, own: Int) -> FrameNumber? {
     precondition(order >= 0 && order <= FrameGeometry.hugeOrder, "frames: order out of range")
-    var found = take(order).block
+    var found = take(order, own).block
     if found == nil {
       // What the core caches hold may be all that is missing.
       drainCaches()
       while true {
-        let (block, again) = take(order)
+        let (block, again) = take(order, own)
         found = block
         guard again else { break }
         sched_yield()
       }
     }
-    if found == nil && makeRoomElsewhere(order) { found = take(order).block }
+    if found == nil && makeRoomElsewhere(order, own) { found = take(order, own).block }
     guard let (frame, clean) = found else { return nil }
     if zeroed && !clean { clear(frame, order: order) }
     return frame
@@ -47,21 +48,24 @@ extension Arena {
   }
 
   /// `again`: there is none, but a block that is just being given back will do.
-  private func take(_ order: Int) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
+  private func take(
+    _ order: Int, _ own: Int
+  ) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
     lock.withLock {
-      let block = takeLocked(order)
-      let fits = Int(outstanding.load(.relaxed)) + 1 << order <= limitLocked - reserveLocked
-      return (block, block == nil && fits && returning.load(.relaxed) != 0)
+      let block = takeLocked(order, own: own)
+      let isThere = block == nil && fits(1 << order, own: own)
+      return (block, isThere && returning.load(.relaxed) != 0)
     }
   }
 
   /// Takes a block under the lock; marks it allocated with one reference. `urgent`: from the reserve,
   /// too.
-  func takeLocked(_ order: Int, urgent: Bool = false) -> (FrameNumber, clean: Bool)? {
+  func takeLocked(
+    _ order: Int, own: Int = 0, urgent: Bool = false
+  ) -> (FrameNumber, clean: Bool)? {
     let wanted = 1 << order
     let out = Int(outstanding.load(.relaxed))
-    let limit = urgent ? limitLocked : limitLocked - reserveLocked
-    guard out + wanted <= limit else { return nil }
+    guard fits(wanted, own: own, urgent: urgent) else { return nil }
     // Memory that the system has behind it comes before memory that it would have to find.
     let block: FrameNumber
     var clean = false
@@ -89,6 +93,7 @@ extension Arena {
     leastDirty = min(leastDirty, freeDirty)
     unsafe metadata[Int(block)].word.store(FrameState.allocated(order: order), .relaxed)
     outstanding.add(UInt64(wanted), .relaxed)
+    keepPromise(wanted, own: own)
     return (block, clean)
   }
 

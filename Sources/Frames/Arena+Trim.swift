@@ -33,20 +33,20 @@ extension Arena {
 
   /// Gives back free memory so that as much can be had where there is none behind it yet. Returns
   /// whether that is worth another try.
-  func makeRoomElsewhere(_ order: Int) -> Bool {
-    var missing = missingElsewhere(order)
+  func makeRoomElsewhere(_ order: Int, _ own: Int) -> Bool {
+    var missing = missingElsewhere(order, own)
     guard missing > 0 else { return false }
     // Somebody may just be at it.
     Self.trimming.withLock {}
-    missing = missingElsewhere(order)
+    missing = missingElsewhere(order, own)
     return missing <= 0 || trim(upTo: missing) > 0
   }
 
   /// Frames that are free, within the limit, and in the way of a block.
-  private func missingElsewhere(_ order: Int) -> Int {
+  private func missingElsewhere(_ order: Int, _ own: Int) -> Int {
     lock.withLock {
       let out = Int(outstanding.load(.relaxed))
-      guard out + 1 << order <= limitLocked - reserveLocked else { return 0 }
+      guard fits(1 << order, own: own) else { return 0 }
       return min(freeDirty + held, out + freeDirty + held + 1 << order - limitLocked)
     }
   }

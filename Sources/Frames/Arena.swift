@@ -51,6 +51,8 @@ import Primitives
   let blocks: UnsafeMutablePointer<Block>
   /// (A), written under the lock: frames that the buddy allocator has out.
   let outstanding = AtomicWord(0)
+  /// (A), written under the lock: frames kept for those they were promised to (`Arena+Promises`).
+  let promised = AtomicWord(0)
   /// (A), written under the lock: free blocks in no list, since they are being given back.
   let returning = AtomicWord(0)
   /// (L) Bytes given back to the system so far.

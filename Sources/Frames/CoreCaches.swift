@@ -54,8 +54,9 @@ import Primitives
 }
 
 extension Arena {
-  /// One small frame with one reference, its contents undefined; nil at the limit.
-  public func allocateSmall() -> FrameNumber? {
+  /// One small frame with one reference, its contents undefined; nil at the limit. `own`: as of
+  /// `allocate`; the caches are never filled with what was promised to anybody.
+  public func allocateSmall(own: Int = 0) -> FrameNumber? {
     if failing.load(.relaxed) != 0 && isToFail() { return nil }
     let cache = unsafe caches.current
     let frame: FrameNumber? = unsafe cache.pointee.lock.withLock {
@@ -75,15 +76,17 @@ extension Arena {
       unsafe cache.pointee.filled.store(UInt64(filled - 1), .relaxed)
       return unsafe cache.pointee.frames[filled - 1]
     }
-    guard let frame else { return allocateBlock(order: 0, zeroed: false) }
+    guard let frame else { return allocateBlock(order: 0, zeroed: false, own: own) }
     unsafe metadata[Int(frame)].word.store(FrameState.allocated(order: 0), .relaxed)
+    if own > 0 { changePromise(by: -1) }
     return frame
   }
 
-  /// One small frame, cleared. `urgent`: from the reserve if need be, for those who give back more.
-  public func allocateSmallZeroed(urgent: Bool = false) -> FrameNumber? {
-    var frame = allocateSmall()
-    if frame == nil && urgent { frame = lock.withLock { takeLocked(0, urgent: true)?.0 } }
+  /// One small frame, cleared. `own`: as of `allocate`. `urgent`: from the reserve if need be, for
+  /// those who give back more.
+  public func allocateSmallZeroed(own: Int = 0, urgent: Bool = false) -> FrameNumber? {
+    var frame = allocateSmall(own: own)
+    if frame == nil && urgent { frame = lock.withLock { takeLocked(0, own: own, urgent: true)?.0 } }
     guard let frame else { return nil }
     clear(frame, order: 0)
     return frame
@@ -91,6 +94,9 @@ extension Arena {
 
   /// Frees a small frame that nobody refers to any more.
   func freeSmall(_ frame: FrameNumber) {
+    // It may be one that is promised again, and whoever finds it in a cache may take it.
+    // `relaxed`: the promise was made before the frame was unmapped, and that came before this.
+    if promised.load(.relaxed) != 0 { return giveBack(frame, order: 0) }
     let cache = unsafe caches.current
     let kept: Bool = unsafe cache.pointee.lock.withLock {
       let filled = unsafe Int(cache.pointee.filled.load(.relaxed))

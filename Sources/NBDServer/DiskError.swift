@@ -12,6 +12,12 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case otherOrigin(disk: String, origin: String?, wanted: String)
   /// The empty export name means the only disk, and there is not exactly one.
   case noDefault(disks: Int)
+  /// So many bytes cannot be kept for the disk.
+  case cannotReserve(String, reserve: UInt64, limit: UInt64)
+  /// The disk's reserve is used, and a fork would share that.
+  case cannotFork(String, reserve: UInt64, limit: UInt64)
+  case quotaTooSmall(String, quota: UInt64)
+  case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
   case memory(MemoryError)
 
   public var description: String {
@@ -31,6 +37,20 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
         + "\"\(wanted)\"; choose another name after the @, or connect to \"\(disk)\" itself"
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
+    case .cannotReserve(let name, let reserve, let limit):
+      "disk \"\(name)\": \(reserve) bytes cannot be kept for it, since too much of the memory limit "
+        + "of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
+        + "limit with `hugemem limit --memory`"
+    case .cannotFork(let name, let reserve, let limit):
+      "disk \"\(name)\": a fork shares what it has, so its reserve of \(reserve) bytes would be "
+        + "needed again, and too much of the memory limit of \(limit) bytes is used; lower the "
+        + "reserve with `hugemem limit \(name) --reserve`, or discard data"
+    case .quotaTooSmall(let name, let quota):
+      "disk \"\(name)\": with a quota of \(quota) bytes nothing could be written; use 4096 or more, "
+        + "or none to lift it"
+    case .reserveOverQuota(let name, let quota, let reserve):
+      "disk \"\(name)\": a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
+        + "allows; lower the one or raise the other"
     case .memory(let error): "\(error)"
     }
   }

@@ -39,9 +39,12 @@ public final class Disks: Sendable {
   public init(machine: Machine) { self.machine = machine }
 
   /// Creates an empty disk of `size` bytes. Memory is taken by what is written.
-  public func create(_ name: String, size: UInt64) throws(DiskError) {
+  public func create(
+    _ name: String, size: UInt64, limits: DiskLimits = DiskLimits()
+  ) throws(DiskError) {
     try Self.check(name)
     let space = try memory { () throws(MemoryError) in try machine.makeSpace(size: size) }
+    try limits.apply(to: space, named: name)
     try add(name, space: space)
   }
 
@@ -62,13 +65,16 @@ public final class Disks: Sendable {
   }
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
-  /// completed before the call. All share one snapshot, to be reset to.
+  /// completed before the call. All share one snapshot, to be reset to. `limits` are each fork's;
+  /// those of `source` are its own.
   ///
   /// - Complexity: O(names), whatever the size and the depth of `source`.
-  public func fork(_ source: String, names: [String]) throws(DiskError) {
+  public func fork(
+    _ source: String, names: [String], limits: DiskLimits = DiskLimits()
+  ) throws(DiskError) {
     for name in names { try Self.check(name) }
     try table.withLock { (table) throws(DiskError) in
-      try table.fork(source, names: names, isTemporary: false)
+      try table.fork(source, names: names, limits: limits, isTemporary: false)
     }
   }
 
@@ -123,21 +129,18 @@ public final class Disks: Sendable {
 }
 
 extension Disks.Table {
-  mutating func fork(_ source: String, names: [String], isTemporary: Bool) throws(DiskError) {
+  mutating func fork(
+    _ source: String, names: [String], limits: DiskLimits = DiskLimits(), isTemporary: Bool
+  ) throws(DiskError) {
     guard let disk = disks[source] else { throw .notFound(source) }
     var taken = Set<String>()
     for name in names where disks[name] != nil || !taken.insert(name).inserted {
       throw .exists(name)
     }
-    do {
-      let snapshot = try disk.space.fork()
-      let spaces = try names.map { _ throws(MemoryError) in try snapshot.fork() }
-      for (name, space) in zip(names, spaces) {
-        disks[name] = Disk(
-          name: name, space: space, origin: source, snapshot: snapshot, isTemporary: isTemporary)
-      }
-    } catch {
-      throw .memory(error)
+    let (snapshot, spaces) = try disk.forks(named: names, limits)
+    for (name, space) in zip(names, spaces) {
+      disks[name] = Disk(
+        name: name, space: space, origin: source, snapshot: snapshot, isTemporary: isTemporary)
     }
   }
 }

@@ -119,6 +119,8 @@ struct Transmission: ~Copyable {
     switch error {
     case .outOfMemory:
       RequestError(error: .noSpace, message: "the server's memory limit is reached")
+    case .overQuota:
+      RequestError(error: .noSpace, message: "this disk's quota is reached, others go on")
     case .outOfRange, .invalidSize:
       RequestError(error: .invalid, message: "offset and length: beyond the end of the export")
     case .misaligned, .notMapped, .accessDenied, .notCollapsible, .overlappingMove:

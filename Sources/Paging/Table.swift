@@ -10,7 +10,7 @@ public import Frames
 ///
 /// Locking: entries of a table that one space owns change under that space's lock; readers load
 /// them without. A table that several spaces share does not change, except that its entries
-/// lose their `W` when one of the sharers copies it.
+/// lose their `W` and `C` when one of the sharers copies it.
 @safe @frozen public struct Table {
   public let frame: FrameNumber
   @usableFromInline let entries: AtomicWordPointer
@@ -44,10 +44,10 @@ public import Frames
     unsafe entries[index].store(entry.raw, .release)
   }
 
-  /// Takes the `W` from an entry of a table that may be shared: all sharers store the same.
+  /// Takes the `W` and `C` from an entry of a table that may be shared: all sharers store the same.
   @inlinable @inline(__always)
   public func protect(_ index: Int) {
-    unsafe entries[index].store(self[index].protected.raw, .release)
+    unsafe entries[index].store(self[index].shared.raw, .release)
   }
 
   /// Zero entries in this table. Under the owner's lock, or when nobody owns it.
@@ -55,10 +55,10 @@ public import Frames
   /// Entries in this table that are not none.
   @inlinable public var liveEntries: UInt32 { unsafe counts[1] }
 
-  /// A new table without entries; nil at the arena's limit.
+  /// A new table without entries; nil at the arena's limit. `own`: as of `Arena.allocate`.
   /// `urgent`: from the arena's reserve if need be.
-  public static func make(in arena: Arena, urgent: Bool = false) -> Table? {
-    guard let frame = arena.allocateSmallZeroed(urgent: urgent) else { return nil }
+  public static func make(in arena: Arena, own: Int = 0, urgent: Bool = false) -> Table? {
+    guard let frame = arena.allocateSmallZeroed(own: own, urgent: urgent) else { return nil }
     let table = Table(frame, in: arena)
     unsafe table.counts[0] = 0
     unsafe table.counts[1] = 0

@@ -6,8 +6,11 @@ struct Create: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Argument var name: String
   @Option(help: "The disk's size, for example 1T, 10G or 512 MiB.") var size: ByteSize
+  @OptionGroup var limits: LimitOptions
 
-  func run() throws { _ = try server.ask(.create(name: name, size: size.bytes)) }
+  func run() throws {
+    _ = try server.ask(.create(name: name, size: size.bytes, limits: limits.limits))
+  }
 }
 
 struct Import: ParsableCommand {
@@ -16,9 +19,12 @@ struct Import: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Argument var name: String
   @Argument(completion: .file()) var file: String
+  @OptionGroup var limits: LimitOptions
 
   func run() throws {
-    try server.ask(.importFile(name: name, path: absolutePath(file)), showing: "import \(name)")
+    try server.ask(
+      .importFile(name: name, path: absolutePath(file), limits: limits.limits),
+      showing: "import \(name)")
   }
 }
 
@@ -40,12 +46,13 @@ struct Fork: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Argument var source: String
   @Argument(help: namesHelp) var names: [String]
+  @OptionGroup var limits: LimitOptions
 
   func validate() throws {
     guard !names.isEmpty else { throw ValidationError("name: give the forks at least one name") }
   }
   func run() throws {
-    _ = try server.ask(.fork(source: source, names: expanded(names)))
+    _ = try server.ask(.fork(source: source, names: expanded(names), limits: limits.limits))
   }
 }
 

@@ -13,7 +13,7 @@ struct Hugemem: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Remove.self,
-      List.self, Stat.self, Top.self, Shrink.self, Tune.self, Bench.self,
+      List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self, Bench.self,
     ])
 }
 

@@ -20,7 +20,8 @@ struct Stat: ParsableCommand {
     discussion: """
       DATA is the memory with data that a disk can see, HUGE the part of it that is mapped in \
       2 MiB, SHARED the part of it that other disks \
-      see as well, OWN what removing the disk would free. Memory used is by the server's own \
+      see as well, OWN what removing the disk would free. CHARGE is what counts for the QUOTA and \
+      the RESERVE, where a disk has any. Memory used is by the server's own \
       count, resident is what the system sees of the process: free memory that has not gone back \
       yet, and the program itself, are in it too. Counters have the names of /proc/vmstat.
       """)
@@ -44,6 +45,7 @@ struct Stat: ParsableCommand {
     var lines = [
       ("memory limit", "\(ByteSize(status.memoryLimit))"),
       ("memory used", "\(ByteSize(status.memoryUsed))"),
+      ("promised", "\(ByteSize(status.memoryPromised))"),
     ]
     lines += status.memoryByKind.map { ("  \($0.name)", "\(ByteSize($0.bytes))") }
     lines += [
@@ -104,15 +106,19 @@ func printJSON(_ value: some Encodable) throws {
 
 extension TextTable {
   init(_ disks: [DiskStatus]) {
-    let heading = ["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN", "CLIENTS", "ORIGIN"]
-    self.init(
-      [heading]
-        + disks.map { disk in
-          [
-            disk.name, "\(ByteSize(disk.size))", "\(ByteSize(disk.data))",
-            "\(ByteSize(disk.huge))", "\(ByteSize(disk.shared))", "\(ByteSize(disk.own))",
-            "\(disk.connections)", disk.origin ?? "-",
-          ]
-        })
+    // Columns that say nothing of most servers are not there.
+    let hasLimits = disks.contains { $0.charge != nil }
+    func size(_ bytes: UInt64?) -> String { bytes.map { "\(ByteSize($0))" } ?? "-" }
+    var rows = [["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN"]]
+    if hasLimits { rows[0] += ["CHARGE", "QUOTA", "RESERVE"] }
+    rows[0] += ["CLIENTS", "ORIGIN"]
+    for disk in disks {
+      var row = [disk.name, size(disk.size), size(disk.data), size(disk.huge), size(disk.shared)]
+      row.append(size(disk.own))
+      if hasLimits { row += [size(disk.charge), size(disk.quota), size(disk.reserve)] }
+      row += ["\(disk.connections)", disk.origin ?? "-"]
+      rows.append(row)
+    }
+    self.init(rows)
   }
 }

@@ -145,7 +145,7 @@ public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -
 
 extension Arena {
   /// The model's system has memory behind every frame.
-  func makeRoomElsewhere(_ order: Int) -> Bool { false }
+  func makeRoomElsewhere(_ order: Int, _ own: Int) -> Bool { false }
   func trim(all: Bool) -> Int { 0 }
   /// Words stay.
   func forgetFrames(of: FrameNumber) {}

@@ -27,6 +27,14 @@ import Testing
     #expect(entry.protected.raw & Entry.dirtyBit != 0)
   }
 
+  @Test func onlySharingTakesAnEntryFromTheCharge() {
+    let entry = Entry(.small, 77, writable: true)
+    #expect(entry.isCharged && entry.protected.isCharged && entry.hidden.shown.isCharged)
+    #expect(!entry.shared.isCharged && !entry.shared.isWritable)
+    #expect(entry.shared.madeWritable == entry && entry.shared.charged == entry.protected)
+    #expect(!Entry(.small, 77, writable: false).isCharged)
+  }
+
   /// History items 10 and 13: the mark is part of the kind.
   @Test func noneAndZeroAreKindsOfTheirOwn() {
     #expect(Entry.none.raw == 0 && Entry.none.kind == .none)

@@ -60,7 +60,7 @@ import Testing
     table.set(511, entry)
     // Another view of the same table sees it.
     Table(table.frame, in: arena).protect(511)
-    #expect(table[511] == entry.protected && table.liveEntries == 1)
+    #expect(table[511] == entry.shared && table.liveEntries == 1)
     #expect(table[510] == .none)
   }
 }

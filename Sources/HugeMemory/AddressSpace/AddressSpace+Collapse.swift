@@ -56,8 +56,10 @@ extension AddressSpace {
       withoutWriters(upper, Radix.index(slot, 2)) { old in
         let isKept = fill(frame, from: Table(old.frame, in: arena))
         let mapping = mapping(at: slot)
-        let entry = Entry(.huge, frame, writable: mapping.protection.contains(.write)).kept(isKept)
+        let entry = Entry(.huge, frame, writable: mapping.protection.contains(.write))
+          .kept(isKept).charged
         upper.set(Radix.index(slot, 2), mapping.protection.isEmpty ? entry.hidden : entry)
+        charge(FrameGeometry.framesPerHuge)
         retire(old, level: 1)
       }
       return true
@@ -112,6 +114,7 @@ extension AddressSpace {
       if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
     // Linux makes a huge frame of zeros, too.
+    try admit(FrameGeometry.framesPerHuge - (found.exclusive ? chargeOf(entry) : 0))
     guard present > 0 || machine.policy.followsLinux else {
       throw refuse("it holds nothing but zeros")
     }

@@ -5,10 +5,13 @@ extension AddressSpace {
   /// A copy of this space as it is after all writes that have returned. Costs one reference and
   /// an object, whatever the size; the first write below a shared table copies that path.
   ///
+  /// The fork has no limits. A reserved space is promised its whole reserve again, since all that it
+  /// has is shared now; throws `outOfMemory`, with nothing changed, if that cannot be.
+  ///
   /// - Complexity: O(1), and one grace period if this space was written since its last fork.
   public func fork() throws(MemoryError) -> AddressSpace {
     machine.events.forks.count()
-    let shared = share()
+    let shared = try share()
     let fork = AddressSpace(
       size: size, root: shared.root, mappings: shared.mappings, machine: machine)
     fork.setOrigin(shared)
@@ -16,9 +19,10 @@ extension AddressSpace {
     return fork
   }
 
-  /// A fork for the time of a comparison, which no scanner sees.
-  func forkToCompare() -> AddressSpace {
-    let shared = share()
+  /// A fork for the time of a comparison, which no scanner sees. Nil of a space with limits: its
+  /// charge would begin at 0 for it.
+  func forkToCompare() -> AddressSpace? {
+    guard lock.withLock({ limits == nil }), let shared = try? share() else { return nil }
     return AddressSpace(size: size, root: shared.root, mappings: shared.mappings, machine: machine)
   }
 
@@ -53,7 +57,7 @@ extension AddressSpace {
       throw .invalidSize(origin.size, reason: "a space is reset to one of its own size, \(size)")
     }
     guard origin !== self else { return }
-    let shared = origin.share()
+    let shared = try origin.share()
     replaceRoot(shared.root) {
       self.mappings = shared.mappings
       self.hasMappings.store(shared.mappings == nil ? 0 : 1, .release)
@@ -68,21 +72,22 @@ extension AddressSpace {
     var handle: ScanHandle
   }
 
-  private func share() -> Shared {
-    lock.withLock {
+  private func share() throws(MemoryError) -> Shared {
+    try withRoom { () throws(MemoryError) in
       let entry = Entry(raw: root.load(.relaxed))
       let handle = makeScannable()
       guard entry.kind == .table else {
         return Shared(root: .none, mappings: mappings?.forked, handle: handle)
       }
       if entry.isWritable {
+        try promiseAll()
         // From here on writers come to the lock. Those that were already past the root finish
         // their copies before anybody else may refer to the tables.
-        root.store(entry.protected.raw, .release)
+        root.store(entry.shared.raw, .release)
         machine.flushTranslations()
       }
       arena.retain(entry.frame)
-      return Shared(root: entry.protected, mappings: mappings?.forked, handle: handle)
+      return Shared(root: entry.shared, mappings: mappings?.forked, handle: handle)
     }
   }
 

@@ -188,7 +188,7 @@ extension AddressSpace {
       let index = Radix.index(offset, 2)
       if slot.entry.kind == .none && mayBeHuge(offset) {
         if let frame = allocateHuge(offset, zeroed: true) {
-          upper.set(index, Entry(.huge, frame, writable: writable))
+          upper.set(index, Entry(.huge, frame, writable: writable).charged)
           machine.events.faultAlloc.count()
           return
         }
@@ -196,8 +196,9 @@ extension AddressSpace {
       }
       guard let table = try? smallTable(upper, index) else { return }
       let page = Radix.index(offset, 1)
-      guard table[page].kind == .none, let frame = arena.allocateSmallZeroed() else { return }
-      table.set(page, Entry(.small, frame, writable: writable))
+      guard table[page].kind == .none, let frame = takeSmall(for: .none) else { return }
+      unsafe memset(arena.address(frame), 0, FrameGeometry.frameSize)
+      table.set(page, Entry(.small, frame, writable: writable).charged)
     }
   }
 }

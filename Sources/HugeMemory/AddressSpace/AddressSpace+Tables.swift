@@ -33,7 +33,7 @@ extension AddressSpace {
   ) throws(MemoryError) -> Table {
     _ = makeScannable()
     if entry.kind == .none {
-      let table = try machine.makeTable(urgent: givesBack)
+      let table = try makeTable()
       install(Entry(.table, table.frame, writable: true))
       return table
     }
@@ -41,6 +41,7 @@ extension AddressSpace {
     if arena.references(entry.frame) == 1 {
       // The other sharers are gone. Its entries lost their `W` when one of them copied it.
       install(entry.madeWritable)
+      regain(entry)
       return Table(entry.frame, in: arena)
     }
     let copy = try copyTable(Table(entry.frame, in: arena))
@@ -52,7 +53,7 @@ extension AddressSpace {
   /// A copy of a shared table. Both sides' entries lose their `W`, and all that they map gets one
   /// reference more.
   private func copyTable(_ original: Table) throws(MemoryError) -> Table {
-    let copy = try machine.makeTable(urgent: givesBack)
+    let copy = try makeTable()
     machine.events.tableCopies.count()
     for index in 0..<Table.count {
       let entry = original[index]
@@ -60,13 +61,13 @@ extension AddressSpace {
       case .none: continue
       case .zero: if admitsZero(copy) { copy.set(index, entry) }
       case .small, .huge, .table:
-        if entry.isWritable { original.protect(index) }
+        if entry != entry.shared { original.protect(index) }
         if entry.kind == .small {
           arena.retainSmall(entry.frame)
         } else {
           arena.retain(entry.frame)
         }
-        copy.set(index, entry.protected)
+        copy.set(index, entry.shared)
       }
     }
     return copy
@@ -108,7 +109,7 @@ extension AddressSpace {
     switch entry.kind {
     case .none, .table, .small: return try exclusive(entry, level: 1) { upper.set(index, $0) }
     case .zero:
-      let table = try machine.makeTable(urgent: givesBack)
+      let table = try makeTable()
       for slot in 0..<Table.count { table.set(slot, entry) }
       let references = machine.zeroReferences(of: table)
       if references > 0 { _ = machine.zeroPage.getHeld(count: references) }
@@ -116,7 +117,7 @@ extension AddressSpace {
       replace(upper, index, Entry(.table, table.frame, writable: true))
       return table
     case .huge:
-      let table = try machine.makeTable(urgent: givesBack)
+      let table = try makeTable()
       // Not by `W`: a reply on its way to a socket may hold the frame too.
       let sole = arena.splitFrame(entry.frame)
       if sole {
@@ -127,7 +128,9 @@ extension AddressSpace {
       for slot in 0..<Table.count {
         let small = Entry(
           .small, entry.frame + FrameNumber(slot), writable: sole && entry.isWritable)
-        table.set(slot, (entry.isHidden ? small.hidden : small).kept(entry.isKept))
+        var part = entry.isHidden ? small.hidden : small
+        if entry.isCharged { part = part.charged }
+        table.set(slot, part.kept(entry.isKept))
       }
       machine.events.splitPMD.count()
       upper.set(index, Entry(.table, table.frame, writable: true))
@@ -140,13 +143,13 @@ extension AddressSpace {
 }
 
 extension Machine {
-  /// A table without entries. A full arena is reclaimed from before this fails.
-  /// `urgent`: for a caller that will give back more.
-  func makeTable(urgent: Bool) throws(MemoryError) -> Table {
-    var table = Table.make(in: arena)
+  /// A table without entries. A full arena is reclaimed from before this fails. `own`: as of
+  /// `Arena.allocate`. `urgent`: for a caller that will give back more.
+  func makeTable(own: Int, urgent: Bool) throws(MemoryError) -> Table {
+    var table = Table.make(in: arena, own: own)
     if table == nil {
       shrink()
-      table = Table.make(in: arena, urgent: urgent)
+      table = Table.make(in: arena, own: own, urgent: urgent)
     }
     guard let table else { throw full }
     events.tableAlloc.count()

@@ -82,6 +82,7 @@ extension AddressSpace {
         if entry.isWritable { return 0 }
         if arena.references(entry.frame) == 1 {
           upper.set(index, entry.madeWritable)
+          regain(entry)
           return 0
         }
       }
@@ -127,7 +128,8 @@ extension AddressSpace {
 
   /// A huge frame for a fault. How hard it tries is for `defrag` to say.
   func allocateHuge(_ offset: UInt64, zeroed: Bool) -> FrameNumber? {
-    if let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: zeroed) { return frame }
+    guard admits(FrameGeometry.framesPerHuge) else { return nil }
+    if let frame = takeHuge(zeroed: zeroed) { return frame }
     let reclaims =
       switch machine.policy.defrag {
       case .always: true
@@ -137,7 +139,7 @@ extension AddressSpace {
     // What waits for a grace period costs nobody anything.
     guard machine.retired.drain(into: machine) || reclaims else { return nil }
     if reclaims { machine.shrink() }
-    return arena.allocate(order: FrameGeometry.hugeOrder, zeroed: zeroed)
+    return takeHuge(zeroed: zeroed)
   }
 
   /// Writes page by page, as long as the pages need a fault.
@@ -153,13 +155,14 @@ extension AddressSpace {
         if entry.isWritable { return done }
         if arena.isSole(entry.frame) {
           table.set(index, entry.madeWritable)
+          regain(entry)
           return done
         }
       }
-      guard let frame = arena.allocateSmall() else {
+      guard let frame = takeSmall(for: entry) else {
         // What is done is done; the next turn reports the full arena.
         if done > 0 { return done }
-        throw machine.full
+        throw full(for: entry)
       }
       let piece = min(length - done, Self.rest(at, 1))
       let page = unsafe arena.address(frame)
@@ -175,7 +178,7 @@ extension AddressSpace {
       replace(table, index, Entry(.small, frame, writable: true).kept(entry.isKept))
       if entry.kind == .small {
         machine.events.copyOnWrite.count()
-        machine.retire(.small(entry.frame))
+        retire(entry, level: 0)
       }
       done += piece
     } while done < length
@@ -184,12 +187,14 @@ extension AddressSpace {
 
   /// Retires what an entry that is no longer in its table mapped. `level`: of a table it names.
   func retire(_ entry: Entry, level: Int) {
+    let huge = FrameGeometry.framesPerHuge
+    let kept = discharge(entry)
     switch entry.kind {
     case .none, .zero: break
-    case .small: machine.retire(.small(entry.frame))
-    case .huge: machine.retire(.data(entry.frame), frames: FrameGeometry.framesPerHuge)
+    case .small: machine.retire(.small(entry.frame), promising: kept)
+    case .huge: machine.retire(.data(entry.frame), frames: huge, promising: kept)
     case .table:
-      machine.retire(.table(entry.frame, level: level), frames: FrameGeometry.framesPerHuge)
+      machine.retire(.table(entry.frame, level: level), frames: huge, promising: kept)
     }
   }
 }

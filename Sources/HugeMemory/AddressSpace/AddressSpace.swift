@@ -36,6 +36,8 @@ public final class AddressSpace: Sendable {
   let lock = Lock()
   /// (L) lock: what is mapped where; nil as long as all is one mapping for reading and writing.
   @safe nonisolated(unsafe) var mappings: MappingList?
+  /// (L) lock: what it may take and what is kept for it; nil for most.
+  @safe nonisolated(unsafe) var limits: Limits?
   /// (L) lock: by which scanners know of this space.
   @safe nonisolated(unsafe) var scanHandle: ScanHandle?
   /// (L) lock: whether tables may come from the reserve, since what is done gives back more.
@@ -62,6 +64,7 @@ public final class AddressSpace: Sendable {
     // Nobody can be reading: a reader holds the object. So this needs no grace period.
     let entry = Entry(raw: root.load(.acquire))
     if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }
+    if let limits { arena.changePromise(by: -limits.promised) }
   }
 
   @inline(__always)

@@ -95,6 +95,8 @@ public final class Machine: Sendable {
 
   /// Changes the limit, to `capacity` at the most; where it follows the system, that is its ceiling.
   /// Below what is in use, nothing new is written until enough was discarded; what is there stays.
+  /// Below that and what is promised, a reserved space still has its reserve as far as the others'
+  /// leave room for it, and nobody else has any.
   public func setLimit(_ bytes: UInt64) {
     guard let budget else { return setGrant(bytes) }
     budget.setCeiling(bytes)

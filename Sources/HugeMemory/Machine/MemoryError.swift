@@ -1,8 +1,10 @@
 /// What can go wrong. A failed call has changed nothing, except that a write or a discard of
 /// several pages may have completed some of them.
 public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// The arena is full. `limit` is its size in bytes.
+  /// The arena is full, or what is free is promised to others. `limit` is its size in bytes.
   case outOfMemory(limit: UInt64)
+  /// The space may not take more memory of its own. `quota` is what it may take, in bytes.
+  case overQuota(quota: UInt64)
   /// The range, in bytes, does not lie within the space.
   case outOfRange(offset: UInt64, length: UInt64, size: UInt64)
   /// A size, in bytes, that cannot be had, and why.
@@ -23,7 +25,9 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .outOfMemory(let limit):
-      "the memory limit of \(limit) bytes is reached; discard data or start with a larger limit"
+      "the memory limit of \(limit) bytes is reached; discard data or raise the limit"
+    case .overQuota(let quota):
+      "the quota of \(quota) bytes is reached; discard data of it or raise its quota"
     case .outOfRange(let offset, let length, let size):
       "offset \(offset) with length \(length) reaches beyond the size of \(size) bytes"
     case .invalidSize(let size, let reason): "a size of \(size) bytes cannot be had: \(reason)"

@@ -38,7 +38,7 @@ enum Retired {
 /// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A buffer that is
 /// full, or holds much memory, is drained by the thread that made it so.
 ///
-/// Lock order: a space's lock → `draining` → `lock`. Draining waits for readers, so nobody may
+/// Lock order: a space's lock → `draining` → `lock` → the arena's. Draining waits for readers, so nobody may
 /// take any of these inside a section.
 @safe final class RetiredList: @unchecked Sendable {
   // Sendable: (L) under the locks named.
@@ -65,13 +65,15 @@ enum Retired {
     unsafe spare.deallocate()
   }
 
-  func add(_ retired: Retired, frames weight: Int, in machine: Machine) {
+  func add(_ retired: Retired, frames weight: Int, promising kept: Int, in machine: Machine) {
     while true {
       let added = lock.withLock {
         guard filled < Self.capacity, frames < Self.maximalFrames else { return false }
         unsafe filling[filled] = retired.word
         filled += 1
         frames += weight
+        // In one step with the above: who then finds the promise and no frames finds them by a drain.
+        machine.arena.changePromise(by: kept)
         return true
       }
       if added { return }
@@ -106,8 +108,9 @@ enum Retired {
 
 extension Machine {
   /// Keeps something until no reader can hold its translation. `frames`: what it may free.
-  func retire(_ retired: Retired, frames: Int = 1) {
-    self.retired.add(retired, frames: frames, in: self)
+  /// `promising`: frames of that which are kept for who had them.
+  func retire(_ retired: Retired, frames: Int = 1, promising kept: Int = 0) {
+    self.retired.add(retired, frames: frames, promising: kept, in: self)
   }
 
   /// Drops what no reader can reach any more.

@@ -11,8 +11,9 @@ extension Machine {
     return (limit / 64, limit / 32)
   }
 
-  /// Frames that can be allocated now, and those that could be if the system was asked.
-  var framesFree: Int { max(0, arena.limit - arena.framesInUse) }
+  /// Frames that can be allocated now by those who were promised none, and those that could be in use
+  /// if the system was asked.
+  var framesFree: Int { max(0, arena.limit - arena.framesInUse - arena.framesPromised) }
   var framesSpare: Int {
     max(0, Int(clamping: limit >> UInt64(FrameGeometry.frameShift)) - arena.framesInUse)
   }

@@ -7,6 +7,7 @@ import Primitives
 ///
 /// Others take memory too, between two looks. Of what is left only half is granted at once, and the
 /// rest at the next look: by each allocation that finds the grant used up, and by the background.
+/// What was promised is granted as far as it is there.
 ///
 /// - Thread safety: every method may be called on any thread.
 public final class SystemBudget: MemoryBudget {
@@ -54,7 +55,7 @@ public final class SystemBudget: MemoryBudget {
     potential.store(
       min(ceiling, machine.capacity, resident + spare - min(missing, resident)), .relaxed)
     // A step worth a look at the files.
-    let step = max(spare / 2, min(spare, 4 << 20))
+    let step = max(spare / 2, min(spare, 4 << 20), min(spare, machine.memoryPromised))
     machine.setGrant(min(ceiling, resident + step - min(missing, resident)))
   }
 }

@@ -136,6 +136,8 @@ extension AddressSpace {
   }
 
   func unmapEntries(_ range: Range<UInt64>) throws(MemoryError) {
+    givesBack = true
+    defer { givesBack = false }
     try splitEdges(range)
     try discardPages(range, mayClear: false)
   }
@@ -153,8 +155,10 @@ extension AddressSpace {
       !mappings.contains(where: { $0.start < end && $0.end > start }),
       let upper = try? exclusiveTable(offset, 2)
     else { return }
+    // As it is now that the tables above it are this space's own.
+    let old = upper[Radix.index(offset, 2)]
     replace(upper, Radix.index(offset, 2), .none)
-    retire(found.entry, level: 1)
+    retire(old, level: 1)
   }
 
   /// Makes the entries of a range, which are this space's own, say what is allowed.

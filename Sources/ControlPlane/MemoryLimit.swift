@@ -1,0 +1,41 @@
+public import HugeMemory
+
+/// The server's memory as a whole, in bytes.
+public struct MemoryStatus: Codable, Sendable, Equatable {
+  public var limit: UInt64
+  /// The most that the limit can be made without a new start.
+  public var capacity: UInt64
+  public var used: UInt64
+  /// Kept for disks with a reserve that they have not used yet.
+  public var promised: UInt64
+
+  public init(_ machine: Machine) {
+    limit = machine.limit
+    capacity = machine.capacity
+    used = machine.memoryUsed
+    promised = machine.memoryPromised
+  }
+}
+
+extension Machine {
+  /// Changes the limit, but for what makes no sense or would break a promise.
+  func limitMemory(_ bytes: UInt64) throws(ControlError) {
+    let size = ByteSize(bytes)
+    guard bytes >= 2 << 20 else {
+      throw ControlError("a memory limit of \(size) is too low; it is 2 MiB or more")
+    }
+    guard bytes <= capacity else {
+      throw ControlError(
+        "a memory limit of \(size) is too high: this server can have \(ByteSize(capacity)); for more "
+          + "start it with a larger --memory")
+    }
+    shrink()
+    let (used, promised) = (memoryUsed, memoryPromised)
+    if bytes < limit, promised > 0, used + promised > bytes {
+      throw ControlError(
+        "a memory limit of \(size) is too low: \(ByteSize(used)) are used, and \(ByteSize(promised)) "
+          + "more are kept for disks with a reserve; lower their reserves or remove data first")
+    }
+    setLimit(bytes)
+  }
+}

@@ -1,0 +1,89 @@
+public import HugeMemory
+
+/// What a disk may take and what is kept for it of the server's memory, in bytes, data and tables
+/// together; nil: nothing is said. Both are of what is the disk's own: see `AddressSpace.setLimits`.
+public struct DiskLimits: Codable, Sendable, Equatable {
+  public var quota: UInt64?
+  public var reserve: UInt64?
+  public init(quota: UInt64? = nil, reserve: UInt64? = nil) {
+    self.quota = quota
+    self.reserve = reserve
+  }
+
+  /// Sets a space's limits; its disk's name is for the error.
+  public func apply(to space: AddressSpace, named name: String) throws(DiskError) {
+    if let quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
+    if let quota, let reserve, reserve > quota {
+      throw .reserveOverQuota(name, quota: quota, reserve: reserve)
+    }
+    do { try space.setLimits(quota: quota, reserve: reserve) } catch {
+      guard case .outOfMemory(let limit) = error else { throw .memory(error) }
+      throw .cannotReserve(name, reserve: reserve ?? 0, limit: limit)
+    }
+  }
+}
+
+/// What to do with one of a disk's limits.
+public enum LimitChange: Codable, Sendable, Equatable {
+  case keep
+  case lift
+  /// In bytes.
+  case set(UInt64)
+
+  fileprivate func applied(to old: UInt64?) -> UInt64? {
+    switch self {
+    case .keep: old
+    case .lift: nil
+    case .set(let bytes): bytes
+    }
+  }
+}
+
+extension Disks {
+  /// Changes a disk's limits, both or none.
+  public func limit(
+    _ name: String, quota: LimitChange, reserve: LimitChange
+  ) throws(DiskError) {
+    // Under the table's lock, so that two changes do not undo each other.
+    try table.withLock { (table) throws(DiskError) in
+      guard let disk = table.disks[name] else { throw .notFound(name) }
+      let space = disk.space
+      let limits = DiskLimits(
+        quota: quota.applied(to: space.quota), reserve: reserve.applied(to: space.reserve))
+      guard limits != DiskLimits(quota: space.quota, reserve: space.reserve) else { return }
+      try limits.apply(to: space, named: name)
+    }
+  }
+}
+
+extension Disk {
+  /// Forks this disk once, and that once for each name, with limits; all or none.
+  func forks(
+    named names: [String], _ limits: DiskLimits
+  ) throws(DiskError) -> (snapshot: AddressSpace, spaces: [AddressSpace]) {
+    do throws(DiskError) {
+      let snapshot = try fork(of: space)
+      var spaces: [AddressSpace] = []
+      for name in names {
+        let fork = try fork(of: snapshot)
+        if limits != DiskLimits() { try limits.apply(to: fork, named: name) }
+        spaces.append(fork)
+      }
+      return (snapshot, spaces)
+    } catch {
+      // There is no fork any more, so the disk is to have for its own again what it had.
+      let (quota, reserve) = (space.quota, space.reserve)
+      if quota != nil || reserve != nil { try? space.setLimits(quota: quota, reserve: reserve) }
+      throw error
+    }
+  }
+
+  private func fork(of space: AddressSpace) throws(DiskError) -> AddressSpace {
+    do { return try space.fork() } catch {
+      guard case .outOfMemory(let limit) = error, let reserve = space.reserve else {
+        throw .memory(error)
+      }
+      throw .cannotFork(name, reserve: reserve, limit: limit)
+    }
+  }
+}

@@ -1,0 +1,290 @@
+import Primitives
+import Testing
+
+@testable import HugeMemory
+
+/// Quotas and reserves, and that the charge that both count is what it says, at every place that
+/// changes it.
+@Suite(.serialized) struct LimitTests {
+  // MARK: Quota
+
+  @Test func aQuotaIsExactToThePageAndOnlyOneSpaces() throws {
+    let machine = try Machine(limit: 32 * mib, policy: Policy(huge: false))
+    let space = try machine.makeSpace(size: gib)
+    let other = try machine.makeSpace(size: gib)
+    // The tables, and 10 pages.
+    try space.fill(1, at: 0, count: 1)
+    let tables = space.charge / page - 1
+    let quota = (tables + 10) * page
+    try space.setLimits(quota: quota + page - 1, reserve: nil)
+    #expect(space.quota == quota && space.reserve == nil)
+    for index in 1..<10 { try space.fill(1, at: UInt64(index) * page, count: page) }
+    #expect(space.charge == quota)
+    #expect(throws: MemoryError.overQuota(quota: quota)) {
+      try space.fill(1, at: 10 * page, count: 1)
+    }
+    #expect(throws: MemoryError.overQuota(quota: quota)) {
+      try space.fill(1, at: 512 * mib, count: 1)
+    }
+    #expect(space.charge == quota && space.usage().own == quota)
+    // What is there can be written, all can be read, others go on.
+    try space.fill(2, at: 0, count: 10 * page)
+    #expect(try space.bytes(at: 9 * page, count: 2 * page).last == 0)
+    #expect(try space.byte(at: 700 * mib) == 0)
+    try other.fill(1, at: 0, count: 8 * mib)
+    // A page for a page.
+    try space.discard(at: 3 * page, length: page)
+    #expect(throws: MemoryError.overQuota(quota: quota)) {
+      try space.fill(1, at: 10 * page, count: 2 * page)
+    }
+    #expect(try space.byte(at: 10 * page) == 1)
+    // Raised, and lifted.
+    try space.setLimits(quota: quota + page, reserve: nil)
+    try space.fill(1, at: 11 * page, count: page)
+    try space.setLimits(quota: nil, reserve: nil)
+    try space.fill(1, at: 16 * mib, count: mib)
+  }
+
+  @Test func aQuotaTurnsHugeFramesIntoPages() throws {
+    let machine = try Machine(limit: 32 * mib, policy: Policy(huge: true))
+    let space = try machine.makeSpace(size: gib)
+    try space.setLimits(quota: 3 * mib, reserve: nil)
+    try space.fill(1, at: 0, count: slot)
+    #expect(space.usage().huge == slot)
+    #expect(throws: MemoryError.overQuota(quota: 3 * mib)) {
+      try space.fill(1, at: slot, count: slot)
+    }
+    #expect(space.charge == 3 * mib && space.usage().own == 3 * mib)
+    // A part of a huge frame goes, which takes a table beyond the quota.
+    try space.discard(at: page, length: 2 * page)
+    #expect(space.charge == 3 * mib - page && space.usage().own == 3 * mib - page)
+  }
+
+  @Test func everythingThatTakesMemoryHeedsTheQuota() throws {
+    var policy = Policy(huge: false)
+    policy.maxPtesNone = 511
+    let machine = try Machine(limit: 32 * mib, policy: policy)
+    let space = try machine.makeSpace(size: gib)
+    try space.setLimits(quota: mib, reserve: nil)
+    let refused = MemoryError.overQuota(quota: mib)
+    #expect(throws: refused) { try space.zero(at: 0, length: slot, reserve: true) }
+    #expect(space.charge == mib)
+    #expect(throws: refused) { try space.advise(at: 0, length: slot, .collapse) }
+    try space.discard(at: 0, length: slot)
+    #expect(throws: refused) { try space.advise(at: 0, length: slot, .populateWrite) }
+    #expect(space.charge == mib)
+    // Reads need no table to read zeros.
+    try space.advise(at: 64 * mib, length: page, .populateRead)
+    // A fork is not limited, and what is shared counts for nobody.
+    let fork = try space.fork()
+    #expect(space.charge == 0 && fork.quota == nil && fork.charge == 0)
+    try fork.fill(1, at: 0, count: slot)
+  }
+
+  @Test func aQuotaBoundsWhatAForkChanges() throws {
+    let machine = try Machine(limit: 32 * mib, policy: Policy(huge: false))
+    let golden = try machine.makeSpace(size: gib)
+    try golden.fill(1, at: 0, count: 4 * mib)
+    let fork = try golden.fork()
+    try fork.setLimits(quota: mib, reserve: nil)
+    var written: UInt64 = 0
+    #expect(throws: MemoryError.overQuota(quota: mib)) {
+      while true {
+        try fork.fill(2, at: written, count: page)
+        written += page
+      }
+    }
+    #expect(fork.charge == mib && fork.usage().own == mib)
+    #expect(written == mib - 2 * page, "all but the tables")
+    #expect(try fork.byte(at: written) == 1 && golden.byte(at: 0) == 1)
+    try fork.reset(to: golden)
+    #expect(fork.charge == 0)
+    try fork.fill(3, at: 0, count: page)
+  }
+
+  // MARK: Reserve
+
+  @Test(arguments: [true, false]) func aReserveIsThereWhenAllElseIsFull(huge: Bool) throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: huge))
+    let hog = try machine.makeSpace(size: gib)
+    let space = try machine.makeSpace(size: gib)
+    try space.setLimits(quota: nil, reserve: 4 * mib)
+    #expect(machine.memoryPromised == 4 * mib && space.reserve == 4 * mib)
+    hog.fillAll()
+    #expect(hog.usage().own <= 12 * mib)
+    try space.fillUp(to: 4 * mib)
+    #expect(machine.memoryPromised == 0)
+    #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) {
+      try space.fill(1, at: 512 * mib, count: page)
+    }
+    // What it gives back stays its own, at once and after the frames came back.
+    try space.discard(at: 0, length: mib)
+    hog.fillAll()
+    try space.fillUp(to: 4 * mib)
+    // Page by page, which is what a core's cache would keep for whoever comes next.
+    for index in 0..<64 { try space.discard(at: mib + UInt64(index) * page, length: page) }
+    machine.retired.drain(into: machine)
+    hog.fillAll()
+    try space.fillUp(to: 4 * mib)
+  }
+
+  @Test func aReserveThatCannotBePromisedIsRefused() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
+    let hog = try machine.makeSpace(size: gib)
+    let space = try machine.makeSpace(size: gib)
+    try hog.fill(1, at: 0, count: 12 * mib)
+    #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) {
+      try space.setLimits(quota: nil, reserve: 4 * mib)
+    }
+    #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) {
+      try space.setLimits(quota: nil, reserve: .max)
+    }
+    #expect(throws: MemoryError.self) { try space.setLimits(quota: mib, reserve: mib + 1) }
+    #expect(space.reserve == nil && machine.memoryPromised == 0)
+    try space.setLimits(quota: nil, reserve: 3 * mib)
+    // What it has counts, and a lower reserve lifts what is not used.
+    try space.fill(1, at: 0, count: mib)
+    #expect(machine.memoryPromised == 3 * mib - space.charge)
+    try space.setLimits(quota: nil, reserve: 2 * mib)
+    #expect(machine.memoryPromised == 2 * mib - space.charge)
+    try space.setLimits(quota: nil, reserve: 1)
+    #expect(machine.memoryPromised == 0 && space.reserve == page)
+  }
+
+  @Test func aForkOfAReservedSpaceNeedsTheReserveAgain() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
+    var hog: AddressSpace? = try machine.makeSpace(size: gib)
+    let space = try machine.makeSpace(size: gib)
+    try space.setLimits(quota: nil, reserve: 4 * mib)
+    try space.fillUp(to: 4 * mib)
+    try hog!.fill(1, at: 0, count: 9 * mib)
+    #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) { _ = try space.fork() }
+    #expect(space.charge == 4 * mib && machine.memoryPromised == 0)
+    hog = nil
+    var fork: AddressSpace? = try space.fork()
+    #expect(space.charge == 0 && machine.memoryPromised == 4 * mib && fork?.reserve == nil)
+    hog = try machine.makeSpace(size: gib)
+    hog!.fillAll()
+    try space.fill(2, at: 0, count: 2 * mib)
+    try space.fillUp(to: 4 * mib)
+    // Without the fork, all is the space's own again.
+    try space.discard(at: 0, length: gib)
+    fork = nil
+    try space.fillUp(to: 4 * mib)
+    _ = fork
+  }
+
+  @Test func whatIsNotSharedAnyMoreCountsAgain() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
+    let space = try machine.makeSpace(size: gib)
+    try space.fill(1, at: 0, count: 2 * mib)
+    _ = try space.fork()
+    #expect(space.charge == 0)
+    // The whole tree at the first write, or with the limits.
+    try space.setLimits(quota: 4 * mib, reserve: 3 * mib)
+    #expect(space.charge == space.usage().own && space.charge > 2 * mib)
+    #expect(machine.memoryPromised == 3 * mib - space.charge)
+    _ = try space.fork()
+    #expect(space.charge == 0 && machine.memoryPromised == 3 * mib)
+    try space.fill(1, at: 0, count: 1)
+    #expect(space.charge == space.usage().own)
+    // Page by page where the other one had copied the tables.
+    var fork: AddressSpace? = try space.fork()
+    try fork!.fill(1, at: 0, count: 1)
+    fork = nil
+    try space.fill(1, at: page, count: 2 * page)
+    #expect(space.charge == 4 * page, "two tables, two pages")
+  }
+
+  @Test func promisesGoWithTheirSpaces() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: true))
+    for written in [0, page, 5 * mib] {
+      let space = try machine.makeSpace(size: gib)
+      try space.setLimits(quota: nil, reserve: 4 * mib)
+      try space.fill(1, at: 0, count: written)
+      #expect(machine.memoryPromised == 4 * mib - min(4 * mib, space.charge))
+    }
+    #expect(machine.memoryPromised == 0)
+    machine.expectBaseline()
+  }
+
+  @Test func reservesHoldAmongConcurrentHogs() throws {
+    let machine = try Machine(limit: 24 * mib, policy: Policy(huge: true))
+    let stop = AtomicWord(0)
+    let hogs = (0..<2).map { index in
+      startThread {
+        var random = Random(seed: UInt64(index))
+        while stop.load(.relaxed) == 0 {
+          guard let space = try? machine.makeSpace(size: gib) else { continue }
+          space.fillAll()
+          for _ in 0..<8 {
+            try? space.discard(at: random.below(20 * mib), length: random.below(2 * mib))
+            space.fillAll()
+          }
+        }
+      }
+    }
+    let failure = Failure()
+    onThreads(2) { index in
+      do {
+        let space = try machine.makeSpace(size: gib)
+        // Where there is room at first is for luck to say.
+        while (try? space.setLimits(quota: nil, reserve: 5 * mib)) == nil {}
+        var random = Random(seed: UInt64(100 + index))
+        for _ in 0..<30 {
+          try space.fillUp(to: 5 * mib)
+          switch random.below(3) {
+          case 0: try space.discard(at: 0, length: gib)
+          // May need a table, and all that was kept is used.
+          case 1: try? space.discard(at: random.below(4 * mib), length: random.below(2 * mib))
+          default:
+            // Forks want all of it again, which may be there or not.
+            let fork = try? space.fork()
+            if fork == nil { try space.discard(at: 0, length: gib) }
+            try space.fill(3, at: random.below(mib), count: random.below(mib))
+            _ = fork
+          }
+        }
+      } catch { failure.set("\(error)") }
+    }
+    stop.store(1, .relaxed)
+    for hog in hogs { hog.join() }
+    #expect(failure.first == nil)
+    #expect(machine.memoryPromised == 0)
+    machine.expectBaseline()
+  }
+}
+
+/// The first failure of several threads.
+final class Failure: @unchecked Sendable {
+  // Sendable: (L) under the lock.
+  struct Text: Error { let text: String; init(_ text: String) { self.text = text } }
+  private let lock = Lock()
+  private var text: String?
+  func set(_ text: String) { lock.withLock { self.text = self.text ?? text } }
+  var first: String? { lock.withLock { text } }
+}
+
+extension AddressSpace {
+  /// Writes from the start until there is no more memory.
+  func fillAll() {
+    var at: UInt64 = 0
+    while (try? fill(7, at: at, count: 64 * kib)) != nil { at += 64 * kib }
+    while (try? fill(7, at: at, count: page)) != nil { at += page }
+  }
+
+  /// Writes pages here and there until the charge is as large.
+  func fillUp(to bytes: UInt64) throws {
+    var at: UInt64 = 0
+    while charge < bytes {
+      // The last frame may be a table, behind which there is none for the page.
+      do { try fill(9, at: at, count: page) } catch {
+        let (charge, promised) = (charge, machine.memoryPromised)
+        guard charge >= bytes else {
+          throw Failure.Text("\(error), charge \(charge), used \(machine.memoryUsed), \(promised)")
+        }
+      }
+      at += page
+    }
+  }
+}
