@@ -37,14 +37,31 @@ final class ScanList: @unchecked Sendable {
 
   init(_ space: AddressSpace) { unsafe self.space = space }
 
+  /// (A) The thread in `withSpace`, 0 for none; each only looks for itself.
+  private let user = AtomicWord(0)
+
   /// The space is going.
-  func detach() { lock.withLock { unsafe space = nil } }
+  func detach() {
+    // Whoever uses it here may have become the last to hold it, and has the lock.
+    if user.load(.relaxed) == currentThread() { return unsafe space = nil }
+    lock.withLock { unsafe space = nil }
+  }
 
   var isDetached: Bool { lock.withLock { unsafe space == nil } }
 
   /// Runs `body` on the space, which must not escape from it; nil if it is gone.
   func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
-    // SAFETY: `detach` waits for the lock before the object's memory goes.
-    lock.withLock { unsafe space.map { body($0) } }
+    lock.withLock {
+      user.store(currentThread(), .relaxed)
+      defer { user.store(0, .relaxed) }
+      return use(body)
+    }
+  }
+
+  /// Not inlined, so that what it retains is released before `user` changes.
+  @inline(never)
+  private func use<Result>(_ body: (AddressSpace) -> Result) -> Result? {
+    // SAFETY: `detach` on another thread waits for the lock before the object's memory goes.
+    unsafe space.map { body($0) }
   }
 }
