@@ -65,7 +65,7 @@ example:
 
 # Every figure of the README about the engine; wants the machine to itself.
 bench: build
-	for scenario in zero-page faults fork io memory; do $(HUGEMEM) bench $$scenario || true; done
+	for scenario in zero-page faults fork io memory reclaim; do $(HUGEMEM) bench $$scenario || true; done
 
 # The server against nbdkit, alternating.
 peers: deps build

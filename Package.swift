@@ -70,7 +70,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "PagingTests", dependencies: ["Paging"], swiftSettings: settings),
     .testTarget(
-      name: "HugeMemoryTests", dependencies: ["HugeMemory", "Paging", "Frames"],
+      name: "HugeMemoryTests",
+      dependencies: ["HugeMemory", "Paging", "Frames", "CLinux", "MemoryPressure"],
       swiftSettings: settings),
     // The kernel that this runs on, as what the engine is compared with.
     .target(name: "CKernelOracle", path: "Tests/CKernelOracle"),

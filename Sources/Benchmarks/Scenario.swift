@@ -13,6 +13,8 @@ public enum Scenario: String, CaseIterable, Sendable {
   case io
   /// What scattered writes occupy, and what stays after their discard.
   case memory
+  /// Writes beside reclaim, and what a refused one takes.
+  case reclaim
 
   public var summary: String {
     switch self {
@@ -22,6 +24,7 @@ public enum Scenario: String, CaseIterable, Sendable {
     case .fork: "forking a 1 TiB space with 1 GiB of data, and the first write"
     case .io: "random 4 KiB reads and writes against memcpy on a flat mapping"
     case .memory: "memory for scattered 4 KiB writes, and what stays after their discard"
+    case .reclaim: "4 KiB writes near the low watermark beside reclaim; refusals when full"
     }
   }
 }
@@ -34,7 +37,7 @@ public struct Options: Sendable {
   public var threads = 0
   /// Rounds of everything that is compared; 0 stands for the scenario's own choice.
   public var rounds = 0
-  /// Working set of `io`, and data of `fork`, in MiB.
+  /// Working set of `io`, data of `fork` and `reclaim`, in MiB.
   public var megabytes = 0
 
   public init() {}
@@ -48,5 +51,6 @@ public func run(_ scenario: Scenario, options: Options = Options()) throws(Memor
   case .fork: try fork(options)
   case .io: try io(options)
   case .memory: try memory()
+  case .reclaim: try reclaim(options)
   }
 }

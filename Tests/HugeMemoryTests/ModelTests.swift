@@ -41,12 +41,12 @@ import Testing
 }
 
 /// A space and what it must contain.
-private struct Modelled {
+struct Modelled {
   let space: AddressSpace
   var bytes: [UInt8]
 }
 
-private struct Program: ~Copyable {
+struct Program: ~Copyable {
   let configuration: ModelTests.Configuration
   let machine: Machine
   let size: UInt64
@@ -169,6 +169,7 @@ private struct Program: ~Copyable {
   mutating func finish() {
     spaces = []
     pins.release()
+    machine.setLimit(configuration.limit)
     machine.shrink()
     let kept: UInt64 =
       configuration.reference == .neverFreed && machine.zeroPageReferences != 0 ? 1 : 0

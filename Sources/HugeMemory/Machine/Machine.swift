@@ -31,9 +31,8 @@ public final class Machine: Sendable {
   public let shrinkers = ShrinkerRegistry()
   /// (A) Whether reads may map the zero page: a `Withheld`.
   let withheld = AtomicWord(Withheld.no)
-  /// Taken first of all: a thread is in direct reclaim. (A) which.
+  /// Taken first of all: a thread is in direct reclaim.
   let reclaiming = Lock()
-  let reclaimer = AtomicWord(0)
   /// (L) reclaiming: until when direct reclaim does not look through memory again.
   @safe nonisolated(unsafe) var fruitlessUntil: UInt64 = 0
   /// (C) once other threads know the machine.
@@ -105,7 +104,10 @@ public final class Machine: Sendable {
 
   /// What may be in use now, in bytes.
   func setGrant(_ bytes: UInt64) {
-    arena.setLimit(Int(clamping: bytes >> UInt64(FrameGeometry.frameShift)))
+    let frames = Int(clamping: bytes >> UInt64(FrameGeometry.frameShift))
+    arena.setLimit(frames)
+    // Those that the cores keep count as out already, and would be had above the limit.
+    if frames < arena.framesOut { arena.drainCaches() }
   }
 
   /// Bytes of frames in use: data, tables and the zero page.

@@ -66,14 +66,12 @@ extension Machine {
   /// longer than `directReclaimTime`, and is not done again within a second of having found nothing:
   /// so a full machine refuses a write within a bounded time, and many writes fast.
   func reclaimDirectly() -> Bool {
-    let me = currentThread()
-    // A shrinker that writes finds no memory: it is not reclaimed for (`PF_MEMALLOC`).
-    guard reclaimer.load(.relaxed) != me else { return false }
+    // A shrinker that writes finds no memory: it is not reclaimed for (`PF_MEMALLOC`), whoever asked
+    // it. Nor could it be: the scan that it is in would have to end first.
+    guard !shrinkers.isScanning else { return false }
     return reclaiming.withLock {
       // Somebody did it while this thread waited, or memory was freed.
       if framesFree >= Self.cluster { return true }
-      reclaimer.store(me, .relaxed)
-      defer { reclaimer.store(0, .relaxed) }
       return reclaimDirectlyAlone()
     }
   }

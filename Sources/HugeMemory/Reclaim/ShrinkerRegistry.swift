@@ -6,7 +6,8 @@ import Primitives
 ///     share = (objects >> priority) × 4 / seeks       priority 12: a little of everything … 0: all
 ///
 /// A share smaller than a batch is not lost but deferred to the next call, so small caches are asked
-/// in time as well.
+/// in time as well. Priority 0 is the last question before memory is refused: there a share is no less
+/// than all objects, whatever they cost, and nothing is put off. The kernel asks again and again.
 ///
 /// - Thread safety: every method may be called on any thread, but not by a shrinker's `scan`.
 public final class ShrinkerRegistry: Sendable {
@@ -34,6 +35,11 @@ public final class ShrinkerRegistry: Sendable {
   /// (L) scanning.
   @safe private nonisolated(unsafe) var entries: [Entry] = []
   @safe private nonisolated(unsafe) var registered: UInt64 = 0
+
+  /// (A) The thread that a shrinker scans on, 0 for none; each only looks for itself.
+  private let scanner = AtomicWord(0)
+  /// Whether this thread is a shrinker's scan: memory is not reclaimed for it (`PF_MEMALLOC`).
+  var isScanning: Bool { scanner.load(.relaxed) == currentThread() }
 
   /// From now on the shrinker is asked, after those before it.
   @discardableResult
@@ -98,8 +104,9 @@ public final class ShrinkerRegistry: Sendable {
     var kept = 0
     scanning.withLock {
       objects = shrinker.count()
-      let share =
+      var share =
         shrinker.seeks == 0 ? objects / 2 : (objects >> priority) * 4 / max(1, shrinker.seeks)
+      if priority == 0 { share = max(share, objects) }
       let due = entry.deferred >> priority
       kept = entry.deferred - due
       entry.deferred = 0
@@ -107,9 +114,11 @@ public final class ShrinkerRegistry: Sendable {
       left = min(due + share, 2 * objects)
     }
     var isStopped = false
-    while left > 0, left >= batch || left >= objects, !isStopped {
+    while left > 0, left >= batch || left >= objects || priority == 0, !isStopped {
       scanning.withLock {
         let target = min(batch, left)
+        scanner.store(currentThread(), .relaxed)
+        defer { scanner.store(0, .relaxed) }
         // It may be gone meanwhile.
         guard entries.contains(where: { $0 === entry }), let freed = shrinker.scan(target) else {
           isStopped = true

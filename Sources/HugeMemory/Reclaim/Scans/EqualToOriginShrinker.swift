@@ -15,16 +15,20 @@ import Paging
   init(machine: Machine) { self.machine = machine }
 
   /// Without a fork there is nothing to look at.
-  func count() -> Int { machine.events.liveForks == 0 ? 0 : machine.dataFrames }
+  func count() -> Int { machine.events.liveForks == 0 ? 0 : machine.mappedEntries }
 
   func scan(_ target: Int) -> Int? {
     var freed = 0
     var budget = target
+    var isAgain = false
     while budget > 0 {
       guard let handle = machine.scanList.handle(at: position) else {
         position = 0
         offset = 0
-        break
+        // On at the start, once.
+        if isAgain { break }
+        isAgain = true
+        continue
       }
       freed += scan(handle, &budget)
     }

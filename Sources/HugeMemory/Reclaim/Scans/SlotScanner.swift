@@ -12,18 +12,19 @@ struct SlotScanner: ~Copyable {
 
   /// Calls `visit` with slots whose entries are of the kinds wanted, until `entries` entries of 4 KiB
   /// were passed or the end of the last space was reached. `visit` returns false to stop. It must
-  /// not let the space escape.
+  /// not let the space escape. Returns the entries left over at the end of the last space.
+  @discardableResult
   mutating func scan(
     _ machine: Machine, entries: Int, _ isWanted: (Entry.Kind) -> Bool,
     _ visit: (AddressSpace, _ slot: UInt64) -> Bool
-  ) {
+  ) -> Int {
     var budget = entries
     while budget > 0 {
       guard let handle = machine.scanList.handle(at: position) else {
         position = 0
         offset = 0
         fullScans += 1
-        return
+        return budget
       }
       // A slot at a time, since a space cannot go meanwhile.
       let from = offset
@@ -40,7 +41,8 @@ struct SlotScanner: ~Copyable {
       }
       offset = step.slot + Radix.span(2)
       budget -= Table.count
-      guard step.goesOn else { return }
+      guard step.goesOn else { return 0 }
     }
+    return 0
   }
 }

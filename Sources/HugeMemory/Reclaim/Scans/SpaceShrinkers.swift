@@ -16,7 +16,7 @@ import Paging
   /// (L) the registry's.
   private var scanner = SlotScanner()
 
-  /// `objects`: how many frames there are to look at. `visit` frees what it can of a slot, and
+  /// `objects`: how many entries of 4 KiB there are to look at, as `SlotScanner` counts them. `visit` frees what it can of a slot, and
   /// returns how many frames that were.
   init(
     _ name: String, seeks: Int, _ machine: Machine, objects: @escaping @Sendable (Machine) -> Int,
@@ -35,9 +35,13 @@ import Paging
 
   func scan(_ target: Int) -> Int? {
     var freed = 0
-    scanner.scan(machine, entries: target, isWanted) { space, slot in
-      freed += visit(machine, space, slot)
-      return true
+    var left = target
+    // Past the end it goes on at the start, once: where memory is small the end is always near.
+    for _ in 0..<2 where left > 0 {
+      left = scanner.scan(machine, entries: left, isWanted) { space, slot in
+        freed += visit(machine, space, slot)
+        return true
+      }
     }
     return freed
   }
@@ -51,7 +55,7 @@ extension Machine {
     shrinkers.register(DeferredSplitShrinker(machine: self))
     shrinkers.register(
       SpaceShrinker(
-        "empty-tables", seeks: 4, self, objects: { $0.events.tables }, kinds: { $0 == .table },
+        "empty-tables", seeks: 4, self, objects: { $0.tableEntries }, kinds: { $0 == .table },
         visit: { $1.dropEmptyTable($2) ? 1 : 0 }))
     shrinkers.register(
       SpaceShrinker(
@@ -64,11 +68,16 @@ extension Machine {
         visit: { $1.splitUnderused($2, Int($0.policy.maxPtesNone)) }))
     shrinkers.register(
       SpaceShrinker(
-        "zero-scan", seeks: 8, self, objects: { $0.dataFrames },
+        "zero-scan", seeks: 8, self, objects: { $0.mappedEntries },
         kinds: { $0 == .huge || $0 == .table }, visit: { $1.dropZeros($2) }))
     shrinkers.register(EqualToOriginShrinker(machine: self))
   }
 
   /// Frames with data, about.
   var dataFrames: Int { max(0, arena.framesInUse - events.tables) }
+  /// Entries of tables. A scan passes a whole table, however little is in it.
+  var tableEntries: Int { max(0, events.tables) * Table.count }
+  /// Entries of 4 KiB to pass in looking at all data, or more: dense small pages count twice, so that
+  /// huge frames beside sparse tables are reached.
+  var mappedEntries: Int { dataFrames + tableEntries }
 }

@@ -1,0 +1,1 @@
+../MemoryPressureTests/FakeTree.swift
