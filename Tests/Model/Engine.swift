@@ -169,7 +169,7 @@ private func hash(counts arena: Arena) -> UInt64 {
 /// What `splitLock` guards: whose parts there are, how often each is mapped, the queue.
 private func hash(parts arena: Arena) -> UInt64 {
   var hash = UInt64(arena.splitQueue.pointee)
-  for frame in 0..<arena.reserved {
+  for frame in FrameGeometry.framesPerHuge..<arena.reserved {
     let metadata = arena.metadata + frame
     guard metadata.pointee.word.peek & (FrameState.tail | FrameState.marked) != 0 else { continue }
     hash = combine(hash, UInt64(frame))
