@@ -42,6 +42,7 @@ extension Machine {
 /// Nobody waits for time to pass.
 func monotonicTime() -> UInt64 { 0 }
 
+/// Names begin anew with each execution, so that one can be repeated.
 private let threadNames = ModelThreadLocal(0)
 @safe nonisolated(unsafe) private var threadsNamed = 0
 func currentThread() -> UInt64 {
@@ -110,6 +111,7 @@ let pageSize = UInt64(FrameGeometry.frameSize)
 /// A machine for one execution, with room for `frames` small frames.
 func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> Machine {
   physical = nil
+  threadsNamed = 0
   var policy = Policy()
   policy.zeroReference = reference
   let machine = try? Machine(

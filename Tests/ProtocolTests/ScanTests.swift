@@ -145,9 +145,12 @@ extension SpaceTests {
     unsafe ones.withUnsafeBytes { unsafe try! space.write(at: 0, from: $0) }
   }
 
-  static func share(_ shared: Shared) {
+  static func share(_ shared: Shared, _ afterwards: () -> Void = {}) {
     let fork = shared.fork!
-    _ = fork.lock.withLock { fork.shareEqualLocked(0, with: shared.compared!) }
+    fork.lock.withLock {
+      _ = fork.shareEqualLocked(0, with: shared.compared!)
+      afterwards()
+    }
     shared.compared = nil
     shared.machine.settle()
   }
@@ -177,7 +180,7 @@ extension SpaceTests {
 
   /// Before, while and after it is compared with; where it finds no frame, not at all.
   static func equalAgainstWriteOfTheOrigin(
-    _ pages: Pages, _ scan: @escaping (Shared) -> Void
+    _ pages: Pages, _ scan: @escaping (Shared) -> Void = { share($0) }
   ) -> (Scenario) -> Void {
     onEqual(pages) { scenario, shared in
       var isWritten = false
@@ -193,23 +196,20 @@ extension SpaceTests {
   @Test(arguments: [Pages.huge, .small]) func theEqualScanAgainstAWriteOfTheOrigin(pages: Pages) {
     verify(
       "engine: equal scan, write of the origin, \(pages)",
-      Self.equalAgainstWriteOfTheOrigin(pages, Self.share), with: Self.checker)
+      Self.equalAgainstWriteOfTheOrigin(pages), with: Self.checker)
   }
 
   /// The scan as if it left the origin's entry its `W`.
   @Test func anEqualScanThatDoesNotProtectTheOriginIsFound() {
-    Self.refuteEngine(
-      "equal scan, origin not protected",
+    var checker = Self.checker
+    checker.options.preemptionBound = 0
+    refute(
+      "engine: equal scan, origin not protected", [.check],
       Self.equalAgainstWriteOfTheOrigin(.huge) { shared in
-        let fork = shared.fork!
-        let origin = shared.compared!
-        let table = Table(
-          ProtocolsModel.Entry(raw: origin.root.load(.relaxed)).frame, in: origin.arena)
-        let before = table[0]
-        _ = fork.lock.withLock { fork.shareEqualLocked(0, with: origin) }
-        if before.isWritable { table.set(0, before) }
-        shared.compared = nil
-      })
+        let root = ProtocolsModel.Entry(raw: shared.compared!.root.load(.relaxed))
+        let table = Table(root.frame, in: shared.machine.arena)
+        Self.share(shared) { if table[0].kind == .huge { table.set(0, table[0].madeWritable) } }
+      }, with: checker)
   }
 
   @Test(arguments: [Pages.huge, .small]) func theEqualScanAgainstAReader(pages: Pages) {
