@@ -42,6 +42,7 @@ extension Machine {
 /// Nobody waits for time to pass.
 func monotonicTime() -> UInt64 { 0 }
 
+/// Names begin anew with each execution, so that one can be repeated.
 private let threadNames = ModelThreadLocal(0)
 @safe nonisolated(unsafe) private var threadsNamed = 0
 func currentThread() -> UInt64 {
@@ -110,6 +111,7 @@ let pageSize = UInt64(FrameGeometry.frameSize)
 /// A machine for one execution, with room for `frames` small frames.
 func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> Machine {
   physical = nil
+  threadsNamed = 0
   var policy = Policy()
   policy.zeroReference = reference
   let machine = try? Machine(
@@ -169,7 +171,7 @@ private func hash(counts arena: Arena) -> UInt64 {
 /// What `splitLock` guards: whose parts there are, how often each is mapped, the queue.
 private func hash(parts arena: Arena) -> UInt64 {
   var hash = UInt64(arena.splitQueue.pointee)
-  for frame in 0..<arena.reserved {
+  for frame in FrameGeometry.framesPerHuge..<arena.reserved {
     let metadata = arena.metadata + frame
     guard metadata.pointee.word.peek & (FrameState.tail | FrameState.marked) != 0 else { continue }
     hash = combine(hash, UInt64(frame))

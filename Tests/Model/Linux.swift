@@ -46,8 +46,8 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
   let stride = MemoryLayout<FrameMetadata>.stride
   let memory = calloc(1, huge == 0 ? (physical?.cells.count ?? 0) * stride : length)!
   if huge == 0 {
-    // Words, and counts of zero.
-    for index in 0..<(physical?.cells.count ?? 0) {
+    // Words, and counts of zero; none for the first block, which is never used.
+    for index in FrameGeometry.framesPerHuge..<(physical?.cells.count ?? 0) {
       (memory + index * stride).initializeMemory(
         as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))
     }

@@ -11,22 +11,25 @@ import Testing
   final class Shared: @unchecked Sendable {
     var space: AddressSpace?
     var fork: AddressSpace?
+    /// What the fork is compared with.
+    var compared: AddressSpace?
     let machine: Machine
     init(_ machine: ProtocolsModel.Machine) { self.machine = machine }
     typealias Machine = ProtocolsModel.Machine
   }
 
   static func on(
-    _ reference: Policy.ZeroReference = .perTable,
+    _ reference: Policy.ZeroReference = .perTable, frames: Int = 8,
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
     { scenario in
-      let shared = Shared(makeEngine(frames: 8, reference))
+      let shared = Shared(makeEngine(frames: frames, reference))
       shared.space = makeSpace(on: shared.machine)
       threads(scenario, shared)
       scenario.finally {
         shared.space = nil
         shared.fork = nil
+        shared.compared = nil
         expectBaseline(shared.machine)
       }
     }

@@ -1,0 +1,186 @@
+import Interleave
+import Testing
+
+@testable import ProtocolsModel
+
+/// A write that finds no memory looks for some, production source, on machines smaller than that of
+/// `SpaceTests`.
+///
+/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+extension SpaceTests {
+  /// Small pages on a few frames; slot 1 is not written, which takes a table and a page.
+  static func onFrames(
+    _ frames: Int, _ threads: @escaping (Scenario, Shared) -> Void
+  ) -> (Scenario) -> Void {
+    on(frames: frames) { scenario, shared in
+      shared.machine.tune { $0.enabled = .never }
+      _ = shared.space!.makeScannable()
+      threads(scenario, shared)
+    }
+  }
+
+  /// Writes slot 1, or is refused and changes nothing. `isSure`: there is memory to be found.
+  static func write(_ scenario: Scenario, _ shared: Shared, isSure: Bool = false) {
+    var isWritten = false
+    scenario.thread("writer") { isWritten = shared.space!.putIfAllowed(7, at: slotSize) }
+    scenario.finally {
+      check(shared.space!.byte(at: slotSize) == (isWritten ? 7 : 0), "lost, or written in part")
+      check(isWritten || !isSure, "refused though there is memory")
+    }
+  }
+
+  /// Root and zero page leave room for one frame of the two.
+  static func onFullOfZeroPage(
+    _ threads: @escaping (Scenario, Shared) -> Void
+  ) -> (Scenario) -> Void {
+    onFrames(4) { scenario, shared in
+      check(shared.space!.byte(at: 0) == 0)
+      threads(scenario, shared)
+      scenario.finally { checkZeroReferences(shared) }
+    }
+  }
+
+  /// Root, table and an all-zero page leave room for one frame of the two. The model's machine is
+  /// too small for the scans to have their turn, so one that costs little is registered besides.
+  static func onFullOfZeros(
+    _ threads: @escaping (Scenario, Shared) -> Void
+  ) -> (Scenario) -> Void {
+    onFrames(4) { scenario, shared in
+      shared.space!.put(0, at: 0)
+      let machine = shared.machine
+      machine.shrinkers.register(
+        SpaceShrinker(
+          "zeros", seeks: 1, machine, objects: { $0.dataFrames },
+          kinds: { $0 == .huge || $0 == .table },
+          // Without the look that may race with a writer.
+          visit: { _, space, slot in space.lock.withLock { space.dropZerosLocked(slot) } }))
+      threads(scenario, shared)
+    }
+  }
+
+  // MARK: What another gives back
+
+  @Test func directReclaimAgainstDiscard() {
+    verify(
+      "engine: direct reclaim, discard",
+      Self.onFrames(4) { scenario, shared in
+        shared.space!.put(1, at: 0)
+        shared.space!.put(2, at: pageSize)
+        Self.write(scenario, shared)
+        scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
+        scenario.finally { Self.contents(shared, 0, 0) }
+      }, with: Self.checker)
+  }
+
+  // MARK: The zero page
+
+  @Test func directReclaimAgainstReader() {
+    verify(
+      "engine: direct reclaim of the zero page, reader",
+      Self.onFullOfZeroPage { scenario, shared in
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        Self.write(scenario, shared, isSure: true)
+      }, with: Self.checker)
+  }
+
+  @Test func directReclaimAgainstDiscardOfTheZeroPage() {
+    verify(
+      "engine: direct reclaim of the zero page, discard",
+      Self.onFullOfZeroPage { scenario, shared in
+        scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
+        Self.write(scenario, shared, isSure: true)
+      }, with: Self.checker)
+  }
+
+  @Test func directReclaimAgainstFork() {
+    verify(
+      "engine: direct reclaim of the zero page, fork",
+      Self.onFullOfZeroPage { scenario, shared in
+        shared.fork = makeSpace(on: shared.machine)
+        _ = shared.fork!.makeScannable()
+        scenario.thread("fork") {
+          try! shared.fork!.reset(to: shared.space!)
+          let byte = shared.fork!.byte(at: slotSize)
+          check(byte == 0 || byte == 7, "a value that was there")
+          check(shared.fork!.byte(at: slotSize) == byte, "a fork is a point in time")
+        }
+        Self.write(scenario, shared)
+      }, with: Self.checker)
+  }
+
+  /// Both find none: one looks for memory, the other waits for it.
+  static func twoWriters(frames: Int, isSure: Bool) -> (Scenario) -> Void {
+    onFrames(frames) { scenario, shared in
+      check(shared.space!.byte(at: 0) == 0)
+      var isWritten = false
+      scenario.thread("other") { isWritten = shared.space!.putIfAllowed(5, at: 0) }
+      write(scenario, shared, isSure: isSure)
+      scenario.finally {
+        check(shared.space!.byte(at: 0) == (isWritten ? 5 : 0))
+        check(isWritten || !isSure, "refused though there is memory")
+        checkZeroReferences(shared)
+      }
+    }
+  }
+
+  @Test func directReclaimAgainstDirectReclaim() {
+    verify(
+      "engine: direct reclaim twice, memory for both", Self.twoWriters(frames: 5, isSure: true),
+      with: Self.checker)
+    verify(
+      "engine: direct reclaim twice, memory for one", Self.twoWriters(frames: 4, isSure: false),
+      with: Self.checker)
+  }
+
+  // MARK: Zeros
+
+  @Test func directReclaimOfZerosAgainstReader() {
+    verify(
+      "engine: direct reclaim of zeros, reader",
+      Self.onFullOfZeros { scenario, shared in
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        Self.write(scenario, shared, isSure: true)
+      }, with: Self.checker)
+  }
+
+  @Test func directReclaimOfZerosAgainstWriter() {
+    verify(
+      "engine: direct reclaim of zeros, write to them",
+      Self.onFullOfZeros { scenario, shared in
+        var isWritten = false
+        scenario.thread("other") { isWritten = shared.space!.putIfAllowed(5, at: 0) }
+        Self.write(scenario, shared)
+        scenario.finally { Self.contents(shared, isWritten ? 5 : 0, 0) }
+      }, with: Self.checker)
+  }
+
+  @Test func directReclaimOfZerosAgainstFork() {
+    verify(
+      "engine: direct reclaim of zeros, fork",
+      Self.onFullOfZeros { scenario, shared in
+        shared.fork = makeSpace(on: shared.machine)
+        _ = shared.fork!.makeScannable()
+        scenario.thread("fork") {
+          try! shared.fork!.reset(to: shared.space!)
+          check(shared.fork!.byte(at: 0) == 0)
+        }
+        Self.write(scenario, shared)
+        scenario.finally { check(shared.fork!.byte(at: 0) == 0) }
+      }, with: Self.checker)
+  }
+
+  // MARK: Three threads
+
+  @Test(.enabled(if: isOptimized, "make interleave"))
+  func directReclaimAgainstReaderAndDiscard() {
+    var checker = Self.checker
+    checker.options.preemptionBound = 1
+    verify(
+      "engine: direct reclaim of the zero page, reader, discard",
+      Self.onFullOfZeroPage { scenario, shared in
+        scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
+        scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
+        Self.write(scenario, shared, isSure: true)
+      }, with: checker)
+  }
+}
