@@ -17,7 +17,7 @@ struct Bench: ParsableCommand {
   @Option(help: "Threads that they are shared out on; 0: one a core (faults).") var threads = 0
   @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds =
     0
-  @Option(help: "Working set of io, data of fork and reclaim; 0: the scenario's own choice.") var megabytes = 0
+  @Option(help: "Working set of io, data of fork, reclaim; 0: by scenario.") var megabytes = 0
   @Flag(help: "Print JSON; sizes in bytes, times in nanoseconds.") var json = false
 
   func validate() throws {

@@ -6,7 +6,7 @@ import Synchronization
 /// nobody reclaims. The sides take turns in each round, with the same places; then what it takes to
 /// be refused in a full machine.
 func reclaim(_ options: Options) throws(MemoryError) -> Report {
-  let rounds = options.rounds > 0 ? options.rounds : 20
+  let rounds = options.rounds > 0 ? options.rounds : 60
   let data = UInt64(options.megabytes > 0 ? options.megabytes : 128) << 20
   var report = Report(.reclaim, arguments: "--megabytes \(data >> 20) --rounds \(rounds)")
   try writesBesideReclaim(data, rounds: rounds, &report)
@@ -43,23 +43,24 @@ private func writesBesideReclaim(
   let fresh = UInt64(operations) * page
   var policy = Policy()
   policy.enabled = .never
-  // With all fresh memory written and the tables fewer frames are free than the low watermark, 1/64.
+  // With all fresh memory written, and the tables, fewer frames are free than the low watermark, 1/64.
   let machine = try Machine(limit: data + fresh + (data + fresh) / 64, policy: policy)
   let space = try machine.makeSpace(size: 1 << 40)
   let content = Bytes(4096, of: 0x5a)
   for at in stride(from: 0, to: data, by: Int(page)) {
     try unsafe space.write(at: at, from: content.source)
   }
-  let pressure = Pressure(machine)
+  let pressure = try Pressure(machine)
   var outcomes = Place.allCases.map { _ in Level.allCases.map { _ in Outcome() } }
   for round in 0..<rounds + 1 {
     let seed = UInt64(round + 1) &* 0x9E37_79B9_7F4A_7C15
     var times: [Bool: [Samples]] = [:]
     for turn in 0..<2 {
       let isBeside = (round + turn) % 2 == 0
-      pressure.isOn.store(isBeside, ordering: .relaxed)
-      times[isBeside] = try Place.allCases.map { place throws(MemoryError) in
-        try space.writeTimes(place, data: data, seed: seed)
+      pressure.turn(on: isBeside)
+      for place in Place.allCases {
+        times[isBeside, default: []].append(
+          try space.writeTimes(place, data: data, seed: seed))
       }
       // Given back by either side alike, outside of what is measured.
       try space.discard(at: freshBase, length: freshSize)
@@ -106,7 +107,7 @@ extension AddressSpace {
       let at =
         place == .mapped
         ? random.next() % (data / page) * page
-        // An odd factor: each page of the range once, in no order that helps.
+          // An odd factor: each page of the range once, in no order that helps.
         : freshBase + index &* 7919 % (freshSize / page) * page
       let start = now()
       try unsafe write(at: at, from: content.source)
@@ -119,17 +120,27 @@ extension AddressSpace {
 /// A thread that does all that the background does under pressure, without a pause while it is on: it
 /// writes, discards, settles, trims, and reclaims at a priority at which the scans look at something.
 private final class Pressure: Sendable {
-  let isOn = Atomic(false)
+  private let isOn = Atomic(false)
+  /// Which the thread has seen: off, and nothing of its last pass is under way.
+  private let isSeen = Atomic(false)
   private let passes = Atomic(0)
   private let companion = Mutex<Companion?>(nil)
 
   init(_ machine: Machine) throws(MemoryError) {
     let scratch = try machine.makeSpace(size: 1 << 30)
-    companion.withLock { $0 = Companion { [weak self] in self?.turn(machine, scratch) } }
+    companion.withLock { $0 = Companion { [weak self] in self?.pass(machine, scratch) } }
   }
 
-  private func turn(_ machine: Machine, _ scratch: AddressSpace) {
-    guard isOn.load(ordering: .relaxed) else { return _ = usleep(100) }
+  /// Returns once it has begun, or ended.
+  func turn(on isOn: Bool) {
+    self.isOn.store(isOn, ordering: .relaxed)
+    while isSeen.load(ordering: .acquiring) != isOn { usleep(100) }
+  }
+
+  private func pass(_ machine: Machine, _ scratch: AddressSpace) {
+    let isOn = isOn.load(ordering: .relaxed)
+    isSeen.store(isOn, ordering: .releasing)
+    guard isOn else { return _ = usleep(1000) }
     let zeros = Bytes(64 * 4096, of: 0)
     let data = Bytes(64 * 4096, of: 0xa5)
     // Zeros for the scan to find, and data to discard. Refused is as good.
