@@ -8,7 +8,11 @@ import Interleave
 
 /// All on one core: their caches meet.
 public func hm_current_core() -> Int32 { 0 }
-public func sched_yield() -> Int32 { 0 }
+/// Only called by who waits for another thread.
+@discardableResult public func sched_yield() -> Int32 {
+  pause()
+  return 0
+}
 public func sysconf(_: Int32) -> Int { 1 }
 public func hm_prefetch(_: UnsafeRawPointer!) {}
 

@@ -58,8 +58,17 @@ extension SpaceTests {
     }
   }
 
+  /// A round of all shrinkers at all priorities is long.
+  static var reclaimChecker: Checker { reclaimChecker(isOptimized ? 1 : 0) }
+  static func reclaimChecker(_ bound: Int) -> Checker {
+    var checker = Self.checker
+    checker.options.preemptionBound = bound
+    return checker
+  }
+
   // MARK: What another gives back
 
+  /// With preemptions it is too large.
   @Test func directReclaimAgainstDiscard() {
     verify(
       "engine: direct reclaim, discard",
@@ -69,18 +78,20 @@ extension SpaceTests {
         Self.write(scenario, shared)
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
         scenario.finally { Self.contents(shared, 0, 0) }
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker(0))
   }
 
   // MARK: The zero page
 
+  /// The high watermark of so small a machine is 0: the reader may map the page again, and the
+  /// write is refused. With preemptions it is too large.
   @Test func directReclaimAgainstReader() {
     verify(
       "engine: direct reclaim of the zero page, reader",
       Self.onFullOfZeroPage { scenario, shared in
         scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
-        Self.write(scenario, shared, isSure: true)
-      }, with: Self.checker)
+        Self.write(scenario, shared)
+      }, with: Self.reclaimChecker(0))
   }
 
   @Test func directReclaimAgainstDiscardOfTheZeroPage() {
@@ -89,7 +100,7 @@ extension SpaceTests {
       Self.onFullOfZeroPage { scenario, shared in
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
         Self.write(scenario, shared, isSure: true)
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker)
   }
 
   @Test func directReclaimAgainstFork() {
@@ -105,7 +116,7 @@ extension SpaceTests {
           check(shared.fork!.byte(at: slotSize) == byte, "a fork is a point in time")
         }
         Self.write(scenario, shared)
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker)
   }
 
   /// Both find none: one looks for memory, the other waits for it.
@@ -126,10 +137,10 @@ extension SpaceTests {
   @Test func directReclaimAgainstDirectReclaim() {
     verify(
       "engine: direct reclaim twice, memory for both", Self.twoWriters(frames: 5, isSure: true),
-      with: Self.checker)
+      with: Self.reclaimChecker)
     verify(
       "engine: direct reclaim twice, memory for one", Self.twoWriters(frames: 4, isSure: false),
-      with: Self.checker)
+      with: Self.reclaimChecker(0))
   }
 
   // MARK: Zeros
@@ -140,7 +151,7 @@ extension SpaceTests {
       Self.onFullOfZeros { scenario, shared in
         scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
         Self.write(scenario, shared, isSure: true)
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker)
   }
 
   @Test func directReclaimOfZerosAgainstWriter() {
@@ -151,7 +162,7 @@ extension SpaceTests {
         scenario.thread("other") { isWritten = shared.space!.putIfAllowed(5, at: 0) }
         Self.write(scenario, shared)
         scenario.finally { Self.contents(shared, isWritten ? 5 : 0, 0) }
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker)
   }
 
   @Test func directReclaimOfZerosAgainstFork() {
@@ -166,21 +177,19 @@ extension SpaceTests {
         }
         Self.write(scenario, shared)
         scenario.finally { check(shared.fork!.byte(at: 0) == 0) }
-      }, with: Self.checker)
+      }, with: Self.reclaimChecker)
   }
 
   // MARK: Three threads
 
   @Test(.enabled(if: isOptimized, "make interleave"))
   func directReclaimAgainstReaderAndDiscard() {
-    var checker = Self.checker
-    checker.options.preemptionBound = 1
     verify(
       "engine: direct reclaim of the zero page, reader, discard",
       Self.onFullOfZeroPage { scenario, shared in
         scenario.thread("reader") { check(shared.space!.byte(at: 0) == 0) }
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
-        Self.write(scenario, shared, isSure: true)
-      }, with: checker)
+        Self.write(scenario, shared)
+      }, with: Self.reclaimChecker(0))
   }
 }

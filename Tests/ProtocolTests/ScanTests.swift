@@ -196,7 +196,7 @@ extension SpaceTests {
   @Test(arguments: [Pages.huge, .small]) func theEqualScanAgainstAWriteOfTheOrigin(pages: Pages) {
     verify(
       "engine: equal scan, write of the origin, \(pages)",
-      Self.equalAgainstWriteOfTheOrigin(pages), with: Self.checker)
+      Self.equalAgainstWriteOfTheOrigin(pages), with: Self.reclaimChecker)
   }
 
   /// The scan as if it left the origin's entry its `W`.
@@ -230,7 +230,7 @@ extension SpaceTests {
   @Test(.enabled(if: isOptimized, "make interleave"))
   func theEqualScanAgainstBothWriters() {
     var checker = Self.checker
-    checker.options.preemptionBound = 2
+    checker.options.preemptionBound = 0
     verify(
       "engine: equal scan, write of the fork, write of the origin",
       Self.onEqual(.small) { scenario, shared in
