@@ -68,7 +68,7 @@ extension SpaceTests {
 
   // MARK: What another gives back
 
-  /// With preemptions it is too large.
+  /// With preemptions it has not been finished.
   @Test func directReclaimAgainstDiscard() {
     verify(
       "engine: direct reclaim, discard",
@@ -84,7 +84,7 @@ extension SpaceTests {
   // MARK: The zero page
 
   /// The high watermark of so small a machine is 0: the reader may map the page again, and the
-  /// write is refused. With preemptions it is too large.
+  /// write is refused. With preemptions it has not been finished.
   @Test func directReclaimAgainstReader() {
     verify(
       "engine: direct reclaim of the zero page, reader",
