@@ -32,6 +32,54 @@ extension AddressSpace {
     return body(entry)
   }
 
+  /// A look without the lock, at contents that may be changing, only to save the work: whether a frame
+  /// of a slot is wanted, as far as this space owns its tables. `isWanted` gets the entry and, of a
+  /// small one, the page.
+  func hasOwnFrame(_ slot: UInt64, _ isWanted: (Entry, _ page: Int) -> Bool) -> Bool {
+    let section = grace.enter()
+    let isFound = hasFrame(self.slot(slot), isWanted)
+    section.leave()
+    return isFound
+  }
+
+  private func hasFrame(_ seen: Slot, _ isWanted: (Entry, Int) -> Bool) -> Bool {
+    guard seen.exclusive, seen.entry.isWritable else { return false }
+    switch seen.entry.kind {
+    case .huge: return isWanted(seen.entry, 0)
+    case .table:
+      let table = Table(seen.entry.frame, in: arena)
+      return (0..<Table.count).contains { isWanted(table[$0], $0) }
+    case .none, .zero, .small: return false
+    }
+  }
+
+  /// Replaces the entries of a slot's frames by what `replacement` says, nil where one is to stay, while
+  /// writers wait. Returns how many frames the slot maps no more.
+  func replaceOwnFrames(
+    _ slot: UInt64, _ replacement: (Entry, _ page: Int) -> Entry?
+  ) -> Int {
+    let index = Radix.index(slot, 2)
+    guard let upper = ownedTable(slot), upper[index].isWritable else { return 0 }
+    return withoutWriters(upper, index) { entry in
+      if entry.kind == .huge {
+        guard let new = replacement(entry, 0) else { return 0 }
+        replace(upper, index, new)
+        retire(entry, level: 1)
+        return FrameGeometry.framesPerHuge
+      }
+      let table = Table(entry.frame, in: arena)
+      var replaced = 0
+      for page in 0..<Table.count {
+        let old = table[page]
+        guard let new = replacement(old, page) else { continue }
+        replace(table, page, new)
+        retire(old, level: 0)
+        replaced += 1
+      }
+      return replaced
+    }
+  }
+
   /// Removes the tables without entries on the way to a slot, from below.
   func prune(_ slot: UInt64) {
     let entry = Entry(raw: root.load(.relaxed))
