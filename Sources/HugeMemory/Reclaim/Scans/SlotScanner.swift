@@ -12,13 +12,16 @@ struct SlotScanner: ~Copyable {
 
   /// Calls `visit` with slots whose entries are of the kinds wanted, until `entries` entries of 4 KiB
   /// were passed or the end of the last space was reached. `visit` returns false to stop. It must
-  /// not let the space escape. Returns the entries left over at the end of the last space.
+  /// not let the space escape. `enter` comes before the first slot of a space, while nobody is at it
+  /// yet, and returns false to pass it by. Returns the entries left over at the end of the last space.
   @discardableResult
   mutating func scan(
     _ machine: Machine, entries: Int, _ isWanted: (Entry.Kind) -> Bool,
+    entering enter: (ScanHandle) -> Bool = { _ in true },
     _ visit: (AddressSpace, _ slot: UInt64) -> Bool
   ) -> Int {
     var budget = entries
+    var entered: Int?
     while budget > 0 {
       guard let handle = machine.scanList.handle(at: position) else {
         position = 0
@@ -26,10 +29,14 @@ struct SlotScanner: ~Copyable {
         fullScans += 1
         return budget
       }
+      let isEntered = entered == position || enter(handle)
+      entered = position
       // A slot at a time, since a space cannot go meanwhile.
       let from = offset
       let step =
-        handle.withSpace { space -> (slot: UInt64, goesOn: Bool)? in
+        !isEntered
+        ? nil
+        : handle.withSpace { space -> (slot: UInt64, goesOn: Bool)? in
           guard let slot = space.nextSlot(from: from, isWanted) else { return nil }
           return (slot, visit(space, slot))
         } ?? nil
@@ -44,5 +51,21 @@ struct SlotScanner: ~Copyable {
       guard step.goesOn else { return 0 }
     }
     return 0
+  }
+
+  /// As `scan`, but past the end it goes on at the start, once: where memory is small the end is
+  /// always near.
+  mutating func scanAround(
+    _ machine: Machine, entries: Int, _ isWanted: (Entry.Kind) -> Bool,
+    entering enter: (ScanHandle) -> Bool = { _ in true },
+    _ visit: (AddressSpace, _ slot: UInt64) -> Void
+  ) {
+    var left = entries
+    for _ in 0..<2 where left > 0 {
+      left = scan(machine, entries: left, isWanted, entering: enter) { space, slot in
+        visit(space, slot)
+        return true
+      }
+    }
   }
 }

@@ -16,8 +16,8 @@ import Paging
   /// (L) the registry's.
   private var scanner = SlotScanner()
 
-  /// `objects`: how many entries of 4 KiB there are to look at, as `SlotScanner` counts them. `visit` frees what it can of a slot, and
-  /// returns how many frames that were.
+  /// `objects`: how many entries of 4 KiB there are to look at, as `SlotScanner` counts them. `visit`
+  /// frees what it can of a slot, and returns how many frames that were.
   init(
     _ name: String, seeks: Int, _ machine: Machine, objects: @escaping @Sendable (Machine) -> Int,
     kinds isWanted: @escaping @Sendable (Entry.Kind) -> Bool,
@@ -35,14 +35,7 @@ import Paging
 
   func scan(_ target: Int) -> Int? {
     var freed = 0
-    var left = target
-    // Past the end it goes on at the start, once: where memory is small the end is always near.
-    for _ in 0..<2 where left > 0 {
-      left = scanner.scan(machine, entries: left, isWanted) { space, slot in
-        freed += visit(machine, space, slot)
-        return true
-      }
-    }
+    scanner.scanAround(machine, entries: target, isWanted) { freed += visit(machine, $0, $1) }
     return freed
   }
 }
