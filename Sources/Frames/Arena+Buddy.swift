@@ -64,7 +64,6 @@ extension Arena {
     _ order: Int, own: Int = 0, urgent: Bool = false
   ) -> (FrameNumber, clean: Bool)? {
     let wanted = 1 << order
-    let out = Int(outstanding.load(.relaxed))
     guard fits(wanted, own: own, urgent: urgent) else { return nil }
     // Memory that the system has behind it comes before memory that it would have to find.
     let block: FrameNumber
@@ -72,7 +71,7 @@ extension Arena {
     var from = firstFree(from: order, clean: false)
     if from == nil {
       // Free memory in the wrong place counts: it has to go back first.
-      guard out + freeDirty + held + wanted <= limitLocked else { return nil }
+      guard residentLocked + wanted <= limitLocked else { return nil }
       clean = true
       from = firstFree(from: order, clean: true)
     }
@@ -162,7 +161,7 @@ extension Arena {
     if !clean { freeDirty += 1 << order }
     guard order < FrameGeometry.hugeOrder else {
       unsafe self.block(block).pointee = Block(
-        next: next, previous: 0, isClean: clean, backing: .whole)
+        next: next, previous: 0, isClean: clean, isSplit: false)
       return
     }
     unsafe metadata[Int(block)].low = next

@@ -45,9 +45,8 @@ extension Arena {
   /// Frames that are free, within the limit, and in the way of a block.
   private func missingElsewhere(_ order: Int, _ own: Int) -> Int {
     lock.withLock {
-      let out = Int(outstanding.load(.relaxed))
       guard fits(1 << order, own: own) else { return 0 }
-      return min(freeDirty + held, out + freeDirty + held + 1 << order - limitLocked)
+      return min(freeDirty + held, residentLocked + 1 << order - limitLocked)
     }
   }
 
@@ -67,10 +66,7 @@ extension Arena {
           guard batch > 0 else { break }
           done += batch
         }
-        if done > 0 {
-          splitBacking()
-          lock.withLock { held -= done }
-        }
+        lock.withLock { held -= done }
         return done
       }
       guard portion > 0 else { break }
@@ -111,15 +107,18 @@ extension Arena {
         if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]
-          let whole = lock.withLock {
+          let (whole, isFirst) = lock.withLock {
             returning.subtract(1, .relaxed)
-            if failed == 0 {
-              let holed = unsafe self.block(block)
-              if unsafe holed.pointee.backing == .whole { unsafe holed.pointee.backing = .holed }
-            }
-            return coalesce(block, order: order, clean: failed == 0)
+            let description = unsafe self.block(block)
+            let isFirst = unsafe failed == 0 && !description.pointee.isSplit
+            if isFirst { unsafe description.pointee.isSplit = true }
+            return (coalesce(block, order: order, clean: failed == 0), isFirst)
           }
-          if whole != 0 { returnToSystem(whole) }
+          if whole != 0 {
+            returnToSystem(whole)
+          } else if isFirst {
+            splitBacking(of: block)
+          }
         }
         guard failed == 0 else { return 0 }
         lock.withLock { givenBack += UInt64(frames * FrameGeometry.frameSize) }
@@ -135,19 +134,10 @@ extension Arena {
   }
 
   /// A huge page of the system's with holes stays whole until the system splits it, which it does
-  /// only when it is short of memory itself. Asking costs some 0.4 ms a block, once.
-  private func splitBacking() {
-    let end = lock.withLock { Int(nextFresh) >> FrameGeometry.hugeOrder }
-    for block in 0..<end {
-      let isHoled = lock.withLock {
-        guard unsafe blocks[block].backing == .holed else { return false }
-        unsafe blocks[block].backing = .split
-        return true
-      }
-      if isHoled {
-        let frame = FrameNumber(block << FrameGeometry.hugeOrder)
-        _ = unsafe hm_split_backing(address(frame), FrameGeometry.hugeSize)
-      }
-    }
+  /// only when it is short of memory itself. Asking costs some 0.4 ms a block, once: what follows in it
+  /// is in small pages.
+  private func splitBacking(of frame: FrameNumber) {
+    let head = frame & ~FrameNumber(FrameGeometry.framesPerHuge - 1)
+    _ = unsafe hm_split_backing(address(head), FrameGeometry.hugeSize)
   }
 }

@@ -134,7 +134,7 @@ import Primitives
   }
 
   /// Frames handed out, those in the core caches not counted.
-  public var framesInUse: Int { Int(outstanding.load(.relaxed)) - caches.count }
+  public var framesInUse: Int { framesOut - framesCached }
 
   /// Free frames in the core caches.
   public var framesCached: Int { caches.count }
@@ -143,7 +143,9 @@ import Primitives
 
   /// Frames that the system has memory behind, about: in use, free and not given back yet, or given
   /// back and not free to the system yet.
-  public var framesResident: Int { framesOut + lock.withLock { freeDirty + held } }
+  public var framesResident: Int { lock.withLock { residentLocked } }
+  /// Under the lock.
+  var residentLocked: Int { framesOut + freeDirty + held }
 
   /// Bytes that went back to the system since the start.
   public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
@@ -157,16 +159,8 @@ struct Block {
   var previous: FrameNumber
   /// Whether the system has just given it, so that it reads as zeros.
   var isClean: Bool
-  /// What `trim` did to it.
-  var backing: Backing
-
-  enum Backing: UInt8 {
-    case whole
-    /// Parts of it were given back, but a huge page of the system's holds on to them.
-    case holed
-    /// It was split, and what follows is in small pages.
-    case split
-  }
+  /// Whether parts of it were given back, and the system was asked to split its huge page for them.
+  var isSplit: Bool
 }
 
 /// Why an arena could not be made.
