@@ -23,10 +23,8 @@ final class Terminal: Sendable {
     unsafe sigemptyset(&signals)
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, signal) }
     unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-    let thread = WorkerThread { [self] in
-      var waited = sigset_t()
-      unsafe sigemptyset(&waited)
-      for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&waited, signal) }
+    let thread = WorkerThread { [self, signals] in
+      var waited = signals
       var received: Int32 = 0
       unsafe sigwait(&waited, &received)
       close()

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlPlane
 import Glibc
+import Primitives
 
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -89,12 +90,8 @@ struct Top: ParsableCommand {
   /// Wide enough for all figures; a pipe has no width of its own.
   private static let plainWidth = 120
 
-  /// Seconds on a clock that nobody sets.
-  private static var now: Double {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
+  /// Seconds.
+  private static var now: Double { Double(monotonicTime()) / 1e9 }
 }
 
 extension TopScreen.Order: ExpressibleByArgument {}

@@ -107,13 +107,10 @@ extension SpaceTests {
     verify(
       "engine: direct reclaim of the zero page, fork",
       Self.onFullOfZeroPage { scenario, shared in
-        shared.fork = makeSpace(on: shared.machine)
-        _ = shared.fork!.makeScannable()
-        scenario.thread("fork") {
-          try! shared.fork!.reset(to: shared.space!)
-          let byte = shared.fork!.byte(at: slotSize)
+        Self.fork(scenario, shared) { fork in
+          let byte = fork.byte(at: slotSize)
           check(byte == 0 || byte == 7, "a value that was there")
-          check(shared.fork!.byte(at: slotSize) == byte, "a fork is a point in time")
+          check(fork.byte(at: slotSize) == byte, "a fork is a point in time")
         }
         Self.write(scenario, shared)
       }, with: Self.reclaimChecker)
@@ -169,12 +166,7 @@ extension SpaceTests {
     verify(
       "engine: direct reclaim of zeros, fork",
       Self.onFullOfZeros { scenario, shared in
-        shared.fork = makeSpace(on: shared.machine)
-        _ = shared.fork!.makeScannable()
-        scenario.thread("fork") {
-          try! shared.fork!.reset(to: shared.space!)
-          check(shared.fork!.byte(at: 0) == 0)
-        }
+        Self.fork(scenario, shared) { check($0.byte(at: 0) == 0) }
         Self.write(scenario, shared)
         scenario.finally { check(shared.fork!.byte(at: 0) == 0) }
       }, with: Self.reclaimChecker)

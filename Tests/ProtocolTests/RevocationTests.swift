@@ -85,6 +85,18 @@ extension SpaceTests {
       }, with: Self.checker)
   }
 
+  /// A thread that makes a fork, which scanners know, and looks at it.
+  static func fork(
+    _ scenario: Scenario, _ shared: Shared, _ look: @escaping (AddressSpace) -> Void
+  ) {
+    shared.fork = makeSpace(on: shared.machine)
+    _ = shared.fork!.makeScannable()
+    scenario.thread("fork") {
+      try! shared.fork!.reset(to: shared.space!)
+      look(shared.fork!)
+    }
+  }
+
   @Test func revocationAgainstDiscard() {
     verify(
       "engine: revocation, discard",
@@ -99,12 +111,7 @@ extension SpaceTests {
     verify(
       "engine: revocation, fork",
       Self.onZeroPage { scenario, shared in
-        shared.fork = makeSpace(on: shared.machine)
-        _ = shared.fork!.makeScannable()
-        scenario.thread("fork") {
-          try! shared.fork!.reset(to: shared.space!)
-          check(shared.fork!.byte(at: 0) == 0)
-        }
+        Self.fork(scenario, shared) { check($0.byte(at: 0) == 0) }
         Self.revoke(scenario, shared)
       }, with: Self.checker)
   }

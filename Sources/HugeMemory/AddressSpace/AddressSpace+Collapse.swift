@@ -113,8 +113,8 @@ extension AddressSpace {
       present += 1
       if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
-    // Linux makes a huge frame of zeros, too.
     try admit(FrameGeometry.framesPerHuge - (found.exclusive ? chargeOf(entry) : 0))
+    // Linux makes a huge frame of zeros, too.
     guard present > 0 || machine.policy.followsLinux else {
       throw refuse("it holds nothing but zeros")
     }

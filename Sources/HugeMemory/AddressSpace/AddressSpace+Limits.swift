@@ -42,8 +42,8 @@ extension AddressSpace {
     try withRoom { () throws(MemoryError) in
       regainRoot()
       let new = Limits(
-        quota: quota.map { Int($0 >> UInt64(FrameGeometry.frameShift)) },
-        reserve: Int((reserve + mask) >> UInt64(FrameGeometry.frameShift)),
+        quota: quota.map(Machine.frames),
+        reserve: Machine.frames(reserve + mask),
         charge: limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed))))
       let more = new.promised - (limits?.promised ?? 0)
       if more > 0 {
@@ -56,11 +56,11 @@ extension AddressSpace {
   }
 
   /// The most memory of its own that this space may take, in bytes; nil if it has no quota.
-  public var quota: UInt64? { lock.withLock { limits?.quota.map(Self.bytes) } }
+  public var quota: UInt64? { lock.withLock { limits?.quota.map(Machine.bytes) } }
 
   /// The memory of its own that this space can have whatever others do, in bytes; nil if it has none.
   public var reserve: UInt64? {
-    lock.withLock { limits.flatMap { $0.reserve > 0 ? Self.bytes($0.reserve) : nil } }
+    lock.withLock { limits.flatMap { $0.reserve > 0 ? Machine.bytes($0.reserve) : nil } }
   }
 
   /// The memory of its own, in bytes, that counts for `quota` and `reserve`: data and tables that it
@@ -68,11 +68,7 @@ extension AddressSpace {
   ///
   /// - Complexity: O(1) with limits, else O(entries of its own). Holds the lock.
   public var charge: UInt64 {
-    lock.withLock { Self.bytes(limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed)))) }
-  }
-
-  private static func bytes(_ frames: Int) -> UInt64 {
-    UInt64(frames) << UInt64(FrameGeometry.frameShift)
+    lock.withLock { Machine.bytes(limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed)))) }
   }
 
   /// Takes the lock; what finds no memory gets a second try after a reclaim.
@@ -98,7 +94,7 @@ extension AddressSpace {
     guard admits(frames) else { throw overQuota }
   }
 
-  private var overQuota: MemoryError { .overQuota(quota: Self.bytes(limits?.quota ?? 0)) }
+  private var overQuota: MemoryError { .overQuota(quota: Machine.bytes(limits?.quota ?? 0)) }
 
   /// Why there is no frame to write in the place of what an entry maps.
   func full(for entry: Entry) -> MemoryError { admits(Self.need(entry)) ? machine.full : overQuota }
@@ -229,9 +225,7 @@ extension AddressSpace {
 
 extension Machine {
   /// Bytes kept for spaces with a reserve that they have not used yet.
-  public var memoryPromised: UInt64 {
-    UInt64(arena.framesPromised) << UInt64(FrameGeometry.frameShift)
-  }
+  public var memoryPromised: UInt64 { Self.bytes(arena.framesPromised) }
 
   /// Keeps frames for a space; false if there are not so many. Where the limit follows the system,
   /// they may be of all that it can spare now: the next look grants what is promised.

@@ -104,7 +104,7 @@ public final class Machine: Sendable {
 
   /// What may be in use now, in bytes.
   func setGrant(_ bytes: UInt64) {
-    let frames = Int(clamping: bytes >> UInt64(FrameGeometry.frameShift))
+    let frames = Self.frames(bytes)
     arena.setLimit(frames)
     // Those that the cores keep count as out already, and would be had above the limit.
     if frames < arena.framesOut { arena.drainCaches() }
@@ -122,6 +122,10 @@ public final class Machine: Sendable {
 
   static func bytes(_ frames: Int) -> UInt64 {
     UInt64(max(0, frames)) << UInt64(FrameGeometry.frameShift)
+  }
+  /// Rounded down.
+  static func frames(_ bytes: UInt64) -> Int {
+    Int(clamping: bytes >> UInt64(FrameGeometry.frameShift))
   }
 
   /// Bytes that went back to the system since the start.

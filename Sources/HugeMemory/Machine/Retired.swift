@@ -38,8 +38,8 @@ enum Retired {
 /// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A buffer that is
 /// full, or holds much memory, is drained by the thread that made it so.
 ///
-/// Lock order: a space's lock → `draining` → `lock` → the arena's. Draining waits for readers, so nobody may
-/// take any of these inside a section.
+/// Lock order: a space's lock → `draining` → `lock` → the arena's. Draining waits for readers, so
+/// nobody may take any of these inside a section.
 @safe final class RetiredList: @unchecked Sendable {
   // Sendable: (L) under the locks named.
   static let capacity = 8192

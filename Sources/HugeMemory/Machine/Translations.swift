@@ -13,12 +13,5 @@ extension Machine {
   func flushTranslations() { grace.synchronize() }
 }
 
-/// Nanoseconds since some time.
-func monotonicTime() -> UInt64 {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 /// Names this thread, and no other that runs.
 func currentThread() -> UInt64 { UInt64(pthread_self()) }

@@ -7,16 +7,14 @@ import Primitives
 extension Machine {
   /// Free frames below which background reclaim begins, and where it stops.
   var watermarks: (low: Int, high: Int) {
-    let limit = Int(clamping: limit >> UInt64(FrameGeometry.frameShift))
+    let limit = Self.frames(limit)
     return (limit / 64, limit / 32)
   }
 
   /// Frames that can be allocated now by those who were promised none, and those that could be in use
   /// if the system was asked.
   var framesFree: Int { max(0, arena.limit - arena.framesInUse - arena.framesPromised) }
-  var framesSpare: Int {
-    max(0, Int(clamping: limit >> UInt64(FrameGeometry.frameShift)) - arena.framesInUse)
-  }
+  var framesSpare: Int { max(0, Self.frames(limit) - arena.framesInUse) }
 
   /// Whether fewer frames are free than the low watermark.
   var isUnderPressure: Bool { framesSpare < watermarks.low }

@@ -5,9 +5,9 @@ import Paging
 // having no reverse map; here a zero entry reads the same as none, so they are unmapped wherever
 // they are, a grace period passes, and nobody holds the page any more.
 extension Machine {
-  /// Unmaps every zero entry and frees the zero page. Reads go on and see zeros. Until `allowZeroPage`
-  /// or until memory is free again, reads map none. Returns whether the page went; a reply on its
-  /// way to a socket may hold it yet.
+  /// Unmaps every zero entry and frees the zero page. Reads go on and see zeros; until memory is free
+  /// again, they map none. Returns whether the page went; a reply on its way to a socket may hold it
+  /// yet.
   ///
   /// - Complexity: O(entries of all spaces).
   @discardableResult

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Primitives
 
 /// The system calls of this module, so that a test can make any of them fail, or have its own
 /// descriptors become ready.
@@ -87,11 +88,7 @@ struct LinuxCalls: SystemCalls {
     usleep(UInt32(clamping: duration.microseconds))
   }
 
-  func now() -> Duration {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
-  }
+  func now() -> Duration { .nanoseconds(Int64(monotonicTime())) }
 }
 
 extension Duration {
