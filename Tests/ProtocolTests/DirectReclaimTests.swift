@@ -40,8 +40,8 @@ extension SpaceTests {
     }
   }
 
-  /// Root, table and an all-zero page leave room for one frame of the two. The model's machine is
-  /// too small for the scans to have their turn, so one that costs little is registered besides.
+  /// Root, table and an all-zero page leave room for one frame of the two. The machine's own scan has
+  /// its turn last, and looks; so one that costs little, and does not, is registered besides.
   static func onFullOfZeros(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {

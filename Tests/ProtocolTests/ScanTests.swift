@@ -155,6 +155,15 @@ extension SpaceTests {
     shared.machine.settle()
   }
 
+  /// A writer that finds no memory asks the machine's own scans. Each looks at contents without the lock
+  /// before it decides under it, so it may read what is being written: meant so, and a race to the
+  /// checker. The scan that the scenario is about does not look.
+  static func leaveOutLooks(of machine: ProtocolsModel.Machine) {
+    for number in 1...UInt64(machine.shrinkers.statistics.count) {
+      machine.shrinkers.unregister(ShrinkerRegistry.Token(number: number))
+    }
+  }
+
   static func equalAgainstWrite(_ pages: Pages) -> (Scenario) -> Void {
     onEqual(pages) { scenario, shared in
       scenario.thread("writer") { shared.fork!.put(2, at: 0) }
@@ -234,6 +243,7 @@ extension SpaceTests {
     verify(
       "engine: equal scan, write of the fork, write of the origin",
       Self.onEqual(.small) { scenario, shared in
+        Self.leaveOutLooks(of: shared.machine)
         var written: (fork: Bool, origin: Bool) = (false, false)
         scenario.thread("fork") { written.fork = shared.fork!.putIfAllowed(2, at: 0) }
         scenario.thread("origin") { written.origin = shared.space!.putIfAllowed(3, at: 0) }
