@@ -30,12 +30,11 @@ extension Machine {
           + "start it with a larger --memory")
     }
     shrink()
-    let (used, promised) = (memoryUsed, memoryPromised)
-    if bytes < limit, promised > 0, used + promised > bytes {
+    guard setLimit(bytes, keepsPromises: true) else {
       throw ControlError(
-        "a memory limit of \(size) is too low: \(ByteSize(used)) are used, and \(ByteSize(promised)) "
-          + "more are kept for disks with a reserve; lower their reserves or remove data first")
+        "a memory limit of \(size) is too low: \(ByteSize(memoryUsed)) are used, and "
+          + "\(ByteSize(memoryPromised)) more are kept for disks with a reserve; lower their reserves "
+          + "or remove data first")
     }
-    setLimit(bytes)
   }
 }

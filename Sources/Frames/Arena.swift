@@ -108,11 +108,18 @@ import Primitives
   /// The hard limit, in frames. May be below what is in use: then nothing can be allocated.
   public var limit: Int { lock.withLock { limitLocked } }
 
-  /// Changes the limit, to `capacity` at the most.
-  public func setLimit(_ frames: Int) {
+  /// Changes the limit, to `capacity` at the most. With `keepsPromises` false is returned, and nothing
+  /// changed, if a lower limit were less than what is out and what is promised.
+  @discardableResult
+  public func setLimit(_ frames: Int, keepsPromises: Bool = false) -> Bool {
     lock.withLock {
-      limitLocked = max(0, min(frames, capacity))
-      reserveLocked = Self.reserve(of: limitLocked)
+      let new = max(0, min(frames, capacity))
+      if keepsPromises, new < limitLocked, framesPromised > 0, framesOut + framesPromised > new {
+        return false
+      }
+      limitLocked = new
+      reserveLocked = Self.reserve(of: new)
+      return true
     }
   }
 

@@ -151,6 +151,25 @@ import Testing
     #expect(machine.memoryPromised == 0 && space.reserve == page)
   }
 
+  @Test func aLimitAndAReserveAtTheSameTimeDoNotBreakEachOther() throws {
+    let machine = try Machine(limit: 64 * mib, policy: Policy(huge: false))
+    let space = try machine.makeSpace(size: gib)
+    #expect(machine.setLimit(32 * mib, keepsPromises: true), "nothing is promised")
+    try space.setLimits(quota: nil, reserve: 20 * mib)
+    #expect(!machine.setLimit(16 * mib, keepsPromises: true) && machine.limit == 32 * mib)
+    #expect(machine.setLimit(20 * mib, keepsPromises: true))
+    let limiter = startThread {
+      for round in 0..<2000 {
+        machine.setLimit(UInt64(16 + round % 2 * 16) * mib, keepsPromises: true)
+      }
+    }
+    for round in 0..<2000 {
+      try? space.setLimits(quota: nil, reserve: UInt64(1 + round % 2 * 20) * mib)
+      #expect(machine.memoryPromised <= machine.limit)
+    }
+    limiter.join()
+  }
+
   @Test func aForkOfAReservedSpaceNeedsTheReserveAgain() throws {
     let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
     var hog: AddressSpace? = try machine.makeSpace(size: gib)

@@ -89,4 +89,23 @@ import Testing
     let machine = try machine(tree, ceiling: 8 * mib)
     #expect(machine.limit == 8 * mib)
   }
+
+  @Test func aCeilingThatWouldBreakAPromiseIsRefused() throws {
+    let tree = try tree(max: 64 * mib, usage: 0)
+    let machine = try machine(tree)
+    let space = try machine.makeSpace(size: gib)
+    try space.setLimits(quota: nil, reserve: 20 * mib)
+    #expect(!machine.setLimit(16 * mib, keepsPromises: true))
+    #expect(machine.limit == 60 * mib && granted(machine) >= 20 * mib)
+    #expect(machine.setLimit(24 * mib, keepsPromises: true))
+    #expect(machine.limit == 24 * mib)
+    // The group itself is short: no promise can change that, and what is left is the holder's.
+    try use(52 * mib, in: tree)
+    machine.budget!.follow(machine)
+    #expect(machine.limit == 8 * mib && granted(machine) == 8 * mib)
+    let other = try machine.makeSpace(size: gib)
+    #expect(throws: MemoryError.self) { try other.fill(1, at: 0, count: page) }
+    try space.fill(1, at: 0, count: 4 * mib)
+    #expect(machine.memoryPromised > 15 * mib && machine.memoryPromised < 16 * mib)
+  }
 }

@@ -95,19 +95,27 @@ public final class Machine: Sendable {
   /// Changes the limit, to `capacity` at the most; where it follows the system, that is its ceiling.
   /// Below what is in use, nothing new is written until enough was discarded; what is there stays.
   /// Below that and what is promised, a reserved space still has its reserve as far as the others'
-  /// leave room for it, and nobody else has any.
-  public func setLimit(_ bytes: UInt64) {
-    guard let budget else { return setGrant(bytes) }
-    budget.setCeiling(bytes)
+  /// leave room for it, and nobody else has any; with `keepsPromises` false is returned then, and
+  /// nothing changed.
+  @discardableResult
+  public func setLimit(_ bytes: UInt64, keepsPromises: Bool = false) -> Bool {
+    guard let budget else { return setGrant(bytes, keepsPromises: keepsPromises) }
+    // First, so that nothing more is promised within the old one.
+    let old = budget.setCeiling(bytes)
+    let isSet = setGrant(min(bytes, Self.bytes(arena.limit)), keepsPromises: keepsPromises)
+    if !isSet { budget.setCeiling(old) }
     budget.follow(self)
+    return isSet
   }
 
   /// What may be in use now, in bytes.
-  func setGrant(_ bytes: UInt64) {
+  @discardableResult
+  func setGrant(_ bytes: UInt64, keepsPromises: Bool = false) -> Bool {
     let frames = Self.frames(bytes)
-    arena.setLimit(frames)
+    guard arena.setLimit(frames, keepsPromises: keepsPromises) else { return false }
     // Those that the cores keep count as out already, and would be had above the limit.
     if frames < arena.framesOut { arena.drainCaches() }
+    return true
   }
 
   /// Bytes of frames in use: data, tables and the zero page.

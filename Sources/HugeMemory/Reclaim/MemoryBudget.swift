@@ -2,7 +2,8 @@
 protocol MemoryBudget: Sendable {
   /// The most that the machine may use now, in bytes.
   var limit: UInt64 { get }
-  func setCeiling(_ bytes: UInt64)
+  /// Returns the old one; 0: none was set.
+  @discardableResult func setCeiling(_ bytes: UInt64) -> UInt64
   /// Looks at what can be had now, and grants the machine some of it.
   func follow(_ machine: Machine)
 }

@@ -27,8 +27,12 @@ public final class SystemBudget: MemoryBudget {
   /// The most that the machine may use now, in bytes.
   public var limit: UInt64 { potential.load(.relaxed) }
 
-  /// Changes the ceiling, in bytes.
-  public func setCeiling(_ bytes: UInt64) { ceiling.store(bytes, .relaxed) }
+  /// Changes the ceiling, in bytes, and returns the old one; 0 stands for the default.
+  @discardableResult
+  public func setCeiling(_ bytes: UInt64) -> UInt64 {
+    defer { ceiling.store(bytes, .relaxed) }
+    return ceiling.load(.relaxed)
+  }
 
   /// What is left for others, and for what this process has besides: 1/16 of the limit, from 4 to 256
   /// MiB.
@@ -48,7 +52,8 @@ public final class SystemBudget: MemoryBudget {
     let margin = Self.margin(of: min(groupLimit ?? total, total))
     guard left != .max else {
       potential.store(min(ceiling, machine.capacity), .relaxed)
-      return machine.setGrant(min(ceiling, machine.capacity))
+      machine.setGrant(min(ceiling, machine.capacity))
+      return
     }
     let spare = left > margin ? left - margin : 0
     let missing = left < margin ? margin - left : 0
