@@ -162,6 +162,27 @@ EOF_PY
   nobody_killed
   return $status
 }
+# What is trimmed is the group's again by its own counter: 192 MiB, of which 1 in 16 stays.
+given_back() {
+  local before begin end used
+  before=$(group_used)
+  python <<'EOF_PY'
+from blocks import *
+disk = Blocks("a", MIB)
+disk.fill(192)
+same(len(disk.done), 192)
+for at in range(0, 192, 16):
+    same(disk.wire.error(TRIM, (at + 1) * MIB, 15 * MIB), 0)
+disk.wire.close()
+EOF_PY
+  begin=$(date +%s%N) end=$(($(date +%s%N) + 10 ** 10))
+  while used=$(group_used); [ "$used" -gt $((before + 16 * 2 ** 20)) ] && [ "$(date +%s%N)" -lt $end ]; do
+    sleep 0.02
+  done
+  echo "figure:192 MiB written, 15 of each 16 MiB trimmed: the group's counter is $(((used - before) >> 10)) KiB higher, $((($(date +%s%N) - begin) / 10 ** 6)) ms after the last trim"
+  at_most "the group's counter, more than before" $((used - before)) $((16 * 2 ** 20))
+  io a "discard 0 1G"
+}
 # The goal is 85 % of the group, so that little of what it costs is wasted.
 enough() {
   sed 's/^/figure:/' "$WORK/fits"
@@ -178,6 +199,7 @@ afterwards() {
 check "the limit comes from the group" follows
 check "600 MiB in 1 MiB: what fits is there, a trim makes room, nobody is killed" filled $((2 ** 20))
 check "600 MiB in 4 KiB: what fits is there, a trim makes room, nobody is killed" filled 4096
+check "what is trimmed leaves the group's counter" given_back
 check "three disks at the same time" several
 check "four forks at the same time" forks
 check "85 % of the group and more is data, each time" enough
