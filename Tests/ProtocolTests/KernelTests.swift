@@ -74,7 +74,7 @@ import Testing
   @Test(.enabled(if: isOptimized, "run by make interleave"))
   func threeGettersAndTheShrinker() {
     var options = Checker.Options()
-    options.maximalDuration = .seconds(300)
+    options.maximalDuration = .seconds(600)
     verify(
       "kernel: 3 getters, shrinker",
       Self.tasks([Self.swift, Self.swift, Self.swift], shrinker: .swift), with: Checker(options))
