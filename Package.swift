@@ -56,8 +56,14 @@ let package = Package(
     .target(
       name: "LockModel", dependencies: ["Interleave"], path: "Tests/LockModel",
       swiftSettings: [.define("INTERLEAVE")]),
+    // Those of the live patch (GPL-2.0-only, so for tests alone), and the kernel that they import.
+    .target(name: "Linux", dependencies: ["Interleave"], path: "Tests/LinuxModel"),
+    .target(
+      name: "KernelModel", dependencies: ["Interleave", "Linux", "HugeZeroPage"],
+      path: "Tests/KernelModel", swiftSettings: [.define("INTERLEAVE")]),
     .testTarget(
-      name: "ProtocolTests", dependencies: ["LockModel", "ProtocolsModel", "Interleave"],
+      name: "ProtocolTests",
+      dependencies: ["LockModel", "ProtocolsModel", "KernelModel", "Linux", "Interleave"],
       swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(

@@ -54,10 +54,12 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
 
   @inline(__always) private func word(_ count: UInt32) -> UInt64 {
     // A frame that has just gone reads as another or as none; compareExchange finds out.
-    count == 0
-      ? 0
-      : unsafe UInt64(truncatingIfNeeded: kernel.frame.pointee.load(ordering: .relaxed)) << 32
-        | UInt64(count)
+    count == 0 ? 0 : frame << 32 | UInt64(count)
+  }
+
+  /// Of 32 bits; see KernelFrames.swift.
+  @inline(__always) private var frame: UInt64 {
+    UInt64(UInt32(truncatingIfNeeded: unsafe kernel.frame.pointee.load(ordering: .relaxed)))
   }
 
   @inline(__always) public borrowing func load(_ order: MemoryOrder) -> UInt64 {
@@ -94,12 +96,12 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
     guard seen.exchanged else { return (false, word(seen.original)) }
     // The count was right; was it the count of this frame? The references just taken keep
     // whatever is published now where it is.
-    let found = word(seen.original)
-    if found == expected { return (true, expected) }
+    let frame = self.frame
+    if frame == expected >> 32 { return (true, expected) }
     // Freed and published again in between. What is given back is not the last reference, since
     // the shrinker has its own.
     subtract(desired &- expected, order)
-    return (false, found)
+    return (false, frame << 32 | UInt64(seen.original))
   }
 
   /// Off the fast path, and out of its registers.

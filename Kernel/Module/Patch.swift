@@ -12,7 +12,13 @@ import Synchronization
 @c(hugezero_get) public func get(
   _ mm: UnsafeMutablePointer<mm_struct>
 ) -> UnsafeMutablePointer<page>? {
-  if unsafe hugezero_test_flag(mm) { return unsafe published() }
+  unsafe hugezero_test_flag(mm) ? published() : take(mm)
+}
+
+/// Once a process, and out of the other path's registers.
+@inline(never) private func take(
+  _ mm: UnsafeMutablePointer<mm_struct>
+) -> UnsafeMutablePointer<page>? {
   let frame: UInt32
   switch HugeZeroPage().get(from: GetterFrames()) {
   case .shared(let shared):

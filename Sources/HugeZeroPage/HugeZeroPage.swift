@@ -56,11 +56,12 @@ public struct HugeZeroPage: ~Copyable, Sendable {
   /// References that one page can carry; `get` traps beyond, never wraps (invariant 18).
   public static var maximalCount: UInt32 { UInt32.max >> 1 }
 
+  // Inlined, since nearly all callers take one reference: half of the checks are constants then.
   /// Takes `count` references at once, allocating the page if there is none.
   ///
   /// - Complexity: one compare-and-swap when nobody else is at it; a failed one means that
   ///   another thread succeeded.
-  @inlinable
+  @inlinable @inline(__always)
   public borrowing func get(
     count references: UInt32 = 1, from source: borrowing some ZeroFrameSource
   ) -> ZeroPageReference {

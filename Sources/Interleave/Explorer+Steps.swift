@@ -10,8 +10,10 @@ extension Explorer {
     if options.locksGuardVariables { record(UInt64(memory.locations[location].number)) }
   }
 
+  /// What no thread's history starts with (`Scenario.thread`), lest a first step that returned
+  /// `position` be taken for this.
   func forget(_ position: Int) {
-    threads[running].history = mix(UInt64(running), UInt64(bitPattern: Int64(position)))
+    threads[running].history = mix(~UInt64(running), UInt64(bitPattern: Int64(position)))
   }
 
   // MARK: Atomics

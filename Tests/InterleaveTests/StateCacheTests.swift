@@ -55,6 +55,21 @@ import Testing
     #expect(cache.count == 5_000)
   }
 
+  /// A thread that has read 1 is not one that has come to position 1.
+  @Test func aPositionIsNoValueThatWasRead() {
+    let report = Checker().run { scenario in
+      let word = ModelWord(1)
+      scenario.thread("reader") {
+        _ = word.load(.relaxed)
+        _ = word.load(.relaxed)
+        forget(1)
+        word.store(2, .relaxed)
+      }
+      scenario.thread("other") { _ = word.load(.relaxed) }
+    }
+    #expect(report.isComplete, "\(report)")
+  }
+
   private func unexpected(_ location: SourceLocation = #_sourceLocation) {
     Issue.record("another answer of the cache", sourceLocation: location)
   }

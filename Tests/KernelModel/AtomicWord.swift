@@ -1,0 +1,1 @@
+../../Kernel/Module/AtomicWord.swift

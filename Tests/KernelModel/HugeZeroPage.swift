@@ -1,0 +1,1 @@
+../../Sources/HugeZeroPage/HugeZeroPage.swift

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// For tests only: it runs the live patch's files (Tests/KernelModel).
+import Interleave
+import KernelModel
+import Testing
+
+/// The zero page in the kernel's variables: the live patch's AtomicWord.swift and KernelFrames.swift
+/// below the production core, against themselves and against the kernel's own C, as while the patch
+/// is being enabled or disabled.
+///
+/// The kernel is a global, so these run one at a time.
+@Suite(.serialized) struct KernelTests {
+  typealias Code = PatchedKernel.Code
+  typealias Task = (get: Code, put: Code)
+
+  /// Tasks that take a reference by one code, use the page, and give the reference back by the same
+  /// or the other; and a shrinker.
+  static func tasks(
+    _ getters: [Task], shrinker: Code, rounds: Int = 1, hasPage: Bool = false
+  ) -> (Scenario) -> Void {
+    { scenario in
+      let machine = PatchedKernel(frames: getters.count + 1)
+      if hasPage {
+        _ = machine.get(.swift)
+        machine.put(.swift)
+      }
+      for (number, getter) in getters.enumerated() {
+        scenario.thread("getter \(number + 1)") {
+          for round in 1...rounds {
+            guard let frame = machine.get(getter.get) else { return check(false, "no frame") }
+            machine.use(frame)
+            machine.put(getter.put)
+            forget(round)
+          }
+        }
+      }
+      scenario.thread("shrinker") {
+        for round in 1...rounds {
+          machine.shrink(shrinker)
+          forget(round)
+        }
+      }
+      scenario.finally { machine.checkAtRest() }
+    }
+  }
+
+  static let swift: Task = (get: .swift, put: .swift)
+  static let c: Task = (get: .c, put: .c)
+
+  // MARK: Swift alone
+
+  @Test func twoGettersAndTheShrinker() {
+    verify("kernel: 2 getters, shrinker", Self.tasks([Self.swift, Self.swift], shrinker: .swift))
+  }
+
+  /// Freed and published again between a getter's look at the count and its look at the frame.
+  @Test func thePageIsThereAtFirst() {
+    verify(
+      "kernel: 2 getters, shrinker, the page is there",
+      Self.tasks([Self.swift, Self.swift], shrinker: .swift, hasPage: true))
+  }
+
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
+  func twiceAround() {
+    verify(
+      "kernel: getter, shrinker, twice", Self.tasks([Self.swift], shrinker: .swift, rounds: 2))
+    verify(
+      "kernel: 2 getters, shrinker, twice",
+      Self.tasks([Self.swift, Self.swift], shrinker: .swift, rounds: 2),
+      with: Checker(preemptionBound: 2))
+  }
+
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
+  func threeGettersAndTheShrinker() {
+    var options = Checker.Options()
+    options.maximalDuration = .seconds(600)
+    verify(
+      "kernel: 3 getters, shrinker",
+      Self.tasks([Self.swift, Self.swift, Self.swift], shrinker: .swift), with: Checker(options))
+  }
+
+  // MARK: The kernel's C
+
+  @Test func theKernelsOwnCode() {
+    verify("kernel: C: 2 getters, shrinker", Self.tasks([Self.c, Self.c], shrinker: .c))
+  }
+
+  @Test(arguments: [Code.swift, .c], [false, true])
+  func swiftAndC(shrinker: Code, hasPage: Bool) {
+    verify(
+      "kernel: Swift getter, C getter, \(shrinker) shrinker\(hasPage ? ", the page is there" : "")",
+      Self.tasks([Self.swift, Self.c], shrinker: shrinker, hasPage: hasPage))
+  }
+
+  /// A reference taken by one and given back by the other.
+  @Test(arguments: [Code.swift, .c])
+  func handover(shrinker: Code) {
+    verify(
+      "kernel: Swift get and C put, C get and Swift put, \(shrinker) shrinker",
+      Self.tasks([(.swift, .c), (.c, .swift)], shrinker: shrinker))
+  }
+
+  // MARK: Planted bugs
+
+  static func refute(
+    _ bug: Planted, _ kinds: Set<Failure.Kind>, _ scenario: (Scenario) -> Void
+  ) {
+    bug.planted { ProtocolTests.refute("kernel: \(bug)", kinds, scenario) }
+  }
+
+  @Test func aCountBeforeItsPageIsFound() {
+    Self.refute(.countFirst, [.check], Self.tasks([Self.swift, Self.swift], shrinker: .swift))
+  }
+
+  @Test func history11_aNumberClearedAfterTheLockIsFound() {
+    Self.refute(.clearedLate, [.check], Self.tasks([Self.swift, Self.c], shrinker: .swift))
+  }
+
+  @Test func aPublicationOverAnotherIsFound() {
+    Self.refute(
+      .publishesAnyway, [.check], Self.tasks([Self.swift, Self.swift], shrinker: .swift))
+  }
+
+  @Test func aFrameThatIsNotLookedAtAgainIsFound() {
+    Self.refute(
+      .looksOnce, [.check, .dataRace, .useAfterFree],
+      Self.tasks([Self.swift, Self.swift], shrinker: .swift, hasPage: true))
+  }
+
+  @Test func noLockIsFound() {
+    Self.refute(.noLock, [.check], Self.tasks([Self.swift, Self.c], shrinker: .swift))
+  }
+
+  /// Each ordering of the file a step weaker, or why nobody can tell.
+  @Test(.enabled(if: isOptimized, "run by make interleave"))
+  func everyOrderingIsNeeded() {
+    var options = Checker.Options()
+    options.shortensTrace = false
+    var results: [Weakening: Report] = [:]
+    for scenario in [
+      Self.tasks([Self.swift, Self.swift], shrinker: .swift),
+      Self.tasks([Self.swift, Self.swift], shrinker: .swift, hasPage: true),
+    ] {
+      for (weakening, report) in Checker(options).weaken(files: ["AtomicWord.swift"], scenario)
+      where results[weakening]?.failure == nil {
+        results[weakening] = report
+      }
+    }
+    let lines = results.map { "\($0): \($1.failure.map { "\($0.kind)" } ?? "not noticed")" }
+    print(lines.sorted().joined(separator: "\n"))
+    let unnoticed = results.filter { $0.value.failure == nil }.keys
+      .map { "\($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)" }
+    #expect(
+      unnoticed.sorted() == [
+        // On x86-64 one instruction does them all. A put needs no acquire, a get no release.
+        "add(acquireRelease) → release",
+        "compareExchange(acquireRelease) → acquire",
+        // The shrinker's: the lock releases.
+        "compareExchange(acquireRelease) → acquire",
+        // What it says is acted on by compareExchange, which orders, and looks again.
+        "load(acquire) → relaxed",
+      ])
+  }
+}
