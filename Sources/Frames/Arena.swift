@@ -148,6 +148,13 @@ import Primitives
   /// Frames that the buddy allocator has out, those in the core caches included.
   public var framesOut: Int { Int(outstanding.load(.relaxed)) }
 
+  /// Frames that who was promised none can have. Negative where more is in use or promised than the
+  /// limit.
+  public var framesFree: Int {
+    let cached = framesCached
+    return lock.withLock { limitLocked - framesOut - framesPromised + cached }
+  }
+
   /// Frames that the system has memory behind, about: in use, free and not given back yet, or given
   /// back and not free to the system yet.
   public var framesResident: Int { lock.withLock { residentLocked } }

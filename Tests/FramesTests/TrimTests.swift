@@ -102,4 +102,25 @@ import Testing
       #expect(unsafe page.load(as: UInt8.self) == 0)
     }
   }
+
+  /// The system does not split its huge page: what was given back is given back all the same.
+  @Test(arguments: [0, 1]) func aBackingThatIsNotSplitLosesNothing(_ after: Int) throws {
+    let arena = try Arena(limit: 8 << 20)
+    let frames = Self.filled(arena, blocks: 4)
+    for frame in frames where frame % 2 == 0 { arena.release(frame) }
+    arena.drainCaches()
+    hm_fail(3, Int32(after), ENOMEM, 1)
+    defer { hm_fail(3, 0, 0, 0) }
+    #expect(arena.trim(all: true) == frames.count / 2 && arena.framesFreeDirty == 0)
+    #expect(arena.framesResident == frames.count / 2)
+    for frame in frames where frame % 2 == 1 {
+      #expect(unsafe arena.address(frame).load(as: FrameNumber.self) == frame)
+    }
+    arena.checkInvariants()
+    for _ in 0..<frames.count / 2 {
+      let frame = try #require(arena.allocate(order: 0, zeroed: true))
+      #expect(unsafe arena.address(frame).load(as: UInt64.self) == 0)
+    }
+    #expect(arena.allocate(order: 0, zeroed: true) == nil && arena.framesInUse == frames.count)
+  }
 }

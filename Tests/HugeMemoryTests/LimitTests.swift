@@ -227,6 +227,56 @@ import Testing
     machine.expectBaseline()
   }
 
+  // MARK: The machine's limit moves
+
+  /// Frames that a core keeps count as out already: they would be had above the limit.
+  @Test func aLowerLimitIsNotExceededByWhatTheCoresKeep() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
+    do {
+      let space = try machine.makeSpace(size: gib)
+      try space.fill(1, at: 0, count: page)
+      #expect(machine.arena.framesCached > 0)
+      let used = machine.memoryUsed
+      machine.setLimit(used)
+      #expect(machine.arena.framesCached == 0 && machine.memoryUsed == used)
+      #expect(throws: MemoryError.outOfMemory(limit: used)) {
+        try space.fill(1, at: page, count: page)
+      }
+      #expect(machine.memoryUsed == used)
+    }
+    machine.expectBaseline()
+  }
+
+  /// Then each has what the others were not promised, and who was promised nothing has nothing.
+  @Test func aLimitBelowWhatIsPromisedLeavesEachWhatTheOthersDoNotHave() throws {
+    let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
+    do {
+      let hog = try machine.makeSpace(size: gib)
+      let small = try machine.makeSpace(size: gib)
+      let large = try machine.makeSpace(size: gib)
+      try small.setLimits(quota: nil, reserve: 4 * mib)
+      try large.setLimits(quota: nil, reserve: 6 * mib)
+      machine.setLimit(8 * mib)
+      #expect(machine.memoryPromised == 10 * mib)
+      small.fillAll()
+      #expect(small.charge == 2 * mib)
+      large.fillAll()
+      #expect(large.charge == 4 * mib)
+      hog.fillAll()
+      #expect(hog.charge == 0 && machine.memoryUsed == 6 * mib)
+      #expect(throws: MemoryError.outOfMemory(limit: 8 * mib)) {
+        try hog.setLimits(quota: nil, reserve: page)
+      }
+      // Raised, all have what they were promised.
+      machine.setLimit(10 * mib)
+      hog.fillAll()
+      try small.fillUp(to: 4 * mib)
+      try large.fillUp(to: 6 * mib)
+      #expect(hog.charge == 0 && machine.memoryPromised == 0)
+    }
+    machine.expectBaseline()
+  }
+
   @Test func reservesHoldAmongConcurrentHogs() throws {
     let machine = try Machine(limit: 24 * mib, policy: Policy(huge: true))
     let stop = AtomicWord(0)

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Synchronization
 import Testing
@@ -119,33 +120,41 @@ final class FakeShrinker: Shrinker {
     #expect(first.asked == [10, 10, 10] && second.asked == [])
   }
 
+  /// The first scan stays until whoever unregisters it sleeps, or has returned and should not have.
   @Test func unregisteringEndsTheQuestionsAndWaitsForTheLast() {
     let registry = ShrinkerRegistry()
     let isIn = Atomic(false)
-    let mayLeave = Atomic(false)
-    let hasLeft = Atomic(false)
-    let fake = FakeShrinker(objects: 100, batch: 10) { _ in
+    let hasReturned = Atomic(false)
+    let waiter = Mutex<String?>(nil)
+    let fake = FakeShrinker(objects: 100_000, batch: 1) { _ in
       isIn.store(true, ordering: .releasing)
-      while !mayLeave.load(ordering: .acquiring) { yieldCore() }
-      hasLeft.store(true, ordering: .releasing)
+      while !hasReturned.load(ordering: .acquiring) {
+        if let thread = waiter.withLock({ $0 }), isAsleep(thread) { break }
+        sched_yield()
+      }
+      let returned = hasReturned.load(ordering: .acquiring)
+      if returned { Issue.record("it was unregistered while it was asked, or before") }
       return 1
     }
     let token = registry.register(fake)
     let scanning = startThread { registry.shrink(priority: 0) }
-    while !isIn.load(ordering: .acquiring) { yieldCore() }
+    while !isIn.load(ordering: .acquiring) { sched_yield() }
     let unregistering = startThread {
+      let thread = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/thread-self")
+      waiter.withLock { $0 = thread ?? "self" }
       registry.unregister(token)
-      let left = hasLeft.load(ordering: .acquiring)
-      #expect(left, "it returned while a scan was under way")
+      hasReturned.store(true, ordering: .releasing)
     }
-    mayLeave.store(true, ordering: .releasing)
-    scanning.join()
     unregistering.join()
+    scanning.join()
     let asked = fake.asked.count
     registry.shrink(priority: 0)
     #expect(fake.asked.count == asked && registry.statistics == [])
   }
-
 }
 
-private func yieldCore() { sched_yield() }
+/// Whether a thread of `/proc` sleeps, as on a lock.
+private func isAsleep(_ thread: String) -> Bool {
+  let status = try? String(contentsOfFile: "/proc/\(thread)/stat", encoding: .utf8)
+  return status?.split(separator: ")").last?.hasPrefix(" S") ?? false
+}

@@ -182,6 +182,10 @@ private func hash(parts arena: Arena) -> UInt64 {
 
 private func hash(mappings space: AddressSpace) -> UInt64 {
   var hash: UInt64 = space.scanHandle == nil ? 0 : 1
+  if let limits = space.limits {
+    hash = combine(hash, UInt64(limits.charge) << 32 | UInt64(limits.reserve))
+    hash = combine(hash, UInt64(limits.quota ?? .max))
+  }
   guard let mappings = space.mappings else { return hash }
   hash = combine(hash, UInt64(mappings.all.count))
   for mapping in mappings.all {

@@ -8,9 +8,10 @@ import Interleave
 
 /// All on one core: their caches meet.
 public func hm_current_core() -> Int32 { 0 }
-/// Only called by who waits for another thread.
+/// Only called by who waits for another thread. The C library has a `pause` too, which waits for a
+/// signal.
 @discardableResult public func sched_yield() -> Int32 {
-  pause()
+  Interleave.pause()
   return 0
 }
 public func sysconf(_: Int32) -> Int { 1 }

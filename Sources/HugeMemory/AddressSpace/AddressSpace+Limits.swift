@@ -76,7 +76,7 @@ extension AddressSpace {
     do { return try lock.withLock(body) } catch {
       guard case .outOfMemory = error else { throw error }
     }
-    machine.shrink()
+    machine.freeUnused()
     return try lock.withLock(body)
   }
 

@@ -138,7 +138,7 @@ extension AddressSpace {
       }
     // What waits for a grace period costs nobody anything.
     guard machine.retired.drain(into: machine) || reclaims else { return nil }
-    if reclaims { machine.shrink() }
+    if reclaims { machine.freeUnused() }
     return takeHuge(zeroed: zeroed)
   }
 

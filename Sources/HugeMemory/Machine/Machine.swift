@@ -160,12 +160,17 @@ public final class Machine: Sendable {
   @discardableResult
   public func shrink() -> UInt64 {
     let before = arena.framesInUse
+    freeUnused()
+    return Self.bytes(before - arena.framesInUse)
+  }
+
+  /// Frees what costs nobody anything.
+  func freeUnused() {
     // First what waits, since it may be what makes a frame one of small mappings alone.
     settle()
     splitDeferred()
     settle()
     freeZeroPage()
-    return Self.bytes(before - arena.framesInUse)
   }
 
   /// Lets the zero page's shrinker free it if nobody holds it.

@@ -13,7 +13,7 @@ extension Machine {
 
   /// Frames that can be allocated now by those who were promised none, and those that could be in use
   /// if the system was asked.
-  var framesFree: Int { max(0, arena.limit - arena.framesInUse - arena.framesPromised) }
+  var framesFree: Int { max(0, arena.framesFree) }
   var framesSpare: Int { max(0, Self.frames(limit) - arena.framesInUse) }
 
   /// Whether fewer frames are free than the low watermark.
@@ -47,7 +47,9 @@ extension Machine {
     until isDone: () -> Bool
   ) -> ShrinkerRegistry.Round {
     var sum = ShrinkerRegistry.Round()
-    for priority in stride(from: ShrinkerRegistry.mildest, through: 0, by: -1) {
+    // Not the mild ones at which all of a small machine is no share yet.
+    for priority in stride(from: ShrinkerRegistry.mildest, through: 0, by: -1)
+    where arena.capacity >> priority > 0 {
       guard !isDone() else { break }
       let round = shrinkers.shrink(priority: priority, until: isDone)
       sum.scanned += round.scanned
@@ -84,7 +86,7 @@ extension Machine {
     events.allocstall.count()
     budget?.follow(self)
     if framesFree >= Self.cluster { return true }
-    shrink()
+    freeUnused()
     if framesFree >= Self.cluster { return true }
     let start = monotonicTime()
     guard start >= fruitlessUntil else { return framesFree > 0 }
