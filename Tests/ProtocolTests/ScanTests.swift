@@ -239,7 +239,7 @@ extension SpaceTests {
   @Test(.enabled(if: isOptimized, "make interleave"))
   func theEqualScanAgainstBothWriters() {
     var checker = Self.checker
-    checker.options.preemptionBound = 0
+    checker.options.preemptionBound = 1
     verify(
       "engine: equal scan, write of the fork, write of the origin",
       Self.onEqual(.small) { scenario, shared in
