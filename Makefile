@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test lint example bench peers churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test cgroup2 lint example bench peers churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -50,6 +50,10 @@ instructions: build
 # The zero page inside stock Debian kernels in QEMU; needs to download them.
 kernel-test:
 	Kernel/test
+
+# The server under control groups of version 2, with stalls, in the same way.
+cgroup2: deps build
+	scripts/cgroup2
 
 # Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
 churn: deps build
