@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests lint example bench peers churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example bench peers churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -51,9 +51,15 @@ instructions: build
 kernel-test:
 	Kernel/test
 
+<<<<<<< HEAD
 # The kernel's own memory tests there, with its C code and with the module: the same results.
 kernel-selftests:
 	Kernel/test selftests
+=======
+# The server under control groups of version 2, with stalls, in the same way.
+cgroup2: deps build
+	scripts/cgroup2
+>>>>>>> v2
 
 # Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
 churn: deps build

@@ -7,9 +7,9 @@ public struct ControlServer: Sendable {
   let disks: Disks
   let directory: RuntimeDirectory
   let log: Logger
-  /// The level of memory pressure, as `stat` and `top` name it. Whoever watches memory sets it
-  /// before the first request.
-  public var pressure: @Sendable () -> String = { "normal" }
+  /// The level of memory pressure, as `stat` and `top` name it, and what told of it. Whoever watches
+  /// memory sets it before the first request.
+  public var pressure: @Sendable () -> (level: String, cause: String?) = { ("normal", nil) }
 
   public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
     self.disks = disks
@@ -120,11 +120,12 @@ public struct ControlServer: Sendable {
 
   private func serverStatus(_ chosen: [Disk]) -> ServerStatus {
     let machine = disks.machine
+    let pressure = pressure()
     return ServerStatus(
       disks: chosen.map(status), memoryLimit: machine.limit, memoryUsed: machine.memoryUsed,
       memoryPromised: machine.memoryPromised,
       memoryGivenBack: machine.bytesGivenBack, memoryByKind: machine.memoryByKind,
-      residentMemory: residentMemory(), pressure: pressure(),
+      residentMemory: residentMemory(), pressure: pressure.level, pressureCause: pressure.cause,
       zeroPageReferences: machine.zeroPageReferences,
       counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) })
   }

@@ -83,6 +83,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var residentMemory: UInt64
   /// How short memory is: `normal`, or the level that the monitor of memory pressure names.
   public var pressure: String
+  /// Which file told of it, and how; nil if it is normal.
+  public var pressureCause: String?
   /// References on the zero page, the shrinker's included; 0: there is none now.
   public var zeroPageReferences: UInt32
   /// By the kernel's names, in the order of `/proc/vmstat`.

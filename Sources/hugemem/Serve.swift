@@ -77,7 +77,7 @@ struct Serve: ParsableCommand {
     }
     for listener in listeners { try nbd.serve(listener) }
     var control = ControlServer(disks: disks, directory: directory, log: log)
-    control.pressure = { "\(pressure.level)" }
+    control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     try acceptor.accept(on: Listener.unix(directory.controlSocket)) { [control] in
       control.serve(socket: $0)
     }

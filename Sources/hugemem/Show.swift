@@ -51,7 +51,7 @@ struct Stat: ParsableCommand {
     lines += [
       ("resident", "\(ByteSize(status.residentMemory))"),
       ("given back", "\(ByteSize(status.memoryGivenBack))"),
-      ("pressure", status.pressure),
+      ("pressure", status.pressure + (status.pressureCause.map { " (\($0))" } ?? "")),
       ("zero page", status.zeroPage),
     ]
     return lines

@@ -143,6 +143,22 @@ final class Heard: Sendable {
     #expect(rig.calls.settle() && monitor.level == .normal)
   }
 
+  @Test func theCauseIsWhoToldOfTheLevelOfNow() throws {
+    let rig = try Rig()
+    let monitor = try rig.monitor { $0.kinds = [.groupStall, .systemStall] }
+    #expect(monitor.cause == nil)
+    rig.calls.raise("/proc/pressure/memory", written: "full", POLLPRI)
+    #expect(rig.calls.settle() && monitor.cause?.kind == .systemStall)
+    // One that is not so high does not take its place until that is over.
+    rig.calls.advance(.milliseconds(3999))
+    rig.calls.raise("memory.pressure", written: "some", POLLPRI)
+    #expect(rig.calls.settle() && monitor.cause?.detail.hasPrefix("full") == true)
+    rig.calls.advance(.milliseconds(2))
+    #expect(rig.calls.settle() && monitor.cause?.kind == .groupStall)
+    rig.calls.advance(.seconds(4))
+    #expect(rig.calls.settle() && monitor.level == .normal && monitor.cause == nil)
+  }
+
   @Test func eachCounterOfV2HasItsLevel() throws {
     let rig = try Rig()
     let monitor = try rig.monitor { $0.kinds = [.limitEvents] }

@@ -6,6 +6,8 @@ struct MonitorLoop: Sendable {
   private let options: PressureMonitor.Options
   private var watches: [any Watch]
   private var levels = HeldLevels()
+  /// Who told last of each level.
+  private var causes: [PressureLevel: PressureSource] = [:]
   /// When those without a descriptor are to be looked at.
   private var nextLook = Duration.zero
   private var hadFailure = false
@@ -33,7 +35,8 @@ struct MonitorLoop: Sendable {
         guard let descriptor = watch.descriptor else { return isTime ? 0 : nil }
         return ready[descriptor.number]
       }
-      core.publish(levels.level(at: now))
+      let level = levels.level(at: now)
+      core.publish(level, causes[level])
     }
   }
 
@@ -79,6 +82,7 @@ struct MonitorLoop: Sendable {
         }
         let level = try watch.answer(events)
         levels.note(level, until: now + options.decay + watch.pause)
+        if level != .normal { causes[level] = watch.source }
         kept.append(watch)
       } catch { core.drop(watch.source, error) }
     }

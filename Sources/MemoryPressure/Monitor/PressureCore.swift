@@ -21,6 +21,7 @@ final class PressureCore: Sendable {
     var sources: [PressureSource]
     var unavailable: [UnavailableSource]
     var waitFailure: PressureError?
+    var cause: PressureSource?
     var subscribers: [UInt64: Subscriber] = [:]
     var lastToken: UInt64 = 0
   }
@@ -41,6 +42,7 @@ final class PressureCore: Sendable {
   var sources: [PressureSource] { state.withLock { $0.sources } }
   var unavailable: [UnavailableSource] { state.withLock { $0.unavailable } }
   var waitFailure: PressureError? { state.withLock { $0.waitFailure } }
+  var cause: PressureSource? { state.withLock { $0.cause } }
   // `acquire` pairs with the `release` of `end`.
   var hasEnded: Bool { ended.load(.acquire) != 0 }
 
@@ -105,12 +107,13 @@ final class PressureCore: Sendable {
 
   func noteWait(_ failure: PressureError?) { state.withLock { $0.waitFailure = failure } }
 
-  /// Sets the level, and tells those who have not heard of it.
-  func publish(_ level: PressureLevel) {
+  /// Sets the level and who told of it, and tells those who have not heard of it.
+  func publish(_ level: PressureLevel, _ cause: PressureSource?) {
     // It carries no other data: relaxed.
     current.store(UInt64(level.rawValue), .relaxed)
     let tokens = state.withLock { state in
-      state.subscribers.filter { $0.value.delivered != level }.keys.sorted()
+      state.cause = cause
+      return state.subscribers.filter { $0.value.delivered != level }.keys.sorted()
     }
     for token in tokens {
       delivering.withLock {

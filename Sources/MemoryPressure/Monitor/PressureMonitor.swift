@@ -68,6 +68,9 @@ public final class PressureMonitor: Sendable {
   /// The level of now: one atomic load.
   public var level: PressureLevel { core.level }
 
+  /// Which source told last of the level of now; nil if that is normal.
+  public var cause: PressureSource? { core.cause }
+
   /// What tells of pressure now. One that dies goes to `unavailable`.
   public var sources: [PressureSource] { core.sources }
 
