@@ -51,15 +51,13 @@ instructions: build
 kernel-test:
 	Kernel/test
 
-<<<<<<< HEAD
 # The kernel's own memory tests there, with its C code and with the module: the same results.
 kernel-selftests:
 	Kernel/test selftests
-=======
+
 # The server under control groups of version 2, with stalls, in the same way.
 cgroup2: deps build
 	scripts/cgroup2
->>>>>>> v2
 
 # Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
 churn: deps build

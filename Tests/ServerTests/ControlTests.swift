@@ -68,7 +68,7 @@ import Testing
     try space.store(UInt64(1), at: 0)
     #expect(try space.load(at: 1 << 29, as: UInt64.self) == 0)
     var server = server
-    server.pressure = { "critical" }
+    server.pressure = { ("critical", "a file") }
     guard case .status(let status) = server.answer(.stat(name: nil), progress: { _, _ in }) else {
       Issue.record("no status")
       return
@@ -78,7 +78,7 @@ import Testing
     #expect(status.memoryByKind.contains(ServerStatus.Kind(name: "zero page", bytes: 2 << 20)))
     // The frames in use are resident, beside the program.
     #expect(status.residentMemory > 1 << 20 && status.residentMemory < 1 << 40)
-    #expect(status.pressure == "critical")
+    #expect(status.pressure == "critical" && status.pressureCause == "a file")
   }
 
   @Test func failuresNameWhatIsWrong() {
