@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/../lib.sh"
 
-if ! fio --enghelp 2>/dev/null | grep -qw nbd; then
+if ! fio --enghelp 2>/dev/null | grep -w nbd >/dev/null; then
   skip fio "this fio has no nbd engine"
   finish; exit
 fi
