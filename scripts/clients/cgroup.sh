@@ -7,7 +7,7 @@ source "$(dirname "$0")/support/cgroup.sh"
 export WORK
 
 # Where the machine is emulated a request costs milliseconds, and a MiB tens of them.
-if [ -n "${EMULATED:-}" ]; then MIB=128 SMALL=65536; else MIB=256 SMALL=4096; fi
+if [ -n "${EMULATED:-}" ]; then MIB=192 SMALL=65536; else MIB=256 SMALL=4096; fi
 LIMIT=$((MIB * 2 ** 20))
 export SMALL
 export GROUP_MIB=$MIB

@@ -7,9 +7,15 @@ source "$(dirname "$0")/../lib.sh"
 start --create golden=10G
 
 thousand() {
-  local before resident used each
+  local before resident used each _
   head -c 256M /dev/urandom >"$WORK/in"
   nbdcopy "$WORK/in" "$(uri golden)"
+  # Without what the background is still doing to it.
+  for _ in $(seq 100); do
+    [ "$(stat_of .disks[0].huge)" != $((256 * 2 ** 20)) ] || break
+    sleep 0.1
+  done
+  hm shrink >/dev/null
   before=$(stat_of .memoryUsed) resident=$(rss)
   hm fork golden $(seq -f 'vm%g' 1000)
   used=$(stat_of .memoryUsed)
