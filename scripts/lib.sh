@@ -97,6 +97,15 @@ skip() { SKIPPED=$((SKIPPED + 1)); echo "skip  $1: $2"; }
 # equal WHAT GOT WANTED; at_most WHAT GOT LIMIT: say what they saw when they fail.
 equal() { [ "$2" = "$3" ] || { echo "$1: is $2, should be $3"; return 1; }; }
 at_most() { [ "$2" -le "$3" ] || { echo "$1: is $2, should be at most $3"; return 1; }; }
+# falls_to LIMIT SECONDS COMMAND...: waits until the number that COMMAND prints is at most LIMIT, but no
+# longer than SECONDS; sets FALLEN to the last one and MS to the milliseconds. Nothing is asserted.
+falls_to() {
+  local limit=$1 begin end; shift
+  begin=$(date +%s%N)
+  end=$((begin + $1 * 10 ** 9)); shift
+  while FALLEN=$("$@"); [ "$FALLEN" -gt "$limit" ] && [ "$(date +%s%N)" -lt "$end" ]; do sleep 0.02; done
+  MS=$((($(date +%s%N) - begin) / 10 ** 6))
+}
 # refused PATTERN COMMAND...: fails as a command should, with a message that has PATTERN in it; what
 # is always said of the usage does not count.
 refused() {

@@ -22,6 +22,14 @@ import Testing
     }
   }
 
+  /// The same, and every second of them is free again. Returns all.
+  static func halved(_ arena: Arena, blocks: Int) -> [FrameNumber] {
+    let frames = filled(arena, blocks: blocks)
+    for frame in frames where frame % 2 == 0 { arena.release(frame) }
+    arena.drainCaches()
+    return frames
+  }
+
   @Test func memoryBetweenFramesInUseGoesBack() throws {
     let arena = try Arena(limit: 32 << 20)
     let frames = Self.filled(arena, blocks: 8)
@@ -58,9 +66,7 @@ import Testing
 
   @Test func memoryThatWasGivenBackIsZero() throws {
     let arena = try Arena(limit: 4 << 20)
-    let frames = Self.filled(arena, blocks: 2)
-    for frame in frames where frame % 2 == 0 { arena.release(frame) }
-    arena.drainCaches()
+    let frames = Self.halved(arena, blocks: 2)
     arena.trim(all: true)
     while let frame = arena.allocate(order: 0, zeroed: true) {
       #expect(unsafe arena.address(frame).load(as: UInt64.self) == 0)
@@ -70,9 +76,7 @@ import Testing
 
   @Test func aBlockThatBecomesWholeIsHugeAgain() throws {
     let arena = try Arena(limit: 2 << 20)
-    let frames = Self.filled(arena, blocks: 1)
-    for frame in frames where frame % 2 == 0 { arena.release(frame) }
-    arena.drainCaches()
+    let frames = Self.halved(arena, blocks: 1)
     arena.trim(all: true)
     for frame in frames where frame % 2 == 1 { arena.release(frame) }
     arena.drainCaches()
@@ -84,9 +88,7 @@ import Testing
   /// The system does not take memory back: it stays ours, and can be used.
   @Test(arguments: [0, 3]) func aFailureLosesNothing(_ after: Int) throws {
     let arena = try Arena(limit: 8 << 20)
-    let frames = Self.filled(arena, blocks: 4)
-    for frame in frames where frame % 2 == 0 { arena.release(frame) }
-    arena.drainCaches()
+    let frames = Self.halved(arena, blocks: 4)
     hm_fail(1, Int32(after), EAGAIN, 1)
     arena.trim(all: true)
     #expect(arena.framesFreeDirty == frames.count / 2 - after * 64)
@@ -106,9 +108,7 @@ import Testing
   /// The system does not split its huge page: what was given back is given back all the same.
   @Test(arguments: [0, 1]) func aBackingThatIsNotSplitLosesNothing(_ after: Int) throws {
     let arena = try Arena(limit: 8 << 20)
-    let frames = Self.filled(arena, blocks: 4)
-    for frame in frames where frame % 2 == 0 { arena.release(frame) }
-    arena.drainCaches()
+    let frames = Self.halved(arena, blocks: 4)
     hm_fail(3, Int32(after), ENOMEM, 1)
     defer { hm_fail(3, 0, 0, 0) }
     #expect(arena.trim(all: true) == frames.count / 2 && arena.framesFreeDirty == 0)

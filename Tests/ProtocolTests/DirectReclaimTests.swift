@@ -68,10 +68,7 @@ extension SpaceTests {
 
   /// A machine without the scans: what they look for is not there, and a round of them is long.
   static func leaveOutScans(of machine: ProtocolsModel.Machine) {
-    for (index, shrinker) in machine.shrinkers.statistics.enumerated()
-    where !["frame-caches", "thp-zero"].contains(shrinker.name) {
-      machine.shrinkers.unregister(ShrinkerRegistry.Token(number: UInt64(index + 1)))
-    }
+    leaveOutShrinkers(of: machine, but: ["frame-caches", "thp-zero"])
   }
 
   // MARK: What another gives back

@@ -159,8 +159,13 @@ extension SpaceTests {
   /// before it decides under it, so it may read what is being written: meant so, and a race to the
   /// checker. The scan that the scenario is about does not look.
   static func leaveOutLooks(of machine: ProtocolsModel.Machine) {
-    for number in 1...UInt64(machine.shrinkers.statistics.count) {
-      machine.shrinkers.unregister(ShrinkerRegistry.Token(number: number))
+    leaveOutShrinkers(of: machine, but: [])
+  }
+
+  static func leaveOutShrinkers(of machine: ProtocolsModel.Machine, but kept: Set<String>) {
+    for (index, shrinker) in machine.shrinkers.statistics.enumerated()
+    where !kept.contains(shrinker.name) {
+      machine.shrinkers.unregister(ShrinkerRegistry.Token(number: UInt64(index + 1)))
     }
   }
 

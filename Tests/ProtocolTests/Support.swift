@@ -49,6 +49,26 @@ func verify(
     sourceLocation: sourceLocation)
 }
 
+/// Runs scenarios, each within a bound on preemptions, with one ordering of the files a step weaker at
+/// a time; prints what came of each. Returns how many there are, and those that no scenario noticed.
+func weaken(
+  files: Set<String>, _ scenarios: [(scenario: (Scenario) -> Void, bound: Int?)]
+) -> (count: Int, unnoticed: [Weakening]) {
+  var results: [Weakening: Report] = [:]
+  var options = Checker.Options()
+  options.shortensTrace = false
+  for (scenario, bound) in scenarios {
+    options.preemptionBound = bound
+    for (weakening, report) in Checker(options).weaken(files: files, scenario)
+    where results[weakening]?.failure == nil {
+      results[weakening] = report
+    }
+  }
+  let lines = results.map { "\($0): \($1.failure.map { "\($0.kind)" } ?? "not noticed")" }
+  print(lines.sorted().joined(separator: "\n"))
+  return (results.count, results.filter { $0.value.failure == nil }.map(\.key))
+}
+
 /// Explores and expects the planted bug to be found; prints the shortest trace.
 func refute(
   _ name: String, _ kinds: Set<Failure.Kind>, _ scenario: (Scenario) -> Void,

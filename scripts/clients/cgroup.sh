@@ -171,7 +171,7 @@ EOF_PY
 }
 # What is trimmed is the group's again by its own counter: 3/4 of the group, of which 1 in 16 stays.
 given_back() {
-  local before begin end used most=$((MIB * 3 / 4 / 16 * 2 ** 20 + 4 * 2 ** 20))
+  local before most=$((MIB * 3 / 4 / 16 * 2 ** 20 + 4 * 2 ** 20))
   before=$(group_used)
   python <<'EOF_PY'
 from blocks import *
@@ -183,12 +183,9 @@ for at in range(0, written, 16):
     same(disk.wire.error(TRIM, (at + 1) * MIB, 15 * MIB), 0)
 disk.wire.close()
 EOF_PY
-  begin=$(date +%s%N) end=$(($(date +%s%N) + 10 ** 10))
-  while used=$(group_used); [ "$used" -gt $((before + most)) ] && [ "$(date +%s%N)" -lt $end ]; do
-    sleep 0.02
-  done
-  echo "figure:$((MIB * 3 / 4)) MiB written, 15 of each 16 MiB trimmed: the group's counter is $(((used - before) >> 10)) KiB higher, $((($(date +%s%N) - begin) / 10 ** 6)) ms after the last trim"
-  at_most "the group's counter, more than before" $((used - before)) $most
+  falls_to $((before + most)) 10 group_used
+  echo "figure:$((MIB * 3 / 4)) MiB written, 15 of each 16 MiB trimmed: the group's counter is $(((FALLEN - before) >> 10)) KiB higher, $MS ms after the last trim"
+  at_most "the group's counter, more than before" $((FALLEN - before)) $most
   io a "discard 0 1G"
 }
 # The goal is 85 % of the group, so that little of what it costs is wasted.

@@ -68,16 +68,11 @@ EOF_PY
 # more than at its start, and prints how long that took; nothing is asserted of times but that it
 # comes to an end.
 resident_within() {
-  local begin resident used end
-  begin=$(date +%s%N)
-  end=$((begin + $2 * 10 ** 9))
-  while :; do
-    resident=$(($(rss) - RSS))
-    [ "$resident" -gt "$1" ] && [ "$(date +%s%N)" -lt "$end" ] || break
-    sleep 0.02
-  done
+  local resident used
+  falls_to $((RSS + $1)) "$2" rss
+  resident=$((FALLEN - RSS))
   used=$(($(stat_of .memoryUsed) - USED))
-  echo "figure:$3: resident $(mib $resident) more than at the start ($(mib $((resident + RSS))) in all), memoryUsed $(mib $used), $((($(date +%s%N) - begin) / 10 ** 6)) ms after the last trim"
+  echo "figure:$3: resident $(mib $resident) more than at the start ($(mib $((resident + RSS))) in all), memoryUsed $(mib $used), $MS ms after the last trim"
   at_most "resident memory more than at the start, $2 s after the last trim" "$resident" "$1"
 }
 # 15 of each 16 MiB trimmed: what remains in between is 1/16, and all else is the system's again.
