@@ -191,10 +191,23 @@ final class Explorer {
     for thread in threads.indices.dropFirst() where !threads[thread].isFinished {
       fibres.abandon(thread)
     }
-    // The scenario's objects go before the next execution makes its own.
-    threads.removeAll(keepingCapacity: true)
-    finalChecks.removeAll(keepingCapacity: true)
-    guarded.removeAll(keepingCapacity: true)
+    endScenario()
+  }
+
+  /// The scenario's objects go before the next execution makes its own, while there is a main thread
+  /// for what their ends do to the model. After a failure they stay: a thread was left in the middle
+  /// of what it did to them.
+  private func endScenario() {
+    let objects = (threads, finalChecks, guarded)
+    threads = [threads[0]]
+    finalChecks.removeAll()
+    guarded.removeAll()
+    if failure != nil { _ = unsafe Unmanaged.passRetained(Kept(objects: objects)) }
+  }
+
+  private final class Kept {
+    let objects: Any
+    init(objects: Any) { self.objects = objects }
   }
 
   private func reset() {
@@ -202,7 +215,7 @@ final class Explorer {
     plain.reset()
     contention.reset()
     threadLocals.removeAll(keepingCapacity: true)
-    threads.append(Thread(name: "main", body: {}, history: 0))
+    threads = [Thread(name: "main", body: {}, history: 0)]
     isSealed = false
     isCoasting = false
     isOutdated = false

@@ -172,6 +172,26 @@ import Testing
     #expect(failure.kind == .trap && failure.trace.count == 3)
   }
 
+  /// An object that only a thread's closure holds, and whose end is a step, such as a space's.
+  @Test(arguments: [false, true])
+  func anObjectOfAThreadEndsWithTheExecution(failing: Bool) {
+    final class Held: @unchecked Sendable {
+      let words: Words
+      init(_ words: Words) { self.words = words }
+      deinit { words.x.store(0, .relaxed) }
+    }
+    let result = kind { scenario in
+      let held = Held(Words())
+      for value: UInt64 in [1, 2] {
+        scenario.thread("\(value)") {
+          held.words.x.store(value, .relaxed)
+          check(!failing || held.words.x.load(.relaxed) == value)
+        }
+      }
+    }
+    #expect(result == (failing ? .check : nil))
+  }
+
   @Test func aScenarioThatVariesIsFound() {
     var runs: UInt64 = 0
     let result = kind { scenario in
