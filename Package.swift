@@ -67,7 +67,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: settings),
     .testTarget(
-      name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"], swiftSettings: settings),
+      name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"],
+      swiftSettings: settings),
     .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"], swiftSettings: settings),
     .testTarget(
       name: "GracePeriodsTests", dependencies: ["GracePeriods"], swiftSettings: settings),

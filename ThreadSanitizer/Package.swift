@@ -18,7 +18,7 @@ let package = Package(
     .target(
       name: "HugeMemory", dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
-    .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage"]),
+    .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"]),
     .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"]),
     .testTarget(name: "GracePeriodsTests", dependencies: ["GracePeriods"]),
     .testTarget(

@@ -1,22 +1,27 @@
 import HugeZeroPage
+import Primitives
 import Synchronization
 import Testing
 
 /// Hands out frame numbers and remembers which are out.
-private final class Source: ZeroFrameSource, Sendable {
-  private let state = Mutex<(next: UInt32, out: Set<UInt32>, empty: Bool)>((1, [], false))
+private final class Source: ZeroFrameSource, @unchecked Sendable {
+  // Under the lock, which ThreadSanitizer knows.
+  private var next: UInt32 = 1
+  private var frames: Set<UInt32> = []
+  private var isEmpty = false
+  private let lock = Lock()
+
   func allocateZeroFrame() -> UInt32? {
-    state.withLock {
-      if $0.empty { return nil }
-      let frame = $0.next
-      $0.next += 1
-      $0.out.insert(frame)
-      return frame
+    lock.withLock {
+      if isEmpty { return nil }
+      frames.insert(next)
+      defer { next += 1 }
+      return next
     }
   }
-  func freeZeroFrame(_ frame: UInt32) { state.withLock { _ = $0.out.remove(frame)! } }
-  var out: Set<UInt32> { state.withLock { $0.out } }
-  func exhaust() { state.withLock { $0.empty = true } }
+  func freeZeroFrame(_ frame: UInt32) { lock.withLock { _ = frames.remove(frame)! } }
+  var out: Set<UInt32> { lock.withLock { frames } }
+  func exhaust() { lock.withLock { isEmpty = true } }
 }
 
 @Suite struct HugeZeroPageTests {
