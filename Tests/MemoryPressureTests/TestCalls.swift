@@ -181,9 +181,11 @@ func eventually(
   return true
 }
 
-/// The same where blocking would keep the pool's thread from what is waited for.
+/// The same where blocking would keep the pool's thread from what is waited for. The pool has a thread
+/// a core for the tests of all suites, of which some keep theirs for minutes: a task that was just
+/// made may not run before.
 func eventually(_ condition: () -> Bool) async throws -> Bool {
-  let deadline = ContinuousClock.now + .seconds(60)
+  let deadline = ContinuousClock.now + .seconds(600)
   while !condition() {
     if ContinuousClock.now > deadline { return false }
     try await Task.sleep(for: .milliseconds(1))
