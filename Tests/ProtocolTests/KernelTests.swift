@@ -141,9 +141,7 @@ import Testing
         (Self.tasks([Self.swift, Self.swift], shrinker: .swift), nil),
         (Self.tasks([Self.swift, Self.swift], shrinker: .swift, hasPage: true), nil),
       ])
-    let names =
-      unnoticed
-      .map { "\($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)" }
+    let names = unnoticed.map { "\($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)" }
     #expect(
       names.sorted() == [
         // On x86-64 one instruction does them all. A put needs no acquire, a get no release.

@@ -20,9 +20,9 @@ import Testing
         (GracePeriodTests.discard(readers: 2, expedited: true), 1),
       ])
     #expect(count >= 15)
-    let names =
-      unnoticed
-      .map { "\($0.ordering.file) \($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)" }
+    let names = unnoticed.map {
+      "\($0.ordering.file) \($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)"
+    }
     #expect(
       names.sorted() == [
         // synchronize: the barrier that follows orders more than the `acquire` of `epoch` and of
