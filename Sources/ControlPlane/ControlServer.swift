@@ -56,14 +56,14 @@ public struct ControlServer: Sendable {
   ) throws -> ControlResponse {
     switch request {
     case .create(let name, let size, let limits):
-      try disks.create(name, size: size, limits: limits)
+      try disks.create(name, size: size, limits: limits ?? DiskLimits())
     case .importFile(let name, let path, let limits):
-      try disks.load(name, from: path, limits: limits, progress: progress)
+      try disks.load(name, from: path, limits: limits ?? DiskLimits(), progress: progress)
     case .exportFile(let name, let path):
       // From a fork: the contents of one moment, while clients go on writing.
       try DiskFile.save(disks.lookup(name).space.fork(), to: path, progress: progress)
     case .fork(let source, let names, let limits):
-      try disks.fork(source, names: names, limits: limits)
+      try disks.fork(source, names: names, limits: limits ?? DiskLimits())
     case .reset(let name): try disks.reset(name)
     case .remove(let names): try disks.remove(names)
     case .list: return .disks(disks.list().map(status))
@@ -76,7 +76,7 @@ public struct ControlServer: Sendable {
       machine.trim(all: true)
       return .freed(bytes: freed)
     case .limit(let name, let quota, let reserve):
-      try disks.limit(name, quota: quota, reserve: reserve)
+      try disks.limit(name, quota: quota ?? .keep, reserve: reserve ?? .keep)
       return .disks([status(try disks.lookup(name))])
     case .limitMemory(let bytes):
       if let bytes { try disks.machine.limitMemory(bytes) }

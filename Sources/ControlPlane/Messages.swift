@@ -1,12 +1,15 @@
 public import NBDServer
 
 /// What the command line asks of a server: one line of JSON on the control socket.
+///
+/// A field that a case did not always have is optional: decoding ignores the default values of
+/// payloads, and clients that were written before the field existed do not send it.
 public enum ControlRequest: Codable, Sendable, Equatable {
-  case create(name: String, size: UInt64, limits: DiskLimits = DiskLimits())
+  case create(name: String, size: UInt64, limits: DiskLimits? = nil)
   /// The server opens the file itself; its path is absolute.
-  case importFile(name: String, path: String, limits: DiskLimits = DiskLimits())
+  case importFile(name: String, path: String, limits: DiskLimits? = nil)
   case exportFile(name: String, path: String)
-  case fork(source: String, names: [String], limits: DiskLimits = DiskLimits())
+  case fork(source: String, names: [String], limits: DiskLimits? = nil)
   case reset(name: String)
   case remove(names: [String])
   case list
@@ -14,7 +17,7 @@ public enum ControlRequest: Codable, Sendable, Equatable {
   /// Gives back what can be given back now, and runs the shrinkers.
   case shrink
   /// Changes a disk's limits, both or none; answered by the disk.
-  case limit(name: String, quota: LimitChange = .keep, reserve: LimitChange = .keep)
+  case limit(name: String, quota: LimitChange? = nil, reserve: LimitChange? = nil)
   /// Changes the limit of all memory, in bytes, or only asks for it.
   case limitMemory(bytes: UInt64?)
   /// Sets knobs, all or none; answered by all of them.

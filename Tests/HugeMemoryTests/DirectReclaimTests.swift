@@ -116,7 +116,7 @@ import Testing
     do {
       let space = try machine.makeSpace(size: gib)
       _ = try DirectReclaimTests.fillUp(space)
-      machine.fruitlessUntil = 0
+      machine.fruitless.until = 0
       let refused = Atomic(0)
       let fake = FakeShrinker(objects: 64) { _ in
         do { try space.fill(1, at: 512 * mib, count: page) } catch {

@@ -33,8 +33,13 @@ public final class Machine: Sendable {
   let withheld = AtomicWord(Withheld.no)
   /// Taken first of all: a thread is in direct reclaim.
   let reclaiming = Lock()
-  /// (L) reclaiming: until when direct reclaim does not look through memory again.
-  @safe nonisolated(unsafe) var fruitlessUntil: UInt64 = 0
+  /// (A) Times that a knob or the limit was set. Whoever puts work off looks here before it waits on:
+  /// what is set in a running machine acts at once. The `release` of a change pairs with the
+  /// `acquire` of who sees it: the new value comes with it.
+  let changes = AtomicWord(0)
+  /// (L) reclaiming: until when direct reclaim does not look through memory again, and the `changes`
+  /// that it had seen.
+  @safe nonisolated(unsafe) var fruitless: (until: UInt64, changes: UInt64) = (0, 0)
   /// (C) once other threads know the machine.
   @safe nonisolated(unsafe) var budget: (any MemoryBudget)?
 
@@ -75,6 +80,7 @@ public final class Machine: Sendable {
     new.zeroReference = old.zeroReference
     new.followsLinux = old.followsLinux
     knobs.store(new.word, .relaxed)
+    changes.add(1, .release)
   }
 
   /// A new space of `size` bytes, all untouched. Costs an object until it is used.
@@ -99,6 +105,7 @@ public final class Machine: Sendable {
   /// nothing changed.
   @discardableResult
   public func setLimit(_ bytes: UInt64, keepsPromises: Bool = false) -> Bool {
+    defer { changes.add(1, .release) }
     guard let budget else { return setGrant(bytes, keepsPromises: keepsPromises) }
     // First, so that nothing more is promised within the old one.
     let old = budget.setCeiling(bytes)

@@ -89,7 +89,8 @@ extension Machine {
     freeUnused()
     if framesFree >= Self.cluster { return true }
     let start = monotonicTime()
-    guard start >= fruitlessUntil else { return framesFree > 0 }
+    let seen = changes.load(.acquire)
+    guard start >= fruitless.until || seen != fruitless.changes else { return framesFree > 0 }
     let end = start + Self.directReclaimTime
     let round = reclaimRounds { self.framesFree >= Self.cluster || monotonicTime() >= end }
     events.pgscanDirect.count(round.scanned)
@@ -97,7 +98,7 @@ extension Machine {
     // The last resort: the zero page, though it is mapped.
     if framesFree < Self.cluster { revokeZeroPage() }
     if framesFree < Self.cluster && monotonicTime() < end {
-      fruitlessUntil = monotonicTime() + Self.directReclaimPause
+      fruitless = (monotonicTime() + Self.directReclaimPause, seen)
     }
     return framesFree > 0
   }

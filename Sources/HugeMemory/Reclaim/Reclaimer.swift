@@ -42,7 +42,7 @@ public final class Reclaimer: Sendable {
 }
 
 /// What the background does, turn by turn.
-private struct ReclaimCycle: ~Copyable {
+struct ReclaimCycle: ~Copyable {
   let machine: Machine
   let pressure: PressureMonitor?
   private var scanner: CollapseScanner
@@ -56,6 +56,8 @@ private struct ReclaimCycle: ~Copyable {
   /// Grows as long as nothing is found.
   private var pause: UInt64 = 0
   private var isWithholding = false
+  /// `Machine.changes` as the last turn saw it.
+  private var changes: UInt64 = 0
 
   private static var second: UInt64 { 1_000_000_000 }
 
@@ -68,6 +70,7 @@ private struct ReclaimCycle: ~Copyable {
   /// Returns the microseconds until the next turn: fewer where memory is nearly short.
   mutating func turn() -> UInt32 {
     let now = monotonicTime()
+    lookForChanges()
     machine.budget?.follow(machine)
     machine.splitDeferred()
     machine.settle()
@@ -83,6 +86,15 @@ private struct ReclaimCycle: ~Copyable {
       scanAt = now + UInt64(machine.policy.scanSleepMilliseconds) * 1_000_000
     }
     return machine.framesSpare < 4 * machine.watermarks.high ? 10_000 : 100_000
+  }
+
+  /// A knob or the limit was set: whatever was put off because of the old one is due now, as Linux
+  /// wakes khugepaged when one of its knobs is written.
+  private mutating func lookForChanges() {
+    let seen = machine.changes.load(.acquire)
+    guard seen != changes else { return }
+    changes = seen
+    (scanAt, reclaimAt, pause) = (0, 0, 0)
   }
 
   /// From the low watermark up to the high one. Where there is nothing, less and less often.

@@ -1,0 +1,40 @@
+import Testing
+
+@testable import HugeMemory
+
+/// What is set in a running machine acts at the background's next turn, not after the wait that the
+/// old value asked for.
+@Suite struct KnobTimeTests {
+  @Test func aShorterSleepDoesNotWaitForTheOldOne() throws {
+    var policy = Policy(huge: false)
+    policy.enabled = .collapse
+    policy.maxPtesNone = 0
+    policy.scanSleepMilliseconds = 60_000
+    let machine = try Machine(limit: 64 * mib, policy: policy)
+    let space = try machine.makeSpace(size: 8 * slot)
+    var cycle = ReclaimCycle(machine: machine, pressure: nil)
+    _ = cycle.turn()
+    // Dense after the scan, so the next one makes it huge.
+    try space.fill(7, at: 0, count: slot - page)
+    try space.fill(7, at: slot - page, count: page)
+    _ = cycle.turn()
+    #expect(machine[counter: "thp_collapse_alloc"] == 0, "a scan a minute")
+    machine.tune { $0.scanSleepMilliseconds = 100 }
+    _ = cycle.turn()
+    #expect(machine[counter: "thp_collapse_alloc"] == 1)
+    #expect(try space.pageState(at: 0).isHuge)
+  }
+
+  @Test func aFullMachineLooksAgainWhenAKnobIsSet() throws {
+    let machine = try Machine(limit: 4 * mib, policy: Policy(huge: false))
+    let space = try machine.makeSpace(size: gib)
+    var at: UInt64 = 0
+    while (try? space.store(UInt64(1), at: at)) != nil { at += page }
+    let looked = machine[counter: "pgscan_direct"]
+    #expect(throws: MemoryError.self) { try space.store(UInt64(1), at: at) }
+    #expect(machine[counter: "pgscan_direct"] == looked, "not twice within a second")
+    machine.tune { $0.shrinkUnderused.toggle() }
+    #expect(throws: MemoryError.self) { try space.store(UInt64(1), at: at) }
+    #expect(machine[counter: "pgscan_direct"] > looked)
+  }
+}
