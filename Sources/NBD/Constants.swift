@@ -92,8 +92,11 @@ public enum ReplyError: UInt32, Error, Sendable {
 public enum Limits {
   public static let minimalBlock: UInt32 = 1
   public static let preferredBlock: UInt32 = 4096
-  /// A read or write of more than this is refused.
+  /// The largest read or write that clients are told to send.
   public static let payload: UInt32 = 32 << 20
+  /// A read or write of more than this is refused. Clients that ignore what they are told send up to
+  /// 50 MiB (the integrity test of the reference implementation), and other servers allow 64.
+  public static let largestPayload: UInt32 = 64 << 20
   /// An option of more than this is refused, and skipped.
   public static let option: UInt32 = 64 << 10
   /// A name or query, as the protocol has it.

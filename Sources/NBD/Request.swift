@@ -78,8 +78,8 @@ extension Request {
     switch command {
     case .disconnect, .flush: return command
     case .read, .write:
-      guard length <= Limits.payload else {
-        throw RequestError(error: .invalid, message: "length: more than the maximal block size")
+      guard length <= Limits.largestPayload else {
+        throw RequestError(error: .invalid, message: "length: more than 64 MiB")
       }
     default: break
     }

@@ -26,16 +26,17 @@ for name, structured in (("data", True), ("data", False), ("odd", True)):
     same(w.error(WRITE_ZEROES, 0, (1 << 32) - 1), 0 if name == "data" else ENOSPC)
 EOF_PY
 
-check "the largest payload, and one byte more, both ways" python <<'EOF_PY'
+check "payloads of 50 and 64 MiB, and one byte more, both ways" python <<'EOF_PY'
 from wire import *
-most = 32 << 20
+most = 64 << 20
 for structured in (True, False):
     w = Wire().go("data", structured=structured)
-    w.write(5, b"\x5a" * most)
-    same(w.read(5, most) == b"\x5a" * most, True)
-    for length in (most + 1, 40 << 20, (1 << 32) - 1):
+    for length in (50 << 20, most):
+        w.write(5, b"\x5a" * length)
+        same(w.read(5, length) == b"\x5a" * length, True)
+    for length in (most + 1, 80 << 20, (1 << 32) - 1):
         same(w.error(READ, 0, length), EINVAL)
-    for length in (most + 1, 64 << 20, 100 << 20):
+    for length in (most + 1, 80 << 20, 100 << 20):
         same(w.error(WRITE, 0, length, payload=bytes(length)), EINVAL)
     same(w.read(0, 8), bytes(5) + b"\x5a" * 3)
     same(w.error(TRIM, 0, (1 << 32) - 1), 0)
