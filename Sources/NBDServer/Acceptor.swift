@@ -15,7 +15,8 @@ public final class Acceptor: Sendable {
   private struct State {
     var isStopped = false
     var listeners: [Int32] = []
-    var accepting: [WorkerThread] = []
+    /// How many accepting threads still run.
+    var accepting = 0
     var connections: Set<Int32> = []
   }
 
@@ -26,25 +27,33 @@ public final class Acceptor: Sendable {
   public func accept(
     on listener: Listener, _ serve: @escaping @Sendable (Int32) -> Void
   ) throws(SocketError) {
-    let thread = WorkerThread { self.run(listener, serve) }
-    guard let thread else { throw SocketError("no thread for \(listener.address)", errno: errno) }
     state.withLock {
       $0.listeners.append(listener.descriptor)
-      $0.accepting.append(thread)
+      $0.accepting += 1
     }
+    let thread = WorkerThread {
+      self.run(listener, serve)
+      self.state.withLock { $0.accepting -= 1 }
+    }
+    guard let thread else {
+      let code = errno
+      state.withLock { $0.accepting -= 1 }
+      throw SocketError("no thread for \(listener.address)", errno: code)
+    }
+    thread.detach()
   }
 
   private func run(_ listener: Listener, _ serve: @escaping @Sendable (Int32) -> Void) {
     while true {
       let socket = Glibc.accept(listener.descriptor, nil, nil)
       if socket < 0 {
-        if errno == EINTR || errno == ECONNABORTED { continue }
-        if errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM {
-          log.error("cannot accept", metadata: ["errno": "\(errno)"])
-          usleep(100_000)
-          continue
-        }
-        return  // shut down
+        let code = errno
+        if state.withLock({ $0.isStopped }) { return }
+        if code == EINTR || code == ECONNABORTED { continue }
+        // Any error may pass, so a listener goes on for as long as the server runs.
+        log.error("cannot accept", metadata: ["errno": "\(code)"])
+        usleep(100_000)
+        continue
       }
       if listener.port != nil {
         var on: Int32 = 1
@@ -82,16 +91,22 @@ public final class Acceptor: Sendable {
     }
   }
 
-  /// Stops accepting, cuts every connection and returns when all their threads are done.
-  public func stop() {
-    let accepting = state.withLock { state in
+  /// Stops accepting, shuts every connection down and waits at most `milliseconds` for their threads.
+  /// Returns whether all have ended; those that have not go on with their work.
+  @discardableResult
+  public func stop(within milliseconds: Int = .max) -> Bool {
+    state.withLock { state in
       state.isStopped = true
       for listener in state.listeners { shutdown(listener, Int32(SHUT_RDWR)) }
       for connection in state.connections { shutdown(connection, Int32(SHUT_RDWR)) }
-      return state.accepting
     }
-    for thread in accepting { thread.join() }
-    while state.withLock({ !$0.connections.isEmpty }) { usleep(1000) }
+    var waited = 0
+    while state.withLock({ !$0.connections.isEmpty || $0.accepting > 0 }) {
+      guard waited < milliseconds else { return false }
+      usleep(1000)
+      waited += 1
+    }
     state.withLock { for listener in $0.listeners { close(listener) } }
+    return true
   }
 }

@@ -8,7 +8,12 @@ import NBDServer
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Serve disks until SIGINT or SIGTERM.")
+    abstract: "Serve disks until SIGINT or SIGTERM.",
+    discussion: """
+      The first SIGINT or SIGTERM stops the server within a second: clients are disconnected and the \
+      disks are gone. A second one ends the process at once. SIGHUP is ignored, so the disks stay when \
+      the terminal closes.
+      """)
   @OptionGroup var server: ServerOptions
   @Option(help: ArgumentHelp("Listen on TCP as well; no encryption.", valueName: "host:port"))
   var tcp: String?
@@ -44,20 +49,17 @@ struct Serve: ParsableCommand {
   }
 
   func run() throws {
-    // Before the first thread, so that all inherit it: signals are waited for below.
-    var signals = sigset_t()
-    unsafe sigemptyset(&signals)
-    for signal in [SIGINT, SIGTERM] { unsafe sigaddset(&signals, signal) }
-    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-    raiseDescriptorLimit()
-    var log = Logger(label: "hugemem") { StreamLogHandler.standardError(label: $0) }
-    log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
-
     let directory = RuntimeDirectory(server.directory)
     let lock = try directory.lock()
     defer { close(lock) }
-    // Also where the start fails: with the lock held, the sockets are nobody else's.
+    // Also if the start fails: the sockets are this server's while it holds the lock.
     defer { directory.clean() }
+    let signals = StopSignals(atExit: directory.clean)
+    raiseDescriptorLimit()
+    let lines = LogQueue(descriptor: STDERR_FILENO)
+    var log = Logger(label: "hugemem") { _ in ServiceLogHandler(lines) }
+    log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
+
     let machine = try machine()
     let budget = SystemBudget(ceiling: memory?.bytes)
     let pressure = try pressureMonitor(log)
@@ -81,13 +83,16 @@ struct Serve: ParsableCommand {
     try acceptor.accept(on: Listener.unix(directory.controlSocket)) { [control] in
       control.serve(socket: $0)
     }
+    signals.onFirst { [log] signal in
+      log.info("stopping", metadata: ["signal": "\(signal)"])
+      // Work that is still going on, or that hangs in a system call, ends with the process.
+      acceptor.stop(within: 500)
+      directory.clean()
+      lines.flush(within: 100)
+      _exit(0)
+    }
     announce(disks, directory, listeners)
-
-    var received: Int32 = 0
-    unsafe sigwait(&signals, &received)
-    log.info("stopping", metadata: ["signal": "\(received)"])
-    acceptor.stop()
-    reclaimer.stop()
+    withExtendedLifetime(reclaimer) { while true { pause() } }
   }
 
   /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes to lie in

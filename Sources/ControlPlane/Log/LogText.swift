@@ -1,0 +1,44 @@
+import FoundationEssentials
+
+/// Makes text from a client fit for a log: one line, no control characters, short.
+enum LogText {
+  /// Unicode scalars of a value that are shown.
+  static let limit = 200
+
+  /// `key=value`, with quotes around the value if it has spaces or quotes.
+  static func pair(_ key: String, _ value: String) -> String {
+    let text = escaped(value)
+    let isPlain =
+      !text.isEmpty && !text.unicodeScalars.contains { " \"=".unicodeScalars.contains($0) }
+    return isPlain ? "\(key)=\(text)" : "\(key)=\"\(text)\""
+  }
+
+  /// Writes quotes, backslashes, and every character that could move a terminal's cursor, end the line
+  /// or reorder the text after it as `\u{…}`. Text beyond the limit is cut; its whole size follows.
+  static func escaped(_ text: String) -> String {
+    var result = ""
+    var shown = 0
+    for scalar in text.unicodeScalars {
+      if shown == limit { return result + "…(\(text.utf8.count) bytes)" }
+      shown += 1
+      if isHarmless(scalar) {
+        result.unicodeScalars.append(scalar)
+      } else {
+        result += "\\u{\(String(scalar.value, radix: 16))}"
+      }
+    }
+    return result
+  }
+
+  private static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse,
+      .unassigned:
+      false
+    default: scalar != "\"" && scalar != "\\"
+    }
+  }
+
+  /// The time of now in UTC, as RFC 3339 has it.
+  static func timestamp() -> String { Date().formatted(.iso8601) }
+}

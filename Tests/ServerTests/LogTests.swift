@@ -1,0 +1,85 @@
+import Glibc
+import Logging
+import Testing
+
+@testable import ControlPlane
+
+@Suite struct LogTests {
+  /// A pipe, and a log that writes to it.
+  private func makePipe() -> (read: Int32, write: Int32) {
+    var ends: [Int32] = [0, 0]
+    unsafe pipe(&ends)
+    return (ends[0], ends[1])
+  }
+
+  private func text(from pipe: Int32) -> String {
+    var bytes = [UInt8](repeating: 0, count: 1 << 20)
+    let count = unsafe read(pipe, &bytes, bytes.count)
+    return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
+  }
+
+  private func logger(_ descriptor: Int32) -> (Logger, LogQueue) {
+    let queue = LogQueue(descriptor: descriptor)
+    return (Logger(label: "test") { _ in ServiceLogHandler(queue) }, queue)
+  }
+
+  @Test func textOfAClientStaysOnItsLine() {
+    let pipe = makePipe()
+    let (log, queue) = logger(pipe.write)
+    log.notice(
+      "refused",
+      metadata: [
+        "export": "a\nfake line \u{1b}[2J\u{202e}\"\\",
+        "long": "\(String(repeating: "x", count: 5000))",
+      ])
+    queue.flush(within: 10_000)
+    let line = text(from: pipe.read)
+    #expect(line.count(where: { $0 == "\n" }) == 1 && line.hasSuffix("\n"))
+    #expect(
+      line.contains(
+        #"notice hugemem: refused export="a\u{a}fake line \u{1b}[2J\u{202e}\u{22}\u{5c}" long="xxx"#)
+    )
+    #expect(line.contains("…(5000 bytes)") && line.utf8.count < 500)
+  }
+
+  @Test func aPipeThatNobodyReadsBlocksNobodyAndIsCounted() {
+    let pipe = makePipe()
+    let queue = LogQueue(descriptor: pipe.write)
+    let line = String(repeating: "y", count: 1023)
+    // The pipe takes 64 KiB and the queue 256; the rest is dropped.
+    for _ in 0..<1000 { queue.add(line) }
+    queue.flush(within: 1)
+    var received = ""
+    while !received.contains("lines dropped count=") {
+      received += text(from: pipe.read)
+      queue.add("more")
+    }
+    let count = received.firstMatch(of: #/lines dropped count=([0-9]+)/#).flatMap { Int($0.1) }
+    #expect((600...1000).contains(count ?? 0))
+  }
+
+  @Test func aClosedPipeStopsNothing() {
+    signal(SIGPIPE, SIG_IGN)
+    let pipe = makePipe()
+    let (log, queue) = logger(pipe.write)
+    close(pipe.read)
+    for number in 0..<100 { log.notice("refused", metadata: ["export": "\(number)"]) }
+    queue.flush(within: 10_000)
+    close(pipe.write)
+  }
+
+  @Test func oneMessageCannotFloodTheLog() {
+    let pipe = makePipe()
+    let (log, queue) = logger(pipe.write)
+    for number in 0..<10_000 { log.notice("refused", metadata: ["export": "\(number)"]) }
+    log.notice("something else")
+    queue.flush(within: 10_000)
+    let lines = text(from: pipe.read).split(separator: "\n")
+    // A burst, and what became free while the loop ran.
+    #expect((20...200).contains(lines.count) && lines.last?.hasSuffix("something else") == true)
+    usleep(200_000)
+    log.notice("refused", metadata: ["export": "later"])
+    queue.flush(within: 10_000)
+    #expect(text(from: pipe.read).contains(#/export=later left_out=9[0-9]{3}/#))
+  }
+}
