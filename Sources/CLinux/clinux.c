@@ -1,11 +1,14 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -107,4 +110,44 @@ int hm_release(void *address, size_t length) { return munmap(address, length) ? 
 int hm_event_counter(void) {
   int counter = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   return counter < 0 ? -errno : counter;
+}
+
+ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor) {
+  struct iovec piece = {.iov_base = (void *)bytes, .iov_len = count};
+  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+  union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr header; } control;
+  if (descriptor >= 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof(int));
+  }
+  return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count) {
+  struct iovec piece = {.iov_base = bytes, .iov_len = count};
+  // The kernel sends at most 253 with one message; what does not fit here it closes.
+  union { char bytes[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr header; } control;
+  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control,
+                           .msg_controllen = sizeof control};
+  int room = *descriptor_count;
+  *descriptor_count = 0;
+  ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0) return got;
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    int *sent = (int *)CMSG_DATA(part);
+    for (size_t i = 0; i < (part->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+      if (*descriptor_count < room) descriptors[(*descriptor_count)++] = sent[i];
+      else close(sent[i]);
+    }
+  }
+  return got;
+}
+
+int hm_zero_range(int file, off_t offset, off_t length) {
+  return fallocate(file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) ? errno : 0;
 }

@@ -1,8 +1,10 @@
+import CLinux
 import FoundationEssentials
 import Glibc
 import NBDServer
 
-/// Lines of JSON over a socket, both ways.
+/// Lines of JSON over a socket, both ways. A line may bring an open file with it, which the
+/// other process then shares.
 struct Channel: ~Copyable {
   /// A line longer than these ends the connection: a server keeps clients from filling its
   /// memory, and answers with as many disks as there are.
@@ -14,17 +16,30 @@ struct Channel: ~Copyable {
   private var received: [UInt8] = []
   /// How far there is no newline.
   private var searched = 0
+  /// The file that came with what was received last.
+  private var file: OpenFile?
 
   init(socket: Int32, lineLimit: Int) {
     self.socket = socket
     self.lineLimit = lineLimit
   }
 
-  func send(_ message: some Encodable) throws(ControlError) {
+  /// The file that came with the last message, once.
+  mutating func takeFile() -> OpenFile? {
+    defer { file = nil }
+    return file
+  }
+
+  func send(_ message: some Encodable, with file: OpenFile? = nil) throws(ControlError) {
     var bytes: Data
     do { bytes = try JSONEncoder().encode(message) } catch { throw ControlError("\(error)") }
     bytes.append(UInt8(ascii: "\n"))
-    let sent = unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket) }
+    let sent = unsafe bytes.withUnsafeBytes { bytes in
+      // The file goes with the first byte.
+      let first = unsafe hm_send(socket, bytes.baseAddress, 1, file?.descriptor ?? -1)
+      return unsafe first == 1
+        && Socket.send(UnsafeRawBufferPointer(rebasing: bytes[1...]), to: socket)
+    }
     guard sent else { throw ControlError("the other side of the control socket is gone") }
   }
 
@@ -44,9 +59,11 @@ struct Channel: ~Copyable {
       }
       searched = received.count
       var part = [UInt8](repeating: 0, count: 64 << 10)
+      var (descriptor, descriptors): (Int32, Int32) = (-1, 1)
       let count = unsafe part.withUnsafeMutableBytes { buffer in
-        unsafe recv(socket, buffer.baseAddress, buffer.count, 0)
+        unsafe hm_receive(socket, buffer.baseAddress, buffer.count, &descriptor, &descriptors)
       }
+      if descriptors > 0 { file = OpenFile(descriptor) }
       guard count > 0 else { return nil }
       received.append(contentsOf: part[..<count])
     }

@@ -7,14 +7,15 @@ public struct ControlClient: Sendable {
 
   public init(_ directory: RuntimeDirectory) { self.directory = directory }
 
-  /// Sends a request and returns its answer; a failure is thrown with the server's message.
+  /// Sends a request, and the open file that it is about, and returns the answer. Throws the
+  /// server's message if the request fails.
   public func ask(
-    _ request: ControlRequest, progress: DiskFile.Progress = { _, _ in }
+    _ request: ControlRequest, with file: OpenFile? = nil, progress: DiskFile.Progress = { _, _ in }
   ) throws(ControlError) -> ControlResponse {
     let socket = try connect()
     defer { close(socket) }
     var channel = Channel(socket: socket, lineLimit: Channel.responseLimit)
-    try channel.send(request)
+    try channel.send(request, with: file)
     while let response = try channel.receive(ControlResponse.self) {
       switch response {
       case .progress(let done, let total): progress(done, total)
@@ -22,7 +23,7 @@ public struct ControlClient: Sendable {
       default: return response
       }
     }
-    throw ControlError("the server closed the control socket without an answer")
+    throw ControlError("the server ended, or ended this connection, before it answered")
   }
 
   private func connect() throws(ControlError) -> Int32 {

@@ -7,9 +7,12 @@ public struct ControlServer: Sendable {
   let disks: Disks
   let directory: RuntimeDirectory
   let log: Logger
-  /// The level of memory pressure, as `stat` and `top` name it, and what told of it. Whoever watches
-  /// memory sets it before the first request.
+  /// Returns the level of memory pressure and its cause, which `stat` and `top` show. Set it before the
+  /// server takes its first request.
   public var pressure: @Sendable () -> (level: String, cause: String?) = { ("normal", nil) }
+
+  /// Ends imports, exports and forks that are under way when the server stops.
+  public var stop: StopEvent?
 
   public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
     self.disks = disks
@@ -23,8 +26,9 @@ public struct ControlServer: Sendable {
     while true {
       do {
         guard let request = try channel.receive(ControlRequest.self) else { return }
-        let response = answer(request) { done, total in
-          // Whether anybody still looks makes no difference to the work.
+        let caller = Caller(socket: socket, stop: stop?.descriptor ?? -1)
+        let response = answer(request, channel.takeFile(), caller) { done, total in
+          // If the client is gone, the work finds that out itself.
           try? channel.send(ControlResponse.progress(done: done, total: total))
         }
         if case .failure(let message) = response {
@@ -40,30 +44,45 @@ public struct ControlServer: Sendable {
     }
   }
 
-  /// Carries a request out; errors become responses.
+  /// Carries a request out, with the file that came with it; errors become responses.
   public func answer(
-    _ request: ControlRequest, progress: DiskFile.Progress
+    _ request: ControlRequest, _ file: OpenFile? = nil, _ caller: Caller = .none,
+    progress: DiskFile.Progress
   ) -> ControlResponse {
     do {
-      return try perform(request, progress)
+      return try perform(request, file, caller, progress)
     } catch {
       return .failure(message: "\(error)")
     }
   }
 
   private func perform(
-    _ request: ControlRequest, _ progress: DiskFile.Progress
+    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller,
+    _ progress: DiskFile.Progress
   ) throws -> ControlResponse {
     switch request {
     case .create(let name, let size, let limits):
       try disks.create(name, size: size, limits: limits ?? DiskLimits())
-    case .importFile(let name, let path, let limits):
-      try disks.load(name, from: path, limits: limits ?? DiskLimits(), progress: progress)
-    case .exportFile(let name, let path):
-      // From a fork: the contents of one moment, while clients go on writing.
-      try DiskFile.save(disks.lookup(name).space.fork(), to: path, progress: progress)
     case .fork(let source, let names, let limits):
-      try disks.fork(source, names: names, limits: limits ?? DiskLimits())
+      try disks.fork(source, names: names, limits: limits ?? DiskLimits()) { () throws(DiskError) in
+        do { try caller.check() } catch { throw .cancelled(reason: "\(error)") }
+      }
+    case .importFile(let name, let path, let limits, let size):
+      let source =
+        try file.map { try ImageSource($0, name: path) } ?? ImageSource(path: path, streams: false)
+      try disks.load(
+        name, from: source, size: size, limits: limits ?? DiskLimits(), caller: caller,
+        progress: progress)
+    case .exportFile(let name, let path):
+      let disk = try disks.lookup(name)
+      let target =
+        try file.map { try ExportFile($0, name: path) } ?? ExportFile(path: path, streams: false)
+      // From a fork: the contents of one moment, while clients go on writing.
+      try DiskFile.save(
+        disk.space.fork(), size: disk.size, to: target.file, name: path, caller: caller,
+        progress: progress)
+      // A client's file is the client's to commit; this is for those that sent only a path.
+      try target.commit()
     case .reset(let name): try disks.reset(name)
     case .remove(let names): try disks.remove(names)
     case .list: return .disks(disks.list().map(status))
@@ -146,15 +165,18 @@ extension Machine {
 }
 
 extension Disks {
-  /// Creates a disk from an image, named only once it is whole.
+  /// Creates a disk from an image. The disk has a name only once it is whole. `size` is the disk's, if it
+  /// is not the image's.
   public func load(
-    _ name: String, from path: String, limits: DiskLimits = DiskLimits(),
-    progress: DiskFile.Progress
+    _ name: String, from source: ImageSource, size: UInt64? = nil,
+    limits: DiskLimits = DiskLimits(), caller: Caller = .none, progress: DiskFile.Progress
   ) throws {
     try checkFree(name)
-    let space = try DiskFile.load(path, into: machine, progress: progress) { space in
+    let image = try DiskFile.load(
+      source, size: size, into: machine, caller: caller, progress: progress
+    ) { space in
       try limits.apply(to: space, named: name)
     }
-    try add(name, space: space)
+    try add(name, space: image.space, size: image.size)
   }
 }

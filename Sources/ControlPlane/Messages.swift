@@ -6,8 +6,11 @@ public import NBDServer
 /// payloads, and clients that were written before the field existed do not send it.
 public enum ControlRequest: Codable, Sendable, Equatable {
   case create(name: String, size: UInt64, limits: DiskLimits? = nil)
-  /// The server opens the file itself; its path is absolute.
-  case importFile(name: String, path: String, limits: DiskLimits? = nil)
+  /// An open file comes with the line, from which the server reads; `path` is then what messages call it.
+  /// Older clients send only an absolute path, which the server opens. `size` is the disk's, if it is not
+  /// the image's.
+  case importFile(name: String, path: String, limits: DiskLimits? = nil, size: UInt64? = nil)
+  /// The same, for a file to write to.
   case exportFile(name: String, path: String)
   case fork(source: String, names: [String], limits: DiskLimits? = nil)
   case reset(name: String)
@@ -36,6 +39,7 @@ public struct KnobValue: Codable, Sendable, Equatable {
 
 /// What the server answers: any number of `progress` lines, then one of the others.
 public enum ControlResponse: Codable, Sendable, Equatable {
+  /// In bytes; a total of 0 is not known.
   case progress(done: UInt64, total: UInt64)
   case done
   case disks([DiskStatus])

@@ -68,7 +68,7 @@ struct Connection {
   @inline(never)
   private func transmit(_ disk: Disk, _ session: Session) {
     var transmission = Transmission(
-      socket: socket, space: disk.space, traffic: disk.traffic, readOnly: false,
+      socket: socket, space: disk.space, size: disk.size, traffic: disk.traffic, readOnly: false,
       session: session, machine: disks.machine)
     transmission.run()
   }

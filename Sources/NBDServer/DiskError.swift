@@ -19,6 +19,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case quotaTooSmall(String, quota: UInt64)
   case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
   case memory(MemoryError)
+  /// Nobody waits for the result any more.
+  case cancelled(reason: String)
 
   public var description: String {
     switch self {
@@ -52,6 +54,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
       "disk \"\(name)\": a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
         + "allows; lower the one or raise the other"
     case .memory(let error): "\(error)"
+    case .cancelled(let reason): reason
     }
   }
 }

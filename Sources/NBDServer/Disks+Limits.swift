@@ -59,12 +59,13 @@ extension Disks {
 extension Disk {
   /// Forks this disk once, and that once for each name, with limits; all or none.
   func forks(
-    named names: [String], _ limits: DiskLimits
+    named names: [String], _ limits: DiskLimits, _ check: () throws(DiskError) -> Void
   ) throws(DiskError) -> (snapshot: AddressSpace, spaces: [AddressSpace]) {
     do throws(DiskError) {
       let snapshot = try fork(of: space)
       var spaces: [AddressSpace] = []
       for name in names {
+        try check()
         let fork = try fork(of: snapshot)
         if limits != DiskLimits() { try limits.apply(to: fork, named: name) }
         spaces.append(fork)

@@ -6,6 +6,8 @@ public struct Disk: Sendable {
   public let name: String
   /// The contents: the same object for the disk's whole life, a reset changes it in place.
   public let space: AddressSpace
+  /// In bytes; the space may be larger.
+  public let size: UInt64
   /// The disk this one was forked from, which may be gone; nil for a created or imported one.
   public let origin: String?
   /// The contents to which a reset returns: the origin's, at the fork.
@@ -16,9 +18,6 @@ public struct Disk: Sendable {
   public let traffic = Traffic()
   /// Whether it goes with its only connection.
   public let isTemporary: Bool
-
-  /// In bytes.
-  public var size: UInt64 { space.size }
 }
 
 /// All disks by name. One lock guards names, lineage and connection counts; none of it is on the
@@ -45,16 +44,16 @@ public final class Disks: Sendable {
     try Self.check(name)
     let space = try memory { () throws(MemoryError) in try machine.makeSpace(size: size) }
     try limits.apply(to: space, named: name)
-    try add(name, space: space)
+    try add(name, space: space, size: size)
   }
 
-  /// Registers a space made elsewhere, by an import.
-  public func add(_ name: String, space: AddressSpace) throws(DiskError) {
+  /// Registers a space made elsewhere, by an import, of which the disk is the first `size` bytes.
+  public func add(_ name: String, space: AddressSpace, size: UInt64) throws(DiskError) {
     try Self.check(name)
     try table.withLock { (table) throws(DiskError) in
       guard table.disks[name] == nil else { throw .exists(name) }
       table.disks[name] = Disk(
-        name: name, space: space, origin: nil, snapshot: nil, isTemporary: false)
+        name: name, space: space, size: size, origin: nil, snapshot: nil, isTemporary: false)
     }
   }
 
@@ -66,15 +65,16 @@ public final class Disks: Sendable {
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
   /// completed before the call. All share one snapshot, to be reset to. `limits` are each fork's;
-  /// those of `source` are its own.
+  /// those of `source` are its own. `check` is called between the forks, and may end it all by an error.
   ///
   /// - Complexity: O(names), whatever the size and the depth of `source`.
   public func fork(
-    _ source: String, names: [String], limits: DiskLimits = DiskLimits()
+    _ source: String, names: [String], limits: DiskLimits = DiskLimits(),
+    check: () throws(DiskError) -> Void = { () throws(DiskError) in }
   ) throws(DiskError) {
     for name in names { try Self.check(name) }
     try table.withLock { (table) throws(DiskError) in
-      try table.fork(source, names: names, limits: limits, isTemporary: false)
+      try table.fork(source, names: names, limits: limits, isTemporary: false, check: check)
     }
   }
 
@@ -130,17 +130,19 @@ public final class Disks: Sendable {
 
 extension Disks.Table {
   mutating func fork(
-    _ source: String, names: [String], limits: DiskLimits = DiskLimits(), isTemporary: Bool
+    _ source: String, names: [String], limits: DiskLimits = DiskLimits(), isTemporary: Bool,
+    check: () throws(DiskError) -> Void = { () throws(DiskError) in }
   ) throws(DiskError) {
     guard let disk = disks[source] else { throw .notFound(source) }
     var taken = Set<String>()
     for name in names where disks[name] != nil || !taken.insert(name).inserted {
       throw .exists(name)
     }
-    let (snapshot, spaces) = try disk.forks(named: names, limits)
+    let (snapshot, spaces) = try disk.forks(named: names, limits, check)
     for (name, space) in zip(names, spaces) {
       disks[name] = Disk(
-        name: name, space: space, origin: source, snapshot: snapshot, isTemporary: isTemporary)
+        name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
+        isTemporary: isTemporary)
     }
   }
 }

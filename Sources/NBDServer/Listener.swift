@@ -18,8 +18,11 @@ public struct Listener: Sendable {
     return Listener(descriptor: descriptor, address: path, port: nil)
   }
 
-  /// Listens on TCP; port 0 takes any free one.
-  public static func tcp(host: String, port: UInt16) throws(SocketError) -> Listener {
+  /// Listens on TCP; port 0 takes any free one. Unless `anywhere`, refuses an address that other machines
+  /// can reach.
+  public static func tcp(
+    host: String, port: UInt16, anywhere: Bool = true
+  ) throws(SocketError) -> Listener {
     var hints = unsafe addrinfo()
     unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     unsafe hints.ai_flags = AI_PASSIVE
@@ -29,6 +32,11 @@ public struct Listener: Sendable {
       throw SocketError("host \(host): \(unsafe String(cString: gai_strerror(failed)))")
     }
     defer { unsafe freeaddrinfo(first) }
+    guard unsafe anywhere || isLoopback(first.pointee.ai_addr) else {
+      throw SocketError(
+        "other machines can reach it, and could read and write every disk; name an address of this "
+          + "machine alone, such as 127.0.0.1, or add --insecure")
+    }
     let descriptor = unsafe socket(
       first.pointee.ai_family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
@@ -44,6 +52,19 @@ public struct Listener: Sendable {
     let actual = boundPort(descriptor) ?? port
     let shown = host.contains(":") ? "[\(host)]" : host
     return Listener(descriptor: descriptor, address: "\(shown):\(actual)", port: actual)
+  }
+
+  /// 127.0.0.0/8 or ::1.
+  private static func isLoopback(_ address: UnsafePointer<sockaddr>) -> Bool {
+    switch Int32(unsafe address.pointee.sa_family) {
+    case AF_INET:
+      unsafe UnsafeRawPointer(address).load(as: sockaddr_in.self).sin_addr.s_addr & 0xff == 127
+    case AF_INET6:
+      unsafe withUnsafeBytes(
+        of: UnsafeRawPointer(address).load(as: sockaddr_in6.self).sin6_addr
+      ) { bytes in unsafe bytes.dropLast().allSatisfy { $0 == 0 } && bytes[15] == 1 }
+    default: false
+    }
   }
 
   private static func boundPort(_ descriptor: Int32) -> UInt16? {

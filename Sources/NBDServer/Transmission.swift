@@ -20,12 +20,12 @@ struct Transmission: ~Copyable {
   var output: Output
 
   init(
-    socket: Int32, space: AddressSpace, traffic: Traffic, readOnly: Bool, session: Session,
-    machine: Machine
+    socket: Int32, space: AddressSpace, size: UInt64, traffic: Traffic, readOnly: Bool,
+    session: Session, machine: Machine
   ) {
     self.space = space
     self.traffic = traffic
-    size = space.size
+    self.size = size
     self.readOnly = readOnly
     self.session = session
     input = Input(socket: socket)

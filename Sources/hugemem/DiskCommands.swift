@@ -1,42 +1,70 @@
 import ArgumentParser
 import ControlPlane
+import Glibc
 
 struct Create: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Create an empty disk.")
   @OptionGroup var server: ServerOptions
   @Argument var name: String
-  @Option(help: "The disk's size, for example 1T, 10G or 512 MiB.") var size: ByteSize
+  @Option(help: "The disk's size, for example 1T, 10G or 512 MiB; best a multiple of 512 bytes.")
+  var size: ByteSize
   @OptionGroup var limits: LimitOptions
 
   func run() throws {
     _ = try server.ask(.create(name: name, size: size.bytes, limits: limits.limits))
+    noteUnevenSize(size)
   }
 }
 
 struct Import: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Create a disk from a raw image; holes and blocks of zeros stay holes.")
+    abstract: "Create a disk from a raw image; holes and blocks of zeros stay holes.",
+    discussion: """
+      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard input. A stream is \
+      read to its end, for example: zstdcat golden.img.zst | hugemem import golden -
+      """)
   @OptionGroup var server: ServerOptions
   @Argument var name: String
-  @Argument(completion: .file()) var file: String
+  @Argument(help: "The image; - reads standard input.", completion: .file()) var file: String
+  @Option(help: "The disk's size, if it is to be larger than the image.") var size: ByteSize?
   @OptionGroup var limits: LimitOptions
 
   func run() throws {
+    let source = try ImageSource(path: file)
     try server.ask(
-      .importFile(name: name, path: absolutePath(file), limits: limits.limits),
-      showing: "import \(name)")
+      .importFile(
+        name: name, path: file == "-" ? source.name : absolutePath(file), limits: limits.limits,
+        size: size?.bytes),
+      with: source.file, showing: "import \(name)")
+    noteUnevenSize(size)
   }
 }
 
 struct Export: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Write a disk, as it is now, to a sparse raw image.")
+    abstract: "Write a disk, as it is now, to a raw image.",
+    discussion: """
+      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard output. A stream \
+      gets every byte, for example: hugemem export job1 - | zstd > job1.img.zst. A file is written \
+      sparsely and replaced as a whole once the image is complete; a link to it is followed. Of a block \
+      device, only the disk's size is written.
+      """)
   @OptionGroup var server: ServerOptions
   @Argument var name: String
-  @Argument(completion: .file()) var file: String
+  @Argument(help: "The image; - writes standard output.", completion: .file()) var file: String
 
   func run() throws {
-    try server.ask(.exportFile(name: name, path: absolutePath(file)), showing: "export \(name)")
+    let target = try ExportFile(path: file)
+    // Without this a signal would leave the temporary file, where it needs a name.
+    if let temporary = target.temporary {
+      Signals.take([SIGINT, SIGTERM, SIGHUP]) { signal in
+        unsafe unlink(temporary)
+        _exit(128 + signal)
+      }
+    }
+    try server.ask(
+      .exportFile(name: name, path: target.name), with: target.file, showing: "export \(name)")
+    try target.commit()
   }
 }
 
@@ -75,6 +103,15 @@ struct Remove: ParsableCommand {
     guard !names.isEmpty else { throw ValidationError("name: which disks?") }
   }
   func run() throws { _ = try server.ask(.remove(names: expanded(names))) }
+}
+
+/// Some clients know only whole sectors, so they show such a disk as larger than it is.
+private func noteUnevenSize(_ size: ByteSize?) {
+  guard let size, size.bytes % 512 != 0 else { return }
+  let sectors = (size.bytes + 511) / 512 * 512
+  writeToStandardError(
+    "note: \(size.bytes) bytes are no whole number of 512-byte sectors; clients that count in sectors, "
+      + "such as qemu, see \(sectors) bytes\n")
 }
 
 private let namesHelp: ArgumentHelp =

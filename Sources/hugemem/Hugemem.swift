@@ -27,16 +27,17 @@ struct ServerOptions: ParsableArguments {
 
   /// Asks the server; its message becomes the command's error.
   func ask(
-    _ request: ControlRequest, progress: DiskFile.Progress = { _, _ in }
+    _ request: ControlRequest, with file: OpenFile? = nil,
+    progress: DiskFile.Progress = { _, _ in }
   ) throws -> ControlResponse {
-    try ControlClient(RuntimeDirectory(directory)).ask(request, progress: progress)
+    try ControlClient(RuntimeDirectory(directory)).ask(request, with: file, progress: progress)
   }
 
-  /// Asks for long work, and shows how far it is.
-  func ask(_ request: ControlRequest, showing title: String) throws {
+  /// Asks for long work, with the file that it reads or writes, and shows how far it is.
+  func ask(_ request: ControlRequest, with file: OpenFile, showing title: String) throws {
     let bar = ProgressBar(title)
-    _ = try ask(request) { bar.show($0, $1) }
-    bar.finish()
+    defer { bar.finish() }
+    _ = try ask(request, with: file) { bar.show($0, $1) }
   }
 }
 

@@ -9,16 +9,23 @@ struct ProgressBar {
   init(_ title: String) { self.title = title }
 
   func show(_ done: UInt64, _ total: UInt64) {
-    let percent = total == 0 ? 100 : Int(Double(done) / Double(total) * 100)
-    put("\r\(title)  \(percent) %  \(ByteSize(done)) of \(ByteSize(total))\u{1b}[K")
+    // A stream's size is known at its end.
+    let share =
+      total == 0
+      ? "\(ByteSize(done))"
+      : "\(Int(Double(done) / Double(total) * 100)) %  \(ByteSize(done)) of \(ByteSize(total))"
+    put("\r\(title)  \(share)\u{1b}[K")
   }
 
   func finish() { put("\n") }
 
   private func put(_ text: String) {
-    guard isShown else { return }
-    _ = unsafe text.utf8CString.withUnsafeBytes {
-      unsafe write(STDERR_FILENO, $0.baseAddress, text.utf8.count)
-    }
+    if isShown { writeToStandardError(text) }
+  }
+}
+
+func writeToStandardError(_ text: String) {
+  _ = unsafe text.utf8CString.withUnsafeBytes {
+    unsafe write(STDERR_FILENO, $0.baseAddress, text.utf8.count)
   }
 }

@@ -15,8 +15,14 @@ struct Serve: ParsableCommand {
       the terminal closes.
       """)
   @OptionGroup var server: ServerOptions
-  @Option(help: ArgumentHelp("Listen on TCP as well; no encryption.", valueName: "host:port"))
+  @Option(
+    help: ArgumentHelp(
+      "Listen on TCP as well, without encryption; on this machine only, unless --insecure is given.",
+      valueName: "host:port"))
   var tcp: String?
+  @Flag(
+    help: "Let --tcp listen to other machines, all of which can then read and write every disk.")
+  var insecure = false
   @Option(
     help:
       "The limit for all disks together, for example 8G (default: the control group's, else half of the machine's memory). Never more than the system can spare."
@@ -73,18 +79,21 @@ struct Serve: ParsableCommand {
     let nbd = Server(disks: disks, log: log, acceptor: acceptor)
     var listeners = [try Listener.unix(directory.diskSocket)]
     if let tcp, let (host, port) = address(tcp) {
-      do { listeners.append(try Listener.tcp(host: host, port: port)) } catch {
+      do { listeners.append(try Listener.tcp(host: host, port: port, anywhere: insecure)) } catch {
         throw ControlError("--tcp \(tcp): \(error)")
       }
     }
     for listener in listeners { try nbd.serve(listener) }
+    guard let stop = StopEvent() else { throw ControlError("no descriptor is left") }
     var control = ControlServer(disks: disks, directory: directory, log: log)
+    control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     try acceptor.accept(on: Listener.unix(directory.controlSocket)) { [control] in
       control.serve(socket: $0)
     }
     signals.onFirst { [log] signal in
       log.info("stopping", metadata: ["signal": "\(signal)"])
+      stop.signal()
       // Work that is still going on, or that hangs in a system call, ends with the process.
       acceptor.stop(within: 500)
       directory.clean()
@@ -139,7 +148,7 @@ struct Serve: ParsableCommand {
       guard let (name, path) = pair(text) else { continue }
       let bar = ProgressBar("import \(name)")
       do {
-        try disks.load(name, from: path) { bar.show($0, $1) }
+        try disks.load(name, from: ImageSource(path: path)) { bar.show($0, $1) }
       } catch {
         throw ControlError("--import \(text): \(error)")
       }

@@ -1,12 +1,10 @@
 import Glibc
-import Primitives
 import Synchronization
 
 /// The terminal on standard output as a full screen: keys come without Return, and whatever ends
 /// the program, the terminal is afterwards what it was.
 ///
-/// Signals are waited for by a thread of their own instead of handled: it may do what a handler may
-/// not, and Ctrl-C works also while the main thread waits for a server that hangs. (Ctrl-Z is off.)
+/// Ctrl-Z is off.
 final class Terminal: Sendable {
   /// Under the lock: whether frames are still drawn, so that none comes after the end.
   private let isOpen = Mutex(true)
@@ -19,20 +17,11 @@ final class Terminal: Sendable {
     var modes = termios()
     hasKeys = unsafe isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &modes) == 0
     before = modes
-    var signals = sigset_t()
-    unsafe sigemptyset(&signals)
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, signal) }
-    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-    let thread = WorkerThread { [self, signals] in
-      var waited = signals
-      var received: Int32 = 0
-      unsafe sigwait(&waited, &received)
+    Signals.take([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) { [self] signal in
       close()
       // Ctrl-C is the usual way out of a program like this; the others are not.
-      _exit(received == SIGINT ? 0 : 128 + received)
+      _exit(signal == SIGINT ? 0 : 128 + signal)
     }
-    guard let thread else { return nil }
-    thread.detach()
     if hasKeys {
       modes.c_lflag &= ~tcflag_t(ICANON | ECHO)
       modes.c_cc.10 = 0  // VSUSP

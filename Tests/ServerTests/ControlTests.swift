@@ -106,10 +106,17 @@ import Testing
     let client = ControlClient(server.directory)
     #expect(try client.ask(.create(name: "a", size: 1 << 40)) == .done)
     #expect { try client.ask(.create(name: "a", size: 1)) } throws: { "\($0)".contains("exists") }
-    let image = scratch.path + "/out"
     var last: (UInt64, UInt64)?
-    _ = try client.ask(.exportFile(name: "a", path: image)) { last = ($0, $1) }
+    // A path alone, as older clients send it, and a file that the client opened.
+    _ = try client.ask(.exportFile(name: "a", path: scratch.path + "/out")) { last = ($0, $1) }
     #expect(last?.0 == 1 << 40 && scratch.measure("out").allocated == 0)
+    let file = try ExportFile(path: scratch.path + "/in")
+    _ = try client.ask(.exportFile(name: "a", path: "mine"), with: file.file)
+    try file.commit()
+    #expect(scratch.measure("in").size == 1 << 40 && scratch.measure("in").allocated == 0)
+    let image = try ImageSource(path: scratch.path + "/in")
+    _ = try client.ask(.importFile(name: "b", path: "mine"), with: image.file)
+    #expect(try server.disks.lookup("b").size == 1 << 40)
   }
 
   @Test func thousandsOfDisksAreListed() throws {

@@ -1,21 +1,34 @@
 import Glibc
 import HugeMemory
+import Primitives
 import Testing
 
 @testable import ControlPlane
 
 /// A directory that goes with the test.
-final class Scratch {
+final class Scratch: Sendable {
   let path: String
   init() {
     var template = Array("/tmp/hugemem-test.XXXXXX".utf8CString)
     path = unsafe String(cString: mkdtemp(&template))
   }
   deinit {
-    for name in ["in", "out", "out.partial", "lock", "nbd.sock", "control.sock"] {
-      unsafe unlink(path + "/" + name)
-    }
+    for name in names { unsafe unlink(path + "/" + name) }
     unsafe rmdir(path)
+  }
+
+  /// The names in it.
+  var names: Set<String> {
+    guard let directory = unsafe opendir(path) else { return [] }
+    defer { unsafe closedir(directory) }
+    var names: Set<String> = []
+    while let entry = unsafe readdir(directory) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+      }
+      names.insert(name)
+    }
+    return names.subtracting([".", ".."])
   }
 
   /// Writes pieces at offsets into a file of `size` bytes.
@@ -46,7 +59,13 @@ final class Scratch {
   }
 
   private func load(_ path: String) throws -> AddressSpace {
-    try DiskFile.load(path, into: machine) { _, _ in }
+    try DiskFile.load(ImageSource(path: path), into: machine) { _, _ in }.space
+  }
+
+  private func save(_ space: AddressSpace, _ path: String) throws {
+    let file = try ExportFile(path: path)
+    try DiskFile.save(space, size: space.size, to: file.file, name: path) { _, _ in }
+    try file.commit()
   }
 
   @Test func holesAndZeroBlocksStayHoles() throws {
@@ -66,9 +85,7 @@ final class Scratch {
   @Test func oddSizeRoundTrips() throws {
     let bytes = (0..<5000).map { UInt8(truncatingIfNeeded: $0 * 7 + 1) }
     let space = try load(scratch.file("in", size: 3_000_001, [(at: 2_995_001, bytes: bytes)]))
-    var seen: [UInt64] = []
-    try DiskFile.save(space, to: scratch.path + "/out") { done, _ in seen.append(done) }
-    #expect(seen.last == 3_000_001)
+    try save(space, scratch.path + "/out")
     let (size, allocated) = scratch.measure("out")
     #expect(size == 3_000_001 && allocated < 1 << 20)
     let again = try load(scratch.path + "/out")
@@ -95,9 +112,68 @@ final class Scratch {
 
   @Test func exportToAPlaceThatCannotBeLeavesNothing() throws {
     let space = try machine.makeSpace(size: 1 << 20)
-    for path in [scratch.path, scratch.path + "/none/out", "/dev/null"] {
-      #expect(throws: ControlError.self) { try DiskFile.save(space, to: path) { _, _ in } }
+    let dangling = scratch.path + "/out"
+    unsafe symlink("nowhere", dangling)
+    for path in [scratch.path, scratch.path + "/none/out", dangling] {
+      #expect { try save(space, path) } throws: {
+        "\($0)".contains(path) || "\($0)".contains("none")
+      }
     }
-    #expect(scratch.measure("out.partial").size == 0)
+    #expect(scratch.names == ["out"])
   }
+
+  @Test func anExportFollowsTheLinkAndKeepsTheMode() throws {
+    let target = scratch.file("target", size: 10, [])
+    unsafe chmod(target, 0o640)
+    unsafe symlink("target", scratch.path + "/out")
+    let space = try machine.makeSpace(size: 12345)
+    try space.store(UInt8(7), at: 12344)
+    try save(space, scratch.path + "/out")
+    #expect(scratch.names == ["target", "out"])
+    var status = stat()
+    unsafe lstat(scratch.path + "/out", &status)
+    #expect(status.st_mode & S_IFMT == S_IFLNK)
+    unsafe stat(target, &status)
+    #expect(status.st_mode & 0o7777 == 0o640 && status.st_size == 12345)
+    #expect(try load(target).load(at: 12344, as: UInt8.self) == 7)
+  }
+
+  @Test func anExportThatFailsLeavesTheOldFile() throws {
+    let old = scratch.file("out", size: 10, [(at: 0, bytes: [1, 2, 3])])
+    // Only the maker of a file of this name may touch it.
+    _ = scratch.file("out.partial", size: 5, [])
+    let space = try machine.makeSpace(size: 1 << 20)
+    try space.store(UInt8(7), at: 0)
+    let stop = try #require(StopEvent())
+    let stopped = Caller(socket: -1, stop: stop.descriptor)
+    stop.signal()
+    #expect(throws: ControlError.self) {
+      let file = try ExportFile(path: old)
+      try DiskFile.save(space, size: 1 << 20, to: file.file, name: old, caller: stopped) { _, _ in }
+      try file.commit()
+    }
+    #expect(scratch.names == ["out", "out.partial"])
+    #expect(scratch.measure("out").size == 10 && scratch.measure("out.partial").size == 5)
+  }
+
+  @Test func twoExportsToOnePathAreEachWhole() throws {
+    let path = scratch.path + "/out"
+    let spaces = try (0..<2).map { _ in try machine.makeSpace(size: 1 << 20) }
+    for (value, space) in spaces.enumerated() {
+      for at in 0..<UInt64(256) { try space.store(UInt8(value + 1), at: at * 4096) }
+    }
+    race(2) { number in
+      for _ in 0..<20 { try? self.save(spaces[number], path) }
+    }
+    let result = try load(path)
+    let first = try result.load(at: 0, as: UInt8.self)
+    for at in 0..<UInt64(256) { #expect(try result.load(at: at * 4096, as: UInt8.self) == first) }
+    #expect(scratch.names == ["out"])
+  }
+}
+
+/// Runs `body` on threads of their own at the same time.
+func race(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+  let threads = (0..<count).compactMap { number in WorkerThread { body(number) } }
+  for thread in threads { thread.join() }
 }

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /// Registers this process for private expedited membarrier. 0, or the errno.
 int hm_membarrier_register(void);
@@ -31,6 +32,13 @@ int hm_protect(void *address, size_t length, int writable);
 void hm_fail(int call, int after, int error, int forever);
 /// An event counter that neither blocks nor survives exec: its descriptor, or minus the errno.
 int hm_event_counter(void);
+/// Sends bytes over a Unix socket, and with them `descriptor` unless it is -1. Returns as `send` does.
+ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor);
+/// Receives bytes, and at most `*descriptor_count` descriptors with them, close-on-exec; stores how many
+/// came there. Returns as `recv` does.
+ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
+/// Makes a range of a block device read as zeros without writing them. 0, or the errno.
+int hm_zero_range(int file, off_t offset, off_t length);
 /// This thread's reader slot, -1 before it is assigned.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }

@@ -13,15 +13,17 @@ enum LogText {
     return isPlain ? "\(key)=\(text)" : "\(key)=\"\(text)\""
   }
 
-  /// Writes quotes, backslashes, and every character that could move a terminal's cursor, end the line
-  /// or reorder the text after it as `\u{…}`. Text beyond the limit is cut; its whole size follows.
+  /// Puts a backslash before quotes and backslashes, and writes every character that could move a
+  /// terminal's cursor, end the line or reorder the text after it as `\u{…}`. Text beyond the limit is cut; its whole size follows.
   static func escaped(_ text: String) -> String {
     var result = ""
     var shown = 0
     for scalar in text.unicodeScalars {
       if shown == limit { return result + "…(\(text.utf8.count) bytes)" }
       shown += 1
-      if isHarmless(scalar) {
+      if scalar == "\"" || scalar == "\\" {
+        result += "\\\(scalar)"
+      } else if isHarmless(scalar) {
         result.unicodeScalars.append(scalar)
       } else {
         result += "\\u{\(String(scalar.value, radix: 16))}"
@@ -35,7 +37,7 @@ enum LogText {
     case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse,
       .unassigned:
       false
-    default: scalar != "\"" && scalar != "\\"
+    default: true
     }
   }
 

@@ -1,0 +1,24 @@
+import Glibc
+
+/// A file descriptor that is closed with its last reference.
+public final class OpenFile: Sendable {
+  public let descriptor: Int32
+
+  /// Takes the descriptor over.
+  init(_ descriptor: Int32) { self.descriptor = descriptor }
+
+  /// Takes over what a system call returned; throws if it failed. `what` the call was for is in the error.
+  init(_ descriptor: Int32, _ what: @autoclosure () -> String) throws(ControlError) {
+    self.descriptor = descriptor
+    guard descriptor >= 0 else { throw ControlError(what(), errno: errno) }
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+}
+
+extension ControlError {
+  /// A failed system call: what it was for, and the system's reason.
+  init(_ what: String, errno code: Int32) {
+    self.init("\(what): \(unsafe String(cString: strerror(code)))")
+  }
+}
