@@ -35,9 +35,9 @@ struct Channel: ~Copyable {
     do { bytes = try JSONEncoder().encode(message) } catch { throw ControlError("\(error)") }
     bytes.append(UInt8(ascii: "\n"))
     let sent = unsafe bytes.withUnsafeBytes { bytes in
+      guard let file else { return unsafe Socket.send(bytes, to: socket) }
       // The file goes with the first byte.
-      let first = unsafe hm_send(socket, bytes.baseAddress, 1, file?.descriptor ?? -1)
-      return unsafe first == 1
+      return unsafe hm_send(socket, bytes.baseAddress, 1, file.descriptor) == 1
         && Socket.send(UnsafeRawBufferPointer(rebasing: bytes[1...]), to: socket)
     }
     guard sent else { throw ControlError("the other side of the control socket is gone") }

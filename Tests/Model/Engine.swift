@@ -53,6 +53,13 @@ func currentThread() -> UInt64 {
   return UInt64(threadNames.value)
 }
 
+/// Nothing is set while a scenario runs.
+struct ChangeWord: Sendable {
+  init(_: UInt64) {}
+  func load(_: MemoryOrder) -> UInt64 { 0 }
+  func add(_: UInt64, _: MemoryOrder) {}
+}
+
 /// Counters would be words that every fault touches; nothing depends on them but estimates.
 public final class Counters: Sendable {
   struct Counter { func count(_: Int = 1) {} }

@@ -110,3 +110,6 @@ import Primitives
     ]
   }
 }
+
+/// A word that says only that something changed. The model checker leaves it out, as it does counters.
+typealias ChangeWord = AtomicWord

@@ -36,7 +36,7 @@ public final class Machine: Sendable {
   /// (A) Times that a knob or the limit was set. Whoever puts work off looks here before it waits on:
   /// what is set in a running machine acts at once. The `release` of a change pairs with the
   /// `acquire` of who sees it: the new value comes with it.
-  let changes = AtomicWord(0)
+  let changes = ChangeWord(0)
   /// (L) reclaiming: until when direct reclaim does not look through memory again, and the `changes`
   /// that it had seen.
   @safe nonisolated(unsafe) var fruitless: (until: UInt64, changes: UInt64) = (0, 0)
