@@ -1,10 +1,10 @@
 public import Synchronization
 
-/// One 64-bit atomic: the seam between the protocols and the machine.
+/// A 64-bit atomic: the seam between the lock-free protocols and the machine.
 ///
 /// Every lock-free protocol of the package goes through this type and `fence()`, so that the
-/// same source can be compiled against a model checker's atomics. It has the layout of
-/// `Atomic<UInt64>`, and may therefore overlay mapped memory.
+/// same source can be compiled against a model checker's atomics. The type has the layout of
+/// `Atomic<UInt64>`, so it can overlay mapped memory.
 @frozen public struct AtomicWord: ~Copyable, Sendable {
   @usableFromInline let storage: Atomic<UInt64>
 
@@ -28,7 +28,7 @@ public import Synchronization
     }
   }
 
-  /// Adds without looking for overflow: one `lock xadd`. Returns the value before.
+  /// Adds without checking for overflow: one `lock xadd`. Returns the previous value.
   @inlinable @inline(__always) @discardableResult
   public borrowing func add(_ value: UInt64, _ order: MemoryOrder) -> UInt64 {
     switch order {
@@ -40,7 +40,7 @@ public import Synchronization
     }
   }
 
-  /// Subtracts without looking for underflow. Returns the value before.
+  /// Subtracts without checking for underflow. Returns the previous value.
   @inlinable @inline(__always) @discardableResult
   public borrowing func subtract(_ value: UInt64, _ order: MemoryOrder) -> UInt64 {
     add(0 &- value, order)
@@ -72,5 +72,5 @@ public import Synchronization
   public static func fence() { atomicMemoryFence(ordering: .sequentiallyConsistent) }
 }
 
-/// An `AtomicWord` in memory that an owner keeps mapped.
+/// A pointer to an `AtomicWord`. Its owner keeps the memory mapped.
 public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>

@@ -1,15 +1,15 @@
 import Synchronization
 
 #if THREAD_SANITIZER
-  // Swift's `Mutex` is not instrumented: the sanitizer takes what it guards for unguarded.
+  // Swift's `Mutex` is not instrumented: the sanitizer would report races on everything it guards.
   public typealias Lock = SpinLock
 #else
-  /// A lock to sleep on, for sections that may wait for a grace period.
+  /// A sleeping lock, for sections that may wait for a grace period.
   public struct Lock: ~Copyable, Sendable {
     private let mutex = Mutex(())
     public init() {}
 
-    /// Runs `body` alone. Unlike `Mutex.withLock` it may return what is not sendable.
+    /// Runs `body` with the lock held. Unlike `Mutex.withLock`, the result need not be sendable.
     public borrowing func withLock<Result, Failure: Error>(
       _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Nanoseconds on a clock that nobody sets.
+/// The time in nanoseconds on the monotonic clock, which cannot be set.
 public func monotonicTime() -> UInt64 {
   var time = timespec()
   unsafe clock_gettime(CLOCK_MONOTONIC, &time)

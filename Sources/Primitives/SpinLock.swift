@@ -2,10 +2,11 @@
   public import Interleave
 #endif
 
-/// A lock for sections of a few dozen instructions, in place in memory. It spins, then yields.
+/// A lock for sections of a few dozen instructions. It spins, then yields the core. The lock is
+/// one word stored inline.
 ///
-/// Used for the buddy allocator, whose critical sections never allocate, never wait and never
-/// take another lock.
+/// The buddy allocator uses it: its critical sections never allocate, never wait and never take
+/// another lock.
 public struct SpinLock: ~Copyable, Sendable {
   /// (A) 0 free, 1 held.
   @usableFromInline let word = AtomicWord(0)

@@ -1,8 +1,8 @@
 import Glibc
 
-/// The turns of a loop that waits for another thread: it spins, then yields the core.
+/// Paces a loop that waits for another thread: the first turns spin, later ones yield the core.
 ///
-/// A part of the seam: the model checker's build has one in which a turn ends the thread's run.
+/// This type is a part of the seam: in the model checker's version, a turn ends the thread's run.
 @frozen public struct SpinWait: ~Copyable {
   @usableFromInline var turns = 0
   @inlinable @inline(__always) public init() {}

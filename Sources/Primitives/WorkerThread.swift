@@ -1,11 +1,12 @@
 import Glibc
 
-/// A thread with a small stack of its own, for work that blocks in system calls: Swift's
-/// cooperative pool has one thread a core and must not be blocked.
+/// A thread with a small stack of its own, for work that blocks in system calls. Swift's
+/// cooperative pool has one thread per core and must not be blocked.
 public struct WorkerThread: Sendable {
   private let thread: pthread_t
 
-  /// Starts `body`; nil if the system has no more threads. `stackSize` is in bytes.
+  /// Starts a thread that runs `body`. Returns nil if the system cannot start another thread.
+  /// `stackSize` is in bytes.
   public init?(stackSize: Int = 256 << 10, _ body: @escaping @Sendable () -> Void) {
     var attributes = pthread_attr_t()
     unsafe pthread_attr_init(&attributes)
@@ -27,7 +28,7 @@ public struct WorkerThread: Sendable {
     self.thread = thread
   }
 
-  /// Waits for the end of the thread. Join or detach once.
+  /// Waits until the thread ends. Call either `join` or `detach`, once.
   public func join() { pthread_join(thread, nil) }
   public func detach() { pthread_detach(thread) }
 
