@@ -56,7 +56,7 @@ int hm_give_back(void *address, size_t length) {
 }
 _Static_assert(sizeof(struct hm_range) == sizeof(struct iovec), "a range is an iovec");
 int hm_give_back_all(const struct hm_range *ranges, int count) {
-  // With one call for all, the cores are interrupted once (Linux 6.13 and later).
+  // One call for all ranges interrupts the cores only once (Linux 6.13 and later).
   static int process;
   int descriptor = __atomic_load_n(&process, __ATOMIC_RELAXED);
   if (descriptor == 0) {
@@ -100,7 +100,8 @@ static void at_thread_exit(void *value) {
 static void make_key(void) { pthread_key_create(&slot_key, at_thread_exit); }
 
 void hm_set_reader_slot(int slot, void (*on_exit)(int)) {
-  // Every thread stores the same; atomic all the same, since another may be ending just now.
+  // Every thread stores the same value. The store is atomic because another thread may be ending
+  // at this moment and load it.
   __atomic_store_n(&release_slot, on_exit, __ATOMIC_RELEASE);
   pthread_once(&once, make_key);
   pthread_setspecific(slot_key, (void *)(intptr_t)(slot + 1));

@@ -1,4 +1,4 @@
-// What Glibc's module lacks: membarrier and the variadic or newer system calls.
+// System calls that Glibc's module lacks: membarrier, and those that are variadic or newer.
 #ifndef HUGEMEMORY_CLINUX_H
 #define HUGEMEMORY_CLINUX_H
 #define _GNU_SOURCE
@@ -6,50 +6,55 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/// Registers this process for private expedited membarrier. 0, or the errno.
+/// Registers this process for private expedited membarrier. Returns 0 or the errno.
 int hm_membarrier_register(void);
-/// Runs a full barrier on every running thread of this process. 0, or the errno.
+/// Runs a full barrier on every running thread of this process. Returns 0 or the errno.
 int hm_membarrier(void);
-/// The core this thread runs on just now (a hint).
+/// The core that this thread runs on now. It is a hint: the thread may move at any time.
 int hm_current_core(void);
-/// Reserves `length` bytes, aligned to 2 MiB, read-write and uncommitted. NULL on failure (errno set).
+/// Reserves `length` bytes, aligned to 2 MiB, read-write and uncommitted. `huge` advises huge pages.
+/// Returns NULL and sets errno on failure.
 void *hm_reserve(size_t length, int huge);
-/// Gives the memory of a range back to the system; it reads as zeros afterwards.
+/// Gives the memory of a range back to the system. The range reads as zeros afterwards.
+/// Returns 0 or the errno.
 int hm_give_back(void *address, size_t length);
-/// As `hm_give_back`, for many ranges. 0, or the errno of the first that failed: that one and those
-/// after it may be as they were.
+/// As `hm_give_back`, for many ranges. Returns 0, or the errno of the first range that failed. That
+/// range and those after it may be unchanged.
 struct hm_range { void *start; size_t length; };
 int hm_give_back_all(const struct hm_range *ranges, int count);
-/// Makes the system split the huge pages of its own behind a range of which parts were given back:
-/// only then are those parts free to the control group. What is left becomes first to be swapped.
+/// Makes the kernel split the huge pages that back a range. After you gave back parts of the range,
+/// the control group gets the memory of those parts only once the pages are split. The rest of the
+/// range is the first to be swapped from then on. Returns 0 or the errno.
 int hm_split_backing(void *address, size_t length);
-/// Unmaps a range.
+/// Unmaps a range. Returns 0 or the errno.
 int hm_release(void *address, size_t length);
-/// Makes a range read-only, or read-write again.
+/// Makes a range read-only, or read-write again if `writable`. Returns 0 or the errno.
 int hm_protect(void *address, size_t length, int writable);
-/// For tests: a call of this thread fails with `error`, the one after `after` others, and all that
-/// follow if `forever`. Off with `error` 0. Calls: 0 reserve, 1 give back, 2 protect, 3 split backing.
+/// For tests: lets `after` more calls of this kind succeed on this thread and makes the next one fail
+/// with `error`, and with `forever` all later ones too. `error` 0 switches this off. `call` is
+/// 0 for reserve, 1 for give back, 2 for protect, 3 for split backing.
 void hm_fail(int call, int after, int error, int forever);
-/// An event counter that neither blocks nor survives exec: its descriptor, or minus the errno.
+/// Makes an event counter that does not block and is closed on exec. Returns its descriptor, or
+/// minus the errno.
 int hm_event_counter(void);
-/// Sends bytes over a Unix socket, and with them `descriptor` unless it is -1. Returns as `send` does.
+/// Sends bytes over a Unix socket, together with `descriptor` unless it is -1. Returns as `send` does.
 ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor);
-/// Receives bytes, and at most `*descriptor_count` descriptors with them, close-on-exec; stores how many
-/// came there. Returns as `recv` does.
+/// Receives bytes, and with them at most `*descriptor_count` descriptors, which are close-on-exec.
+/// Stores the number of descriptors received to `*descriptor_count`. Returns as `recv` does.
 ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
-/// Makes a range of a block device read as zeros without writing them. 0, or the errno.
+/// Makes a range of a block device read as zeros without writing zeros. Returns 0 or the errno.
 int hm_zero_range(int file, off_t offset, off_t length);
-/// This thread's reader slot, -1 before it is assigned.
+/// This thread's reader slot, or -1 before it has one.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
-/// Assigns it; `on_exit` runs with the slot when the thread ends.
+/// Sets this thread's reader slot. `on_exit` is called with the slot when the thread ends.
 void hm_set_reader_slot(int slot, void (*on_exit)(int));
-/// Asks for two cache lines, at any address, mapped or not.
+/// Prefetches two cache lines. The address need not be mapped.
 static inline void hm_prefetch(const void *address) {
   __builtin_prefetch(address);
   __builtin_prefetch((const char *)address + 64);
 }
-/// Tells the core that this is a spin loop.
+/// Tells the core that the caller spins.
 static inline void hm_relax(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -57,6 +62,6 @@ static inline void hm_relax(void) {
   __asm__ volatile("yield");
 #endif
 }
-/// Keeps the compiler, not the processor, from moving memory accesses across it.
+/// Stops the compiler, but not the processor, from moving memory accesses across this point.
 static inline void hm_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 #endif
