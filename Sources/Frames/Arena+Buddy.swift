@@ -2,19 +2,20 @@ import CLinux
 import Glibc
 import Primitives
 
-// The buddy allocator: free blocks of 2^order frames, aligned to their size, coalesced eagerly so
-// that a wholly free 2 MiB block is seen at once and goes back to the system.
+// The buddy allocator. Free blocks have 2^order frames and are aligned to their size. They are
+// coalesced eagerly, so that a 2 MiB block goes back to the system as soon as all of it is free.
 extension Arena {
-  /// A block of `2^order` frames with one reference, or nil when the limit is reached or no
-  /// block is that large. `zeroed` clears it, unless the system has just done so. `own`: of the
-  /// frames promised, those that were to the caller, who has so many less of them afterwards.
+  /// Allocates a block of `2^order` frames with one reference. Returns nil if the limit is reached
+  /// or no free block is large enough. `zeroed` clears the block, unless the system has just done
+  /// so. `own` is the number of frames promised to the caller. The block uses these up first, and
+  /// the promise is lowered by as many.
   public func allocate(order: Int, zeroed: Bool, own: Int = 0) -> FrameNumber? {
     if failing.load(.relaxed) != 0 && isToFail() { return nil }
     return allocateBlock(order: order, zeroed: zeroed, own: own)
   }
 
-  /// Whether this allocation is the one that a test wants to fail: bits 0 to 61 of `failing` count
-  /// down to it, bit 62 says that it has, and bit 63 wants all from that one on.
+  /// Whether a test wants this allocation to fail. Bits 0 to 61 of `failing` count down to the one
+  /// that fails, bit 62 is set once it has failed, and bit 63 makes all later ones fail too.
   @inline(never)
   func isToFail() -> Bool {
     let word = failing.load(.relaxed)
@@ -28,7 +29,7 @@ extension Arena {
     precondition(order >= 0 && order <= FrameGeometry.hugeOrder, "frames: order out of range")
     var found = take(order, own).block
     if found == nil {
-      // What the core caches hold may be all that is missing.
+      // The frames in the core caches may be enough.
       drainCaches()
       while true {
         let (block, again) = take(order, own)
@@ -47,7 +48,7 @@ extension Arena {
     unsafe memset(address(frame), 0, FrameGeometry.frameSize << order)
   }
 
-  /// `again`: there is none, but a block that is just being given back will do.
+  /// `again` means: no block is free now, but one is being given back, so try again.
   private func take(
     _ order: Int, _ own: Int
   ) -> (block: (FrameNumber, clean: Bool)?, again: Bool) {
@@ -58,19 +59,20 @@ extension Arena {
     }
   }
 
-  /// Takes a block under the lock; marks it allocated with one reference. `urgent`: from the reserve,
-  /// too.
+  /// Takes a block, under the lock, and marks it allocated with one reference. `urgent` allows the
+  /// use of the reserve.
   func takeLocked(
     _ order: Int, own: Int = 0, urgent: Bool = false
   ) -> (FrameNumber, clean: Bool)? {
     let wanted = 1 << order
     guard fits(wanted, own: own, urgent: urgent) else { return nil }
-    // Memory that the system has behind it comes before memory that it would have to find.
+    // Prefer a block that has memory of the system behind it. For a clean one, the system would
+    // have to find memory first.
     let block: FrameNumber
     var clean = false
     var from = firstFree(from: order, clean: false)
     if from == nil {
-      // Free memory in the wrong place counts: it has to go back first.
+      // Free dirty frames still use memory of the system. Some may have to go back to it first.
       guard residentLocked + wanted <= limitLocked else { return nil }
       clean = true
       from = firstFree(from: order, clean: true)
@@ -84,7 +86,7 @@ extension Arena {
       nextFresh += FrameNumber(FrameGeometry.framesPerHuge)
     }
     var size = from ?? FrameGeometry.hugeOrder
-    // The lower half is taken, the upper halves become free blocks.
+    // Take the lower half each time. The upper halves become free blocks.
     while size > order {
       size -= 1
       link(block + 1 << FrameNumber(size), order: size, clean: clean)
@@ -96,30 +98,32 @@ extension Arena {
     return (block, clean)
   }
 
-  /// The smallest order from this one on that has a free block.
+  /// The smallest order, at least the given one, that has a free block.
   private func firstFree(from order: Int, clean: Bool) -> Int? {
     (order...FrameGeometry.hugeOrder).first { unsafe heads[head($0, clean: clean)] != 0 }
   }
 
-  /// Where the list of an order begins.
+  /// The index in `heads` of an order's list.
   private func head(_ order: Int, clean: Bool) -> Int {
     clean ? FrameGeometry.hugeOrder + 1 + order : order
   }
 
-  /// Gives a block back, with the order it was allocated with (history item 1).
+  /// Frees a block with the order it was allocated with (history item 1).
   func giveBack(_ frame: FrameNumber, order: Int) {
     let whole = lock.withLock { giveBackLocked(frame, order: order) }
     if whole != 0 { returnToSystem(whole) }
   }
 
-  /// Returns the block, still unlinked, if a whole huge block became free.
+  /// Frees a block, under the lock. If this makes a whole huge block free, returns it, still
+  /// unlinked; otherwise returns 0.
   func giveBackLocked(_ frame: FrameNumber, order: Int) -> FrameNumber {
     outstanding.subtract(UInt64(1) << UInt64(order), .relaxed)
     return coalesce(frame, order: order, clean: false)
   }
 
-  /// Links a free block, joined with its free buddies. Returns the block, still unlinked, if a whole
-  /// huge block became free: even where it is clean, the system has page tables behind it.
+  /// Merges a free block with its free buddies and links the result, under the lock. If the result
+  /// is a whole huge block, returns it, still unlinked; otherwise returns 0. Even a clean huge
+  /// block has to go back to the system, which keeps page tables for it.
   func coalesce(_ frame: FrameNumber, order: Int, clean: Bool) -> FrameNumber {
     var block = frame
     var order = order
@@ -142,7 +146,8 @@ extension Arena {
     return 0
   }
 
-  /// Called without the lock: nobody else knows of the block.
+  /// Gives the memory of a huge block back to the system and links the block. Runs without the
+  /// lock: no list has the block, so nobody else can reach it.
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
     forgetFrames(of: block)
@@ -171,7 +176,7 @@ extension Arena {
       .relaxed)
   }
 
-  /// Takes a block from its list.
+  /// Removes a block from its list.
   func unlink(_ block: FrameNumber, order: Int) {
     let next: FrameNumber
     let previous: FrameNumber
@@ -203,7 +208,7 @@ extension Arena {
     }
   }
 
-  /// The description of the block of 2 MiB that a frame lies in.
+  /// The description of the 2 MiB block that contains a frame.
   func block(_ frame: FrameNumber) -> UnsafeMutablePointer<Block> {
     unsafe blocks + Int(frame) >> FrameGeometry.hugeOrder
   }

@@ -4,13 +4,13 @@
   import Primitives
 #endif
 
-// Huge frames and their parts. A huge frame with one owner is split at once (`splitFrame`). One
-// that others map too is only *mapped* small: its parts count their small mappings, as a folio's
-// pages do, and once a part has none the frame waits in a queue to be split (`splitQueued`), as
-// `mm/huge_memory.c` does with its deferred split queue.
+// Huge frames and their parts. A huge frame with one owner is split at once (`splitFrame`). A huge
+// frame that others map too is only *mapped* small: each part counts its small mappings, as a
+// folio's pages do. Once a part has no mapping left, the frame is queued to be split
+// (`splitQueued`), like the deferred split queue in `mm/huge_memory.c`.
 extension Arena {
-  /// The mapping of a huge frame that others map too becomes 512 small ones. The caller's reference
-  /// becomes one of each part.
+  /// Turns the caller's mapping of a huge frame, which others map too, into 512 small mappings. The
+  /// caller's reference becomes one reference for each part.
   public func splitMapping(_ frame: FrameNumber) {
     splitLock.withLock {
       let word = unsafe metadata[Int(frame)].word.load(.relaxed)
@@ -23,19 +23,20 @@ extension Arena {
         unsafe metadata[Int(frame)].word.add(FrameState.marked, .relaxed)
       }
       for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) { addMapping(frame, part, 1) }
-      // Also under the lock: `splitShared` takes references beyond the mappings for other holders.
+      // This too needs the lock: if there are more references than mappings, `splitShared`
+      // concludes that there are other holders.
       retain(frame, count: UInt32(FrameGeometry.framesPerHuge - 1))
     }
   }
 
-  /// A reference for one more small entry of a frame, which may be a part of a huge one.
+  /// Adds a reference for one more small entry. The frame may be a part of a huge one.
   @inline(__always)
   public func retainSmall(_ frame: FrameNumber) {
     if unsafe metadata[Int(frame)].word.load(.relaxed) & Self.shared == 0 { return retain(frame) }
     retainPart(frame)
   }
 
-  /// Drops a small entry's reference. Returns whether the frame has just been queued to be split.
+  /// Drops the reference of a small entry. Returns whether this queued the huge frame to be split.
   @inline(__always) @discardableResult
   public func releaseSmall(_ frame: FrameNumber) -> Bool {
     if unsafe metadata[Int(frame)].word.load(.relaxed) & Self.shared == 0 {
@@ -45,29 +46,31 @@ extension Arena {
     return releasePart(frame)
   }
 
-  /// Whether a frame behind a small entry is no part of a huge frame and has this one reference.
-  /// By one look: between two, its head may be split, and count for itself what the part does not.
+  /// Whether the frame behind a small entry is not a part of a huge frame and has one reference.
+  ///
+  /// The word is loaded once. Between two loads the huge frame may be split, and from then on the
+  /// head's count says nothing about this part.
   @inline(__always)
   public func isSole(_ frame: FrameNumber) -> Bool {
-    // `acquire` pairs with the release in `release`, as in `references`; and a part that is split
-    // off has its own count from the same store on that makes it small.
+    // `acquire` pairs with the release in `release`, as in `references`. When a part is split off,
+    // one store makes it small and gives it its own count.
     let word = unsafe metadata[Int(frame)].word.load(.acquire)
     return word & Self.shared == 0 && FrameState.references(word) == 1
   }
 
-  /// Whether a huge frame's parts are mapped one by one, and counted so.
+  /// Whether the parts of a huge frame are mapped, and their mappings counted, one by one.
   public func isMappedSmall(_ frame: FrameNumber) -> Bool {
     unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.marked != 0
   }
 
-  /// Whether frames wait to be split.
+  /// Whether any frame is queued to be split.
   public var hasQueuedSplits: Bool { splitLock.withLock { unsafe splitQueue.pointee != 0 } }
 
   private static var shared: UInt64 { FrameState.tail | FrameState.marked }
 
   private func retainPart(_ frame: FrameNumber) {
     splitLock.withLock {
-      // It may have been split since.
+      // The frame may have been split since the caller looked.
       let head = self.head(frame)
       if unsafe metadata[Int(head)].word.load(.relaxed) & FrameState.marked != 0 {
         addMapping(head, frame - head, 1)
@@ -98,7 +101,7 @@ extension Arena {
       : unsafe FrameState.references(metadata[Int(head + part)].word.load(.relaxed))
   }
 
-  /// `change` is 1, or -1 as an unsigned number.
+  /// Changes a part's number of mappings. `change` is 1, or `UInt32.max` for -1.
   private func addMapping(_ head: FrameNumber, _ part: FrameNumber, _ change: UInt32) {
     if part == 0 {
       unsafe counts(of: head)[0] &+= change
@@ -133,7 +136,7 @@ extension Arena {
     unsafe metadata[Int(head)].word.subtract(FrameState.queued, .relaxed)
   }
 
-  /// The last reference is gone: parts are parts no more.
+  /// Unmarks the parts of a huge frame whose last reference is gone.
   func unmark(_ frame: FrameNumber) {
     splitLock.withLock {
       dequeue(frame)
@@ -145,9 +148,9 @@ extension Arena {
 
   // MARK: Splitting
 
-  /// A huge frame with a single reference, the caller's, becomes 512 small frames with one
-  /// reference each, so that each can go by itself. Returns false, with nothing changed, if
-  /// there are other references.
+  /// Splits a huge frame whose only reference is the caller's into 512 small frames with one
+  /// reference each, so that each can be freed by itself. If there are other references, changes
+  /// nothing and returns false.
   public func splitFrame(_ frame: FrameNumber) -> Bool {
     splitLock.withLock {
       dequeue(frame)
@@ -156,8 +159,8 @@ extension Arena {
       for part in 1..<FrameNumber(FrameGeometry.framesPerHuge) {
         unsafe metadata[Int(frame + part)].word.store(FrameState.allocated(order: 0), .relaxed)
       }
-      // Order and references change in one step: `retainHuge` either comes before, and this
-      // fails, or sees a small frame. `release` pairs with the `acquire` there.
+      // Order and references change in one step. A concurrent `retainHuge` either comes first, so
+      // that this exchange fails, or sees a small frame. `release` pairs with the `acquire` there.
       let small = FrameState.allocated(order: 0)
       let swap = unsafe metadata[Int(frame)].word.compareExchange(word, small, .acquireRelease)
       if swap.exchanged { return true }
@@ -169,10 +172,10 @@ extension Arena {
     }
   }
 
-  /// Splits queued frames whose references are all of small mappings, so that the parts without one
-  /// can go. `unmapped` gets those, each with a reference; a reader may still come upon the head
-  /// by an old look, so they are released after a grace period. Returns how many frames were
-  /// split; the others stay in the queue.
+  /// Splits each queued frame whose references all come from small mappings, so that its parts
+  /// without a mapping can be freed. Passes these parts to `unmapped`, each with a reference.
+  /// Release them after a grace period: a reader may still reach the head through an entry that it
+  /// loaded before. Returns the number of frames split; the others stay in the queue.
   public func splitQueued(_ unmapped: (FrameNumber) -> Void) -> Int {
     var split = 0
     var kept: [FrameNumber] = []
@@ -195,18 +198,18 @@ extension Arena {
     return split
   }
 
-  /// The first of the queue, held.
+  /// Removes the first frame that is still alive from the queue and retains it. Under `splitLock`.
   private func popQueued() -> FrameNumber? {
     while true {
       let head = unsafe splitQueue.pointee
       guard head != 0 else { return nil }
       dequeue(head)
       if retainIfAlive(head) { return head }
-      // Whoever dropped its last reference frees it, as soon as this lock is given back.
+      // Its last reference is gone. Whoever dropped it frees the frame once this lock is released.
     }
   }
 
-  /// Adds a reference unless there is none left (`folio_try_get`).
+  /// Adds a reference unless the count is 0 (`folio_try_get`).
   private func retainIfAlive(_ head: FrameNumber) -> Bool {
     var word = unsafe metadata[Int(head)].word.load(.relaxed)
     while FrameState.references(word) != 0 {
@@ -217,21 +220,21 @@ extension Arena {
     return false
   }
 
-  /// Splits a frame on which the caller has one reference, if the others are all of small
-  /// mappings. The caller's is gone then. Returns how many parts without a mapping it wrote to
-  /// `parts`; nil if it did not split.
+  /// Splits a frame if all its references but one, the caller's, come from small mappings. This
+  /// consumes the caller's reference. Writes the parts without a mapping to `parts` and returns
+  /// their number, or returns nil if the frame was not split.
   private func splitShared(
     _ head: FrameNumber, _ parts: UnsafeMutableBufferPointer<FrameNumber>
   ) -> Int? {
-    // Since it was popped, another part may have queued it again.
+    // Another part may have queued the frame again since it was popped.
     dequeue(head)
     let word = unsafe metadata[Int(head)].word.load(.acquire)
     guard word & FrameState.marked != 0 else { return nil }
     var mapped: UInt32 = 0
     for part in 0..<FrameNumber(FrameGeometry.framesPerHuge) { mapped += mappings(head, part) }
     guard FrameState.references(word) == mapped + 1 else { return nil }
-    // First the head: who takes a reference on a part from here on finds no huge frame, lets go
-    // and looks again (`retainIfSame`).
+    // The head comes first. From here on, a reader that takes a reference through a part finds that
+    // the head is not huge, drops the reference and looks again (`retainIfSame`).
     let own = mappings(head, 0)
     let small = FrameState.allocated(order: 0) - 1 + UInt64(max(own, 1))
     guard unsafe metadata[Int(head)].word.compareExchange(word, small, .acquireRelease).exchanged
@@ -253,7 +256,8 @@ extension Arena {
     return found
   }
 
-  /// Adds a reference to a huge frame that is alive, unless it has just been split.
+  /// Adds a reference to a huge frame that is alive. Returns false, without a reference, if it has
+  /// just been split.
   public func retainHuge(_ frame: FrameNumber) -> Bool {
     let before = unsafe metadata[Int(frame)].word.add(1, .acquire)
     if FrameState.order(before) == FrameGeometry.hugeOrder { return true }
@@ -261,10 +265,12 @@ extension Arena {
     return false
   }
 
-  /// Adds a reference to the frame behind a small entry that a reader sees, without a lock; false
-  /// if it was a part of a huge frame and has just been split from it: look again.
+  /// Adds a reference, without a lock, to the frame behind a small entry that a reader has loaded.
+  /// Returns false, without a reference, if the frame was a part of a huge frame and has just been
+  /// split from it: load the entry again.
   public func retainIfSame(_ frame: FrameNumber) -> Bool {
-    // `acquire` pairs with the `release` in `splitShared`: a part that is small is counted so.
+    // `acquire` pairs with the `release` in `splitShared`: whoever sees that a part is small also
+    // sees its own count.
     let word = unsafe metadata[Int(frame)].word.load(.acquire)
     if word & FrameState.tail != 0 { return unsafe retainHuge(counts(of: frame)[0]) }
     if word & FrameState.marked != 0 { return retainHuge(frame) }

@@ -4,24 +4,25 @@
   import Primitives
 #endif
 
-// Promises: frames that are free, and kept for some holder. Invariant, under the arena's lock:
+// Promises: free frames that are reserved for a holder. Invariant, under the arena's lock:
 //
 //     outstanding + promised ≤ limit
 //
-// Who was promised nothing takes frames only as long as this holds afterwards. What a holder takes of
-// its own (`own`) is promised no more, in the same step. Frames in the core caches are outstanding,
-// whoever gets them.
+// A caller without a promise can take frames only if the invariant still holds afterwards. A holder
+// takes frames of its own (`own`) and lowers its promise in the same step. Frames in the core
+// caches count as outstanding, whoever gets them later.
 //
-// Two things break the invariant. A holder that unmaps frames is promised them again at once, while
-// they come back after a grace period only: they are on their way, and nobody else can take them,
-// since frames are not cached while there are promises (`freeSmall`). Until then every holder may be
-// refused, so that none takes what is another's; it waits for the grace period. And the limit may be
-// lowered: then each holder has what the others were not promised.
+// Two things break the invariant for a while:
+// - A holder that unmaps frames is promised them again at once, but they come back only after a
+//   grace period. Nobody else can take them on the way, since frames are not cached while there are
+//   promises (`freeSmall`). Until they are back any holder may be refused, so that none takes the
+//   frames of another; it then waits for the grace period.
+// - The limit may be lowered. Each holder can then have what was not promised to the others.
 extension Arena {
-  /// Frames kept for those they were promised to.
+  /// Frames that are promised to holders.
   public var framesPromised: Int { Int(promised.load(.relaxed)) }
 
-  /// Keeps frames for a holder; false, with nothing changed, if there are not so many.
+  /// Promises frames to a holder. If there are not enough, changes nothing and returns false.
   public func promise(_ frames: Int) -> Bool {
     lock.withLock {
       guard fits(frames, own: 0) else { return false }
@@ -30,8 +31,8 @@ extension Arena {
     }
   }
 
-  /// Raises a promise by frames that their holder is just giving back, or lowers it by what the
-  /// holder has or wants no more.
+  /// Raises a promise by the frames that its holder is giving back, or lowers it by those that the
+  /// holder has taken or no longer wants.
   public func changePromise(by frames: Int) {
     guard frames != 0 else { return }
     lock.withLock {
@@ -44,15 +45,15 @@ extension Arena {
     }
   }
 
-  /// Under the lock: frames were taken, as far as they go of those promised to the caller.
+  /// Lowers the promises after a caller with `own` promised frames took `frames`. Under the lock.
   func keepPromise(_ frames: Int, own: Int) {
     if own > 0 { promised.subtract(UInt64(min(own, frames)), .relaxed) }
   }
 
-  /// Under the lock: whether so many frames more may be had by one to whom `own` of those promised
-  /// were.
+  /// Whether a caller with `own` promised frames may take `frames` more. Under the lock.
   func fits(_ frames: Int, own: Int, urgent: Bool = false) -> Bool {
-    // What those who give back more have taken of the reserve is not to be what a holder lacks.
+    // A holder may use the reserve as well: what urgent callers took from it must not be missing
+    // from a promise.
     let limit = urgent || own > 0 ? limitLocked : limitLocked - reserveLocked
     let promised = Int(promised.load(.relaxed)) - own
     return Int(outstanding.load(.relaxed)) + promised + frames <= limit

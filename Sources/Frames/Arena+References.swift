@@ -4,18 +4,18 @@
   public import Primitives
 #endif
 
-// References on allocated frames. A huge frame that some mapping has split counts all references
-// on its head, so it goes back whole, with the order it was allocated with. (`Arena+Parts`: how it
-// is split after all.)
+// References to allocated frames. A huge frame that is mapped small counts all references on its
+// head, so it is freed whole, with the order it was allocated with. `Arena+Parts` says how such a
+// frame is split in the end.
 extension Arena {
-  /// The frame that counts references for `frame`: itself, or its huge frame's head.
+  /// The frame that counts the references to `frame`: itself, or the head of its huge frame.
   @inlinable @inline(__always)
   func head(_ frame: FrameNumber) -> FrameNumber {
     unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.tail == 0
       ? frame : counts(of: frame)[0]
   }
 
-  /// Adds references to a frame that the caller knows to be alive.
+  /// Adds references to a frame. The caller knows that it is alive.
   @inlinable @inline(__always)
   public func retain(_ frame: FrameNumber, count: UInt32 = 1) {
     let before = unsafe metadata[Int(head(frame))].word.add(UInt64(count), .relaxed)
@@ -24,32 +24,34 @@ extension Arena {
       FrameState.references(before) < UInt32.max >> 1, "frames: reference count overflow")
   }
 
-  /// Drops references; the last one frees the frame.
+  /// Drops references. Frees the frame if they were the last.
   public func release(_ frame: FrameNumber, count: UInt32 = 1) {
     if drop(frame, count: count) { free(frame) }
   }
 
-  /// Drops references and tells whether they were the last; then the caller must `free`.
+  /// Drops references. Returns whether they were the last; if so, the caller must call `free`.
   public func drop(_ frame: FrameNumber, count: UInt32 = 1) -> Bool {
-    // `acquireRelease`: each drop's accesses happen before the free of the last.
+    // `acquireRelease`: the accesses before each drop happen before the free after the last.
     let before = unsafe metadata[Int(head(frame))].word.subtract(UInt64(count), .acquireRelease)
     precondition(FrameState.references(before) >= count, "frames: released more than retained")
     return FrameState.references(before) == count
   }
 
-  /// Where a table keeps its counts: `low` and `high` of the frame's metadata. As pointers to
-  /// them alone, since an access through `FrameMetadata` is one to `word` too, which others load.
+  /// A pointer to `low` and `high` in the frame's metadata, where a table keeps its counts. It
+  /// points to these two alone: an access through `FrameMetadata` would include `word`, which other
+  /// threads load.
   @inlinable @inline(__always)
   public func counts(of frame: FrameNumber) -> UnsafeMutablePointer<UInt32> {
     unsafe (UnsafeMutableRawPointer(metadata + Int(frame)) + MemoryLayout<AtomicWord>.size)
       .assumingMemoryBound(to: UInt32.self)
   }
 
-  /// References on a frame just now. 1 with the caller holding it means: nobody else does.
+  /// The number of references to a frame now. If the caller holds one and the number is 1, nobody
+  /// else holds any.
   @inlinable @inline(__always)
   public func references(_ frame: FrameNumber) -> UInt32 {
-    // `acquire` pairs with the release in `release`: who sees himself the only owner sees that
-    // the others are done.
+    // `acquire` pairs with the release in `release`: a caller that finds itself the only owner also
+    // sees that the others are done.
     unsafe FrameState.references(metadata[Int(head(frame))].word.load(.acquire))
   }
 

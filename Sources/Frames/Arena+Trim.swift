@@ -2,24 +2,25 @@ import CLinux
 import Glibc
 import Primitives
 
-// Giving back free memory that is no whole block of 2 MiB: what is between frames in use. The rest
-// goes back at once (`returnToSystem`).
+// Gives free memory between frames in use back to the system. (A wholly free block of 2 MiB goes
+// back at once, see `returnToSystem`.)
 //
-// Memory that is used again soon would have to be found and cleared by the system again, so a call
-// gives back only what nobody needed since the last one: the least that was free at any time in
-// between. (malloc libraries call this decay.)
+// If the memory is used again soon, the system has to find and clear it again. So each call gives
+// back only what nobody needed since the last call: the least that was free at any time in between.
+// (malloc libraries call this decay.)
 extension Arena {
-  /// Frames in a call to the system: few enough that an allocation which waits for them hardly does.
+  /// Blocks in one system call. The number is small so that an allocation never waits long for
+  /// them.
   private static var batch: Int { 64 }
 
-  /// Free frames with memory of the system's behind them.
+  /// Free frames that still have memory of the system behind them.
   public var framesFreeDirty: Int { lock.withLock { freeDirty } }
 
-  /// Gives back what was free all the time since the last call, but for a slack of 1/128 of what is
-  /// in use: a hole costs the rest of its 2 MiB the system's huge page. `all`: whatever is free.
-  /// Returns the frames given back.
+  /// Gives back the frames that were free all the time since the last call, except for a slack of
+  /// 1/128 of the frames in use: a hole breaks up the system's huge page for the rest of its 2 MiB.
+  /// With `all`, gives back everything that is free. Returns the number of frames given back.
   ///
-  /// - Complexity: O(free blocks given back), a system call for 64 of them.
+  /// - Complexity: O(free blocks given back), with one system call for up to 64 of them.
   @discardableResult
   public func trim(all: Bool = false) -> Int {
     let slack = all ? 0 : Int(outstanding.load(.relaxed)) / 128
@@ -31,18 +32,19 @@ extension Arena {
       })
   }
 
-  /// Gives back free memory so that as much can be had where there is none behind it yet. Returns
-  /// whether that is worth another try.
+  /// Gives back free frames to make room, within the limit, for a block that has no memory behind
+  /// it yet. Returns whether the allocation should be tried again.
   func makeRoomElsewhere(_ order: Int, _ own: Int) -> Bool {
     var missing = missingElsewhere(order, own)
     guard missing > 0 else { return false }
-    // Somebody may just be at it.
+    // If another thread is trimming, wait until it is done.
     Self.trimming.withLock {}
     missing = missingElsewhere(order, own)
     return missing <= 0 || trim(upTo: missing) > 0
   }
 
-  /// Frames that are free, within the limit, and in the way of a block.
+  /// The number of free frames that must go back before a block can be had; 0 if the limit does not
+  /// allow the block at all.
   private func missingElsewhere(_ order: Int, _ own: Int) -> Int {
     lock.withLock {
       guard fits(1 << order, own: own) else { return 0 }
@@ -50,9 +52,9 @@ extension Arena {
     }
   }
 
-  /// One thread at a time, so that others can wait for it.
+  /// Held by the one thread that trims, so that others can wait for it.
   private static let trimming = Lock()
-  /// Frames after which those who wait have another look: 8 MiB.
+  /// Frames given back before the lock is released and waiting threads look again: 8 MiB.
   private static var portion: Int { 2048 }
 
   private func trim(upTo frames: Int) -> Int {
@@ -75,8 +77,8 @@ extension Arena {
     return trimmed
   }
 
-  /// Gives back one batch, large blocks first. Returns the frames in it; 0 also if the system would
-  /// not take them.
+  /// Gives back one batch, large blocks first. Returns the number of frames in it, or 0 if the
+  /// system call failed.
   private func trimBatch(upTo surplus: Int) -> Int {
     unsafe withUnsafeTemporaryAllocation(of: hm_range.self, capacity: Self.batch) { ranges in
       unsafe withUnsafeTemporaryAllocation(
@@ -127,15 +129,16 @@ extension Arena {
     }
   }
 
-  /// Gives back the metadata of a wholly free block, which says nothing: it reads as zeros then.
+  /// Gives back the metadata of a wholly free block, which holds no information. It reads as zeros
+  /// afterwards.
   func forgetFrames(of block: FrameNumber) {
     _ = unsafe hm_give_back(
       metadata + Int(block), FrameGeometry.framesPerHuge * MemoryLayout<FrameMetadata>.stride)
   }
 
-  /// A huge page of the system's with holes stays whole until the system splits it, which it does
-  /// only when it is short of memory itself. Asking costs some 0.4 ms a block, once: what follows in it
-  /// is in small pages.
+  /// Asks the system to split the huge page behind a block with holes. By itself the system splits
+  /// it only when it is short of memory, and until then the holes free nothing. This costs some 0.4
+  /// ms, once per block: afterwards the block is backed by small pages.
   private func splitBacking(of frame: FrameNumber) {
     let head = frame & ~FrameNumber(FrameGeometry.framesPerHuge - 1)
     _ = unsafe hm_split_backing(address(head), FrameGeometry.hugeSize)

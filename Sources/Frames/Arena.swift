@@ -5,10 +5,10 @@ import Primitives
 /// "Physical memory": one reserved range of anonymous memory with huge pages advised, cut into
 /// 4 KiB frames by a buddy allocator, with a hard limit.
 ///
-/// A frame is named by its number, so an arena can be mapped anywhere. Freed memory goes back to
-/// the system as soon as a whole 2 MiB block is free; a failed allocation is a value, not a trap.
+/// A frame is named by its number, so an arena can be mapped anywhere. A 2 MiB block goes back to
+/// the system as soon as all of it is free. An allocation that fails returns nil and never traps.
 ///
-/// Lock order: core cache → arena. Neither is ever held while memory is cleared or given back.
+/// Lock order: core cache → arena. Neither lock is ever held while memory is cleared or given back.
 ///
 /// - Thread safety: all methods may be called on any thread.
 /// - Complexity: allocation and free of a small frame touch only the core's cache in the common
@@ -16,50 +16,53 @@ import Primitives
 @safe public final class Arena: @unchecked Sendable {
   // Sendable by the keys below: constant after init, atomic, or under a lock.
 
-  /// (C) Where frame 0 would be.
+  /// (C) The address of frame 0, which itself is never used.
   public let base: UnsafeMutableRawPointer
-  /// (C) One entry a frame.
+  /// (C) One entry for each frame.
   @usableFromInline let metadata: UnsafeMutablePointer<FrameMetadata>
-  /// (C) What the limit can be at most, in frames.
+  /// (C) The largest limit that can be set, in frames.
   public let capacity: Int
-  /// (C) Frames in the reserved range, the unusable first block included.
+  /// (C) Frames in the reserved range, including the first block, which is never used.
   let reserved: Int
-  /// (A) For tests: counts allocations down to the one that fails; 0: none does.
+  /// (A) For tests: counts down to the allocation that fails (`isToFail`); 0 if none does.
   let failing = AtomicWord(0)
   /// (C) The per-core caches.
   let caches: CoreCaches
 
-  /// Taken alone: parts of huge frames, their mappings, and the queue of those to be split.
+  /// Guards the parts of huge frames, their mappings, and the queue of frames to be split. Taken
+  /// alone.
   let splitLock = SpinLock()
-  /// (L) splitLock: the first head, 0 for none.
+  /// (L) splitLock: the head of the first frame in the queue, 0 for none.
   let splitQueue: UnsafeMutablePointer<FrameNumber>
   let lock = SpinLock()
-  /// (L) Heads of the free lists, 0 for none: by order, those of clean blocks behind the others.
+  /// (L) Heads of the free lists by order, 0 for none. The lists of clean blocks follow the others.
   let heads: UnsafeMutablePointer<FrameNumber>
-  /// (L) First block never handed out.
+  /// (L) The first block that was never handed out.
   var nextFresh: FrameNumber
-  /// (L) Free frames that the system still has memory behind, and the least of it since the last
-  /// `trim`: what nobody needed.
+  /// (L) Free frames that still have memory of the system behind them, and the least number of them
+  /// since the last `trim`, which nobody needed.
   var freeDirty = 0
   var leastDirty = 0
-  /// (L) Frames given back that huge pages of the system's still hold on to.
+  /// (L) Frames given back whose memory is not free yet, since the system's huge pages still hold
+  /// it.
   var held = 0
-  /// (L) The hard limit, in frames, and what of it only those may take who give back more.
+  /// (L) The hard limit, in frames, and the part of it that only `urgent` callers may use: those
+  /// that need a frame to free more.
   private(set) var limitLocked: Int
   private(set) var reserveLocked: Int
-  /// (L) By block of 2 MiB.
+  /// (L) One description for each block of 2 MiB.
   let blocks: UnsafeMutablePointer<Block>
-  /// (A), written under the lock: frames that the buddy allocator has out.
+  /// (A), written under the lock: frames that the buddy allocator has handed out.
   let outstanding = AtomicWord(0)
-  /// (A), written under the lock: frames kept for those they were promised to (`Arena+Promises`).
+  /// (A), written under the lock: frames that are promised to holders (`Arena+Promises`).
   let promised = AtomicWord(0)
-  /// (A), written under the lock: free blocks in no list, since they are being given back.
+  /// (A), written under the lock: free blocks that are in no list while they are being given back.
   let returning = AtomicWord(0)
   /// (L) Bytes given back to the system so far.
   var givenBack: UInt64 = 0
 
-  /// Reserves an arena of at most `limit` bytes; nothing is committed yet. The limit may be changed
-  /// later, up to `capacity` bytes.
+  /// Reserves the address range of an arena with a limit in bytes. No memory is committed yet. You
+  /// can change the limit later, up to `capacity` bytes, which is at least `limit`.
   public init(limit bytes: UInt64, capacity: UInt64? = nil) throws(ArenaError) {
     let most = max(bytes, capacity ?? bytes)
     guard bytes >= UInt64(FrameGeometry.hugeSize), most <= 1 << 43 else {
@@ -84,7 +87,7 @@ import Primitives
     self.reserved = reserved
     unsafe heads = .allocate(capacity: Self.headCount)
     unsafe heads.initialize(repeating: 0, count: Self.headCount)
-    // Not touched before it is needed, as the metadata.
+    // `calloc`, so that no page is touched before it is needed. The same holds for the metadata.
     unsafe self.blocks = calloc(blocks, MemoryLayout<Block>.stride)
       .bindMemory(to: Block.self, capacity: blocks)
     unsafe splitQueue = .allocate(capacity: 1)
@@ -102,14 +105,15 @@ import Primitives
     unsafe splitQueue.deallocate()
   }
 
-  /// Lists of free blocks, dirty and clean.
+  /// The number of free lists, dirty and clean.
   static var headCount: Int { 2 * (FrameGeometry.hugeOrder + 1) }
 
-  /// The hard limit, in frames. May be below what is in use: then nothing can be allocated.
+  /// The hard limit, in frames. It may be below what is in use; then nothing can be allocated.
   public var limit: Int { lock.withLock { limitLocked } }
 
-  /// Changes the limit, to `capacity` at the most. With `keepsPromises` false is returned, and nothing
-  /// changed, if a lower limit were less than what is out and what is promised.
+  /// Changes the limit, in frames. Values above `capacity` are cut to it. With `keepsPromises`, if
+  /// the new limit is lower and there is not enough room below it for all frames handed out and
+  /// promised, changes nothing and returns false.
   @discardableResult
   public func setLimit(_ frames: Int, keepsPromises: Bool = false) -> Bool {
     lock.withLock {
@@ -123,12 +127,13 @@ import Primitives
     }
   }
 
-  /// A discard may have to split something first: the kernel's `min` watermark, for the same reason.
+  /// The size of the reserve, in frames. A discard may need a frame to split something before it
+  /// can free any. The kernel has its `min` watermark for the same reason.
   private static func reserve(of limit: Int) -> Int {
     min(limit / 4096, 64)
   }
 
-  /// Room for the metadata of so many frames, in whole huge pages.
+  /// Bytes for the metadata of `frames` frames, rounded up to whole huge pages.
   private static func metadataBytes(_ frames: Int) -> Int {
     let mask = 0x1f_ffff
     return (frames * MemoryLayout<FrameMetadata>.stride + mask) & ~mask
@@ -140,40 +145,40 @@ import Primitives
     unsafe base + Int(frame) << FrameGeometry.frameShift
   }
 
-  /// Frames handed out, those in the core caches not counted.
+  /// Frames handed out, not counting those in the core caches.
   public var framesInUse: Int { framesOut - framesCached }
 
   /// Free frames in the core caches.
   public var framesCached: Int { caches.count }
-  /// Frames that the buddy allocator has out, those in the core caches included.
+  /// Frames that the buddy allocator has handed out, including those in the core caches.
   public var framesOut: Int { Int(outstanding.load(.relaxed)) }
 
-  /// Frames that who was promised none can have. Negative where more is in use or promised than the
-  /// limit.
+  /// Frames left for callers without a promise. Negative if more frames are in use or promised than
+  /// the limit allows.
   public var framesFree: Int {
     let cached = framesCached
     return lock.withLock { limitLocked - framesOut - framesPromised + cached }
   }
 
-  /// Frames that the system has memory behind, about: in use, free and not given back yet, or given
-  /// back and not free to the system yet.
+  /// The approximate number of frames with memory of the system behind them: in use, free but not
+  /// yet given back, or given back but not yet free in the system.
   public var framesResident: Int { lock.withLock { residentLocked } }
-  /// Under the lock.
+  /// `framesResident`, under the lock.
   var residentLocked: Int { framesOut + freeDirty + held }
 
-  /// Bytes that went back to the system since the start.
+  /// Bytes given back to the system since the start.
   public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
 }
 
-/// What the arena knows of a block of 2 MiB. A block that is wholly free is described here alone, so
-/// that the metadata of its frames goes back to the system with it: 8 KiB for each.
+/// What the arena knows about a block of 2 MiB. A wholly free block is described only here, so that
+/// the metadata of its frames, 8 KiB a block, goes back to the system with it.
 struct Block {
-  /// Links of the list of free blocks, 0 for none.
+  /// Links in the list of free blocks, 0 for none.
   var next: FrameNumber
   var previous: FrameNumber
-  /// Whether the system has just given it, so that it reads as zeros.
+  /// Whether it has no memory of the system behind it, so that it reads as zeros.
   var isClean: Bool
-  /// Whether parts of it were given back, and the system was asked to split its huge page for them.
+  /// Whether parts of it were given back and the system was asked to split the huge page behind it.
   var isSplit: Bool
 }
 

@@ -2,13 +2,13 @@ import CLinux
 import Glibc
 import Primitives
 
-/// A few small frames for each core, so that faults on different cores do not meet in the
+/// A cache of small frames for each core, so that faults on different cores do not contend for the
 /// arena's lock. Kernel counterpart: the per-CPU page lists (`mm/page_alloc.c`, pcp).
 ///
-/// A cache is locked, not pinned to its core: user space cannot switch preemption off, and an
-/// uncontended lock is one compare-and-swap.
+/// Each cache has a lock instead of being pinned to its core: user space cannot disable preemption,
+/// and an uncontended lock is one compare-and-swap.
 @safe final class CoreCaches: @unchecked Sendable {
-  // Sendable: the caches are constant pointers; each cache is under its own lock.
+  // Sendable: the pointers to the caches are constant, and each cache has its own lock.
 
   static let capacity = FrameGeometry.cacheCapacity
   static let batch = FrameGeometry.cacheBatch
@@ -24,7 +24,7 @@ import Primitives
     deinit { unsafe frames.deallocate() }
   }
 
-  /// (C) One cache a core; machines with more cores than caches share them.
+  /// (C) One cache per core. On a machine with more than `cacheCount` cores, several share a cache.
   let caches: UnsafeMutablePointer<Cache>
   let used: Int
 
@@ -45,7 +45,7 @@ import Primitives
     unsafe caches + Int(hm_current_core()) % used
   }
 
-  /// Frames in all caches, at no particular instant.
+  /// The sum of frames in all caches. The caches are not counted at one instant.
   var count: Int {
     var sum = 0
     for index in 0..<used { sum += unsafe Int(caches[index].filled.load(.relaxed)) }
@@ -54,8 +54,8 @@ import Primitives
 }
 
 extension Arena {
-  /// One small frame with one reference, its contents undefined; nil at the limit. `own`: as of
-  /// `allocate`; the caches are never filled with what was promised to anybody.
+  /// Allocates one small frame with one reference and undefined contents. Returns nil if the limit
+  /// is reached. `own` is as in `allocate`. The caches are never filled with promised frames.
   public func allocateSmall(own: Int = 0) -> FrameNumber? {
     if failing.load(.relaxed) != 0 && isToFail() { return nil }
     let cache = unsafe caches.current
@@ -69,7 +69,7 @@ extension Arena {
           }
         }
         guard filled > 0 else { return nil }
-        // Lowest numbers leave first: what is written together lies together.
+        // The lowest numbers leave first, so that what is written together lies together.
         let fresh = unsafe UnsafeMutableBufferPointer(start: cache.pointee.frames, count: filled)
         for index in 0..<filled / 2 { unsafe fresh.swapAt(index, filled - 1 - index) }
       }
@@ -82,8 +82,8 @@ extension Arena {
     return frame
   }
 
-  /// One small frame, cleared. `own`: as of `allocate`. `urgent`: from the reserve if need be, for
-  /// those who give back more.
+  /// Allocates one small frame and clears it. `own` is as in `allocate`. `urgent` allows the use of
+  /// the reserve, for callers that need a frame to free more.
   public func allocateSmallZeroed(own: Int = 0, urgent: Bool = false) -> FrameNumber? {
     var frame = allocateSmall(own: own)
     if frame == nil && urgent { frame = lock.withLock { takeLocked(0, own: own, urgent: true)?.0 } }
@@ -92,10 +92,11 @@ extension Arena {
     return frame
   }
 
-  /// Frees a small frame that nobody refers to any more.
+  /// Frees a small frame that has no references left.
   func freeSmall(_ frame: FrameNumber) {
-    // It may be one that is promised again, and whoever finds it in a cache may take it.
-    // `relaxed`: the promise was made before the frame was unmapped, and that came before this.
+    // The frame may already be promised to its holder again, and anybody could take it from a
+    // cache. `relaxed` is enough: the promise was made before the frame was unmapped, and the frame
+    // was unmapped before it is freed here.
     if promised.load(.relaxed) != 0 { return giveBack(frame, order: 0) }
     let cache = unsafe caches.current
     let kept: Bool = unsafe cache.pointee.lock.withLock {
@@ -108,13 +109,13 @@ extension Arena {
     if !kept { giveBack(frame, order: 0) }
   }
 
-  /// Empties every core's cache, so that blocks which are wholly free are seen to be.
+  /// Empties all core caches, so that blocks whose last used frames were cached become wholly free.
   public func drainCaches() {
     for index in 0..<caches.used {
       let cache = unsafe caches.caches + index
       var batch = true
       while batch {
-        // One frame at a time: giving a block back must not happen under the cache's lock.
+        // One frame at a time: a block must not be given back to the system under the cache's lock.
         let frame: FrameNumber = unsafe cache.pointee.lock.withLock {
           let filled = unsafe Int(cache.pointee.filled.load(.relaxed))
           guard filled > 0 else { return 0 }

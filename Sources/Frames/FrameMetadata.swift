@@ -4,7 +4,7 @@
   public import Primitives
 #endif
 
-/// What the arena knows of one frame: 16 bytes, beside the frame and never inside it.
+/// What the arena knows about one frame: 16 bytes, stored apart from the frame and never inside it.
 ///
 /// ```
 ///          word (A)                                  low (L)         high (L)
@@ -18,9 +18,9 @@
 ///                                          │ small maps   │ prev. queued │  (L) splitLock: its head
 ///                                          └──────────────┴──────────────┘
 /// ```
-/// The state bits change only under the arena's lock or by the only owner of a block;
-/// references are atomic. Once a huge frame is mapped small, its head counts the references of
-/// all parts, and each part counts its small mappings: a tail in its word, the head in `low`.
+/// The state bits change only under the arena's lock or by the only owner of a block. References
+/// are atomic. Once a huge frame is mapped small, its head counts the references of all parts, and
+/// each part counts its small mappings: a tail in its word, the head in `low`.
 @frozen public struct FrameMetadata: ~Copyable {
   public let word: AtomicWord
   public var low: UInt32
@@ -31,14 +31,14 @@
   @usableFromInline static let orderShift: UInt64 = 32
   /// The head of a free block.
   @usableFromInline static let free: UInt64 = 1 << 40
-  /// With `free`: the system has just given these pages, they read as zeros.
+  /// With `free`: the block has no memory of the system behind it and reads as zeros.
   @usableFromInline static let clean: UInt64 = 1 << 41
-  /// Part of an allocated huge frame, mapped small: `low` is the number of its head, which
-  /// counts the references for all.
+  /// A part, other than the head, of a huge frame that is mapped small. `low` is the number of the
+  /// head, which counts the references of all parts.
   @usableFromInline static let tail: UInt64 = 1 << 42
-  /// Head of a huge frame whose tails are marked.
+  /// The head of a huge frame whose other parts are tails.
   @usableFromInline static let marked: UInt64 = 1 << 43
-  /// Head of a marked frame that is in the queue of those to be split.
+  /// The head of a marked frame that is in the queue of frames to be split.
   @usableFromInline static let queued: UInt64 = 1 << 44
 
   @inlinable @inline(__always)
