@@ -4,28 +4,29 @@
   public import Primitives
 #endif
 
-/// Where a zero page comes from and goes to. The conformer allocates and frees one huge frame,
-/// whole, and counts nothing.
+/// Allocates and frees the frame of a zero page. A conforming type handles one huge frame as a
+/// whole and counts no references.
 public protocol ZeroFrameSource {
-  /// A huge frame whose contents are zero, not writable by anyone who maps it; nil if there is none.
+  /// Allocates a huge frame of zeros that nobody who maps it can write. Returns nil if there is
+  /// none.
   func allocateZeroFrame() -> UInt32?
-  /// Takes back a frame that `allocateZeroFrame` returned, with the order it was allocated with.
+  /// Frees a frame that `allocateZeroFrame` returned, with the order it was allocated with.
   func freeZeroFrame(_ frame: UInt32)
 }
 
-/// What became of a `get`.
+/// The result of a `get`.
 @frozen public enum ZeroPageReference: Equatable, Sendable {
-  /// The page was there; a reference was added.
+  /// The page existed, and references were added to it.
   case shared(UInt32)
-  /// This caller allocated and published it.
+  /// This call allocated the page and published it.
   case published(UInt32)
-  /// There is no page and none can be allocated. No reference is held.
+  /// There is no page and none can be allocated. The caller holds no reference.
   case unavailable
 }
 
-/// One huge page of zeros, counted by reference, allocated by the first `get` and freed by the
-/// shrinker when nobody holds it. Kernel counterpart: `get_huge_zero_page`, `put_huge_zero_page`
-/// and `shrink_huge_zero_page_{count,scan}` (mm/huge_memory.c, 2012).
+/// A reference-counted huge page of zeros. The first `get` allocates it, and the shrinker frees it
+/// when nobody holds it. Kernel counterpart: `get_huge_zero_page`, `put_huge_zero_page` and
+/// `shrink_huge_zero_page_{count,scan}` (mm/huge_memory.c, 2012).
 ///
 /// ```
 ///   63            32 31             0
@@ -34,18 +35,18 @@ public protocol ZeroFrameSource {
 ///  └────────────────┴────────────────┘   count 1 + n: n references are held
 /// ```
 ///
-/// **Why one word.** Publication and count are one compare-and-swap, so there is no window in
-/// which a descheduled publisher or shrinker makes the others allocate in vain (history items
+/// **Why one word.** One compare-and-swap changes frame and count together. So there is no window
+/// in which a descheduled publisher or shrinker makes the others allocate in vain (history items
 /// 11 and 23): whenever a compare-and-swap fails, some other thread's succeeded. Frame 0 is not
 /// a legal frame, so a word of 0 is unambiguous (item 4).
 ///
-/// - Thread safety: every operation may run on any thread at any time; all are lock-free, and
+/// - Thread safety: every operation may run on any thread at any time. All are lock-free, and
 ///   none allocates an object.
 public struct HugeZeroPage: ~Copyable, Sendable {
   /// (A) `frame << 32 | count`.
   @usableFromInline let word = AtomicWord(0)
 
-  /// No page yet; the first `get` allocates it.
+  /// Starts without a page. The first `get` allocates it.
   public init() {}
 
   @inlinable @inline(__always)
@@ -53,14 +54,15 @@ public struct HugeZeroPage: ~Copyable, Sendable {
   @inlinable @inline(__always)
   static func frame(_ word: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: word >> 32) }
 
-  /// References that one page can carry; `get` traps beyond, never wraps (invariant 18).
+  /// The limit of the reference count. Beyond it `get` traps; the count never wraps (invariant 18).
   public static var maximalCount: UInt32 { UInt32.max >> 1 }
 
-  // Inlined, since nearly all callers take one reference: half of the checks are constants then.
-  /// Takes `count` references at once, allocating the page if there is none.
+  // Inlined because nearly all callers take one reference, which makes half of the checks
+  // constants.
+  /// Takes `count` references at once. Allocates the page if there is none.
   ///
-  /// - Complexity: one compare-and-swap when nobody else is at it; a failed one means that
-  ///   another thread succeeded.
+  /// - Complexity: one compare-and-swap without contention. A failed one means that another thread
+  ///   succeeded.
   @inlinable @inline(__always)
   public borrowing func get(
     count references: UInt32 = 1, from source: borrowing some ZeroFrameSource
@@ -72,12 +74,12 @@ public struct HugeZeroPage: ~Copyable, Sendable {
       if seen != 0 {
         precondition(
           Self.count(seen) < Self.maximalCount - references, "zero page: reference count overflow")
-        // `acquire` pairs with the `release` of the publication below: who sees the count sees
-        // the page, cleared (invariant 3).
+        // `acquire` pairs with the `release` of the publication below: a thread that sees the
+        // count also sees the cleared page (invariant 3).
         let swap = word.compareExchange(seen, seen + UInt64(references), .acquire)
         if swap.exchanged {
-          // Lost the race after allocating: the frame goes back whole and is counted by nobody
-          // (items 1 and 22).
+          // This call lost the race after allocating. Its frame goes back whole and was never
+          // counted (items 1 and 22).
           if fresh != 0 { source.freeZeroFrame(fresh) }
           return .shared(Self.frame(seen))
         }
@@ -85,7 +87,7 @@ public struct HugeZeroPage: ~Copyable, Sendable {
       } else {
         if fresh == 0 {
           guard let frame = source.allocateZeroFrame() else {
-            // Somebody else may have published meanwhile: look once more before giving up.
+            // Another thread may have published in the meantime: look again before giving up.
             seen = word.load(.relaxed)
             if seen != 0 { continue }
             return .unavailable
@@ -93,8 +95,8 @@ public struct HugeZeroPage: ~Copyable, Sendable {
           precondition(frame != 0, "zero page: frame 0 means «none» and is not a legal frame")
           fresh = frame
         }
-        // One reference more for the shrinker. `release` pairs with the `acquire` above;
-        // `acquire` pairs with the shrinker's `release`, whose free of the last page comes before.
+        // One more reference, for the shrinker. `release` pairs with the `acquire` above. `acquire`
+        // pairs with the shrinker's `release`: what the holders of the last page did comes before.
         let published = UInt64(fresh) << 32 | UInt64(references) + 1
         let swap = word.compareExchange(0, published, .acquireRelease)
         if swap.exchanged { return .published(fresh) }
@@ -103,8 +105,8 @@ public struct HugeZeroPage: ~Copyable, Sendable {
     }
   }
 
-  /// Takes `count` references on a page that the caller's own references keep published: never
-  /// allocates (invariant 13). Returns its frame.
+  /// Takes `count` more references. The caller must hold a reference, which keeps the page
+  /// published, so this never allocates (invariant 13). Returns the page's frame.
   @inlinable
   public borrowing func getHeld(count references: UInt32 = 1) -> UInt32 {
     let before = word.add(UInt64(references), .relaxed)
@@ -114,32 +116,34 @@ public struct HugeZeroPage: ~Copyable, Sendable {
     return Self.frame(before)
   }
 
-  /// Gives `count` references back. The shrinker holds one, so this never reaches 0; reaching
-  /// it is a bug and traps (invariant 1).
+  /// Drops `count` references. The shrinker holds one, so the count never reaches 0 here; if it
+  /// would, that is a bug and this traps (invariant 1).
   @inlinable
   public borrowing func put(count references: UInt32 = 1) {
-    // `release` pairs with the `acquire` of the shrinker: the reads through this reference
-    // happen before the free.
+    // `release` pairs with the `acquire` of the shrinker: all reads through this reference happen
+    // before the free.
     let before = word.subtract(UInt64(references), .release)
     precondition(Self.count(before) > references, "zero page: put without a get")
   }
 
-  /// Huge pages that `shrinkerScan` could free now: 1 or 0.
+  /// The number of huge pages that `shrinkerScan` could free now: 1 or 0.
   @inlinable
   public borrowing func shrinkerCount() -> Int { Self.count(word.load(.relaxed)) == 1 ? 1 : 0 }
 
-  /// Frees the page if only the shrinker's own reference is left. Returns the pages freed.
+  /// Frees the page if only the shrinker's own reference is left. Returns the number of pages
+  /// freed.
   @inlinable
   public borrowing func shrinkerScan(to source: borrowing some ZeroFrameSource) -> Int {
     let seen = word.load(.relaxed)
     guard Self.count(seen) == 1 else { return 0 }
-    // One step unpublishes count and frame (item 11). `acquire` pairs with the `release` of put.
+    // One step clears count and frame (item 11). `acquire` pairs with the `release` of put.
     guard word.compareExchange(seen, 0, .acquireRelease).exchanged else { return 0 }
     source.freeZeroFrame(Self.frame(seen))
     return 1
   }
 
-  /// The state at one instant: frame (0 for none) and count, the shrinker's reference included.
+  /// The state at one instant: the frame (0 for none) and the count, including the shrinker's
+  /// reference.
   @inlinable
   public borrowing func snapshot() -> (frame: UInt32, count: UInt32) {
     let seen = word.load(.relaxed)
