@@ -4,34 +4,34 @@
   public import Primitives
 #endif
 
-/// Readers announce themselves with a plain store; whoever unmaps something waits until every
-/// reader that could still hold the old translation has left. User space's RCU, asymmetric.
+/// An asymmetric RCU for user space. A reader announces itself with a plain store. A thread that
+/// unmaps something waits until every reader that could still hold the old translation has left.
 ///
-/// The kernel shoots translations down with interrupts to every core. Here the waiting side does
-/// the same with an expedited `membarrier(2)`, which runs a full barrier on every core that runs
-/// a thread of this process; so `enter` needs no fence of its own. Where the system call is
-/// missing, `enter` pays for a fence.
+/// The kernel shoots down translations by interrupting every core. Here the waiting side does the
+/// same with an expedited `membarrier(2)`, which runs a full barrier on every core that runs a
+/// thread of this process, so `enter` needs no fence of its own. If the system call is missing,
+/// `enter` has to run a fence.
 ///
-/// Sections do not nest, and nothing inside a section may wait for a grace period.
+/// Sections do not nest, and code inside a section must not wait for a grace period.
 ///
-/// - Complexity: enter and leave are one store each; `synchronize` is O(threads that ever read)
+/// - Complexity: `enter` and `leave` are one store each. `synchronize` is O(threads that ever read)
 ///   plus one system call.
 @safe public final class GracePeriod: @unchecked Sendable {
-  // Sendable: constant pointers to atomics.
+  // Sendable: it holds constant pointers to atomics.
 
-  /// The process's own: slots belong to threads, and threads to the process.
+  /// The one instance of the process. There is only one because slots belong to threads.
   public static let shared = GracePeriod(expedited: ExpeditedBarrier.register())
 
-  /// (A) Counts the grace periods asked for. Starts at 1: a slot of 0 is outside.
+  /// (A) Counts the calls of `synchronize`. Starts at 1, because 0 in a slot means "outside".
   @usableFromInline let epoch = AtomicWord(1)
-  /// (A) Per thread: 0 outside, else the epoch in which it entered.
+  /// (A) One slot per thread: 0 outside a section, otherwise the epoch in which the thread entered.
   @usableFromInline let slots: AtomicWordPointer
-  /// (A) Slots are taken up to here.
+  /// (A) The number of slots ever assigned. All slots in use are below it.
   let highest = AtomicWord(0)
-  /// (C) Whether the waiting side can pay with `membarrier`.
+  /// (C) Whether the waiting side can use `membarrier`, so that readers need no fence.
   @usableFromInline let expedited: Bool
 
-  /// For `shared`, and for a model, which has one each time.
+  /// Used for `shared`, and by the model checker, which makes a new instance for each execution.
   init(expedited: Bool) {
     unsafe slots = .allocate(capacity: ReaderSlot.count * ReaderSlot.stride)
     for index in 0..<ReaderSlot.count * ReaderSlot.stride {
@@ -42,24 +42,25 @@
 
   deinit { unsafe slots.deallocate() }
 
-  /// Enters a section: what this thread loads from here on stays until it leaves.
+  /// Enters a section. What this thread loads from here on is not freed before it leaves.
   @inlinable @inline(__always)
   public func enter() -> Section {
     var slot = ReaderSlot.current
     if slot < 0 { slot = assignSlot() }
     let word = unsafe slots + Int(slot) * ReaderSlot.stride
-    // `acquire` pairs with the `release` in synchronize: an epoch seen is an unmapping seen.
-    // `release` pairs with the `acquire` in synchronize: who sees this section begun sees the
-    // sections before it in this slot ended, also those of a thread that had it before. (A plain
-    // store would end the release sequence of `leave`.)
+    // `acquire` pairs with the `release` in synchronize: a reader that sees an epoch also sees what
+    // was unmapped before it.
+    // `release` pairs with the `acquire` in synchronize: a waiter that sees this section begun also
+    // sees the earlier sections in this slot ended, even those of a thread that owned it before. (A
+    // plain store would end the release sequence of `leave`.)
     unsafe word.pointee.store(epoch.load(.acquire), .release)
-    // Pairs with the barrier in synchronize: either it sees this store, or the loads that
-    // follow see what was unmapped before it.
+    // Pairs with the barrier in synchronize: either synchronize sees this store, or the loads
+    // below see what was unmapped before synchronize.
     if expedited { ExpeditedBarrier.light() } else { AtomicWord.fence() }
     return unsafe Section(word: word)
   }
 
-  /// A section in progress; leave it by `leave()`, on the thread that entered.
+  /// A section in progress. End it with `leave()`, on the thread that entered it.
   @safe @frozen public struct Section: ~Copyable {
     @usableFromInline let word: AtomicWordPointer
     @inlinable @inline(__always)
@@ -67,12 +68,14 @@
     /// Ends the section.
     @inlinable @inline(__always)
     public consuming func leave() {
-      // `release` pairs with the `acquire` in synchronize: reads come before the free.
+      // `release` pairs with the `acquire` in synchronize: this section's reads come before the
+      // free.
       unsafe word.pointee.store(0, .release)
     }
   }
 
-  /// Returns when every section that was open at the call has ended. Never call it inside one.
+  /// Waits until every section that was open at the call has ended. Never call this inside a
+  /// section.
   public func synchronize() {
     let target = epoch.add(1, .acquireRelease) + 1
     if expedited { ExpeditedBarrier.heavy() } else { AtomicWord.fence() }
@@ -96,7 +99,7 @@
     var wait = SpinWait()
     while true {
       let taken = Int(highest.load(.acquire))
-      // A slot that an ended thread left behind, before a new one.
+      // Reuse a slot that an ended thread left behind before taking a new one.
       for index in 0..<taken {
         let word = unsafe slots + index * ReaderSlot.stride
         if unsafe word.pointee.load(.relaxed) == Self.idle,
@@ -120,7 +123,7 @@
     return Int32(index)
   }
 
-  /// The thread that owned the slot has ended; another may have it.
+  /// Called when the thread that owned the slot has ended: another thread may take it.
   func releaseSlot(_ slot: Int32) {
     unsafe slots[Int(slot) * ReaderSlot.stride].store(Self.idle, .release)
   }
