@@ -8,15 +8,20 @@ public import Frames
 /// │     0      │ frame number       │  0  │ C │ K │ N │ 0 │ A │ D │ W │ kind │
 /// └────────────┴────────────────────┴─────┴───┴───┴───┴───┴───┴───┴───┴──────┘
 /// ```
-/// The kind is part of the entry, so «zero» cannot be mistaken for memory (history items 10 and
-/// 13), and it is never writable or dirty (item 9). `W` on a table entry means: nobody else
-/// refers to that table; on a frame entry: nobody else refers to that frame. A path of `W`s down
-/// from the root may be written without looking at any reference count, and its mapping allows it.
-/// `N`: the mapping allows no access; what is mapped stays, as with the kernel's `PROT_NONE`.
-/// `K`: the frame is to be kept, though it may read as zeros: somebody asked for the memory.
-/// `C`: what it names was taken by the space whose tables these are, and nobody shares it: it counts
-/// in the space's charge. It comes with `W`, but stays where only the mapping or a wait takes the
-/// `W`; being shared takes both.
+/// The kind is part of the entry, so a zero entry cannot be mistaken for memory (history items 10
+/// and 13). A zero entry is never writable or dirty (item 9). The bits:
+///
+/// - `W` (writable): nobody else refers to the table or frame that the entry names. If every entry
+///   on the path from the root has `W`, the memory may be written without a look at any reference
+///   count, and the mapping allows writing.
+/// - `N` (hidden): the mapping allows no access. What is mapped stays, as with the kernel's
+///   `PROT_NONE`.
+/// - `K` (kept): reclaim must not take the frame even if it reads as zeros, because somebody asked
+///   for the memory.
+/// - `C` (charged): the space that owns these tables took the frame or table that the entry names,
+///   and nobody shares it. It counts in the space's charge. An entry gets `C` together with `W`. It
+///   keeps `C` when a change of the mapping, or a wait for writers to leave, takes only `W`. Sharing
+///   takes both.
 @frozen public struct Entry: Equatable, Sendable {
   @frozen public enum Kind: UInt64, Sendable {
     case none = 0, zero = 1, huge = 2, small = 3, table = 4
@@ -51,31 +56,34 @@ public import Frames
   public var isWritable: Bool { raw & Entry.writableBit != 0 }
   @inlinable @inline(__always)
   public var isWritableTable: Bool { raw & 0xf == Kind.table.rawValue | Entry.writableBit }
-  /// Whether it is of this kind and may be accessed.
+  /// Whether the entry is of this kind and the mapping allows access.
   @inlinable @inline(__always)
   public func isVisible(_ kind: Kind) -> Bool { raw & (Entry.hiddenBit | 7) == kind.rawValue }
   @inlinable @inline(__always)
   public var isHidden: Bool { raw & Entry.hiddenBit != 0 }
-  /// The same mapping, to be copied before it is written.
+  /// The same mapping, without `W`: it has to be copied before it is written.
   @inlinable @inline(__always)
   public var protected: Entry { Entry(raw: raw & ~Entry.writableBit) }
   @inlinable @inline(__always)
   public var madeWritable: Entry { Entry(raw: raw | Entry.writableBit | Entry.chargedBit) }
   @inlinable @inline(__always)
   public var isCharged: Bool { raw & Entry.chargedBit != 0 }
-  /// The same mapping, in the charge of the space.
+  /// The same mapping, counted in the charge of the space.
   @inlinable public var charged: Entry { Entry(raw: raw | Entry.chargedBit) }
-  /// The same mapping as one of several spaces: to be copied before it is written, in nobody's charge.
+  /// The same mapping, shared by several spaces: it has to be copied before it is written and
+  /// counts in no space's charge.
   @inlinable @inline(__always)
   public var shared: Entry { Entry(raw: raw & ~(Entry.writableBit | Entry.chargedBit)) }
-  /// Whether reclaim must leave the frame to this entry, and the same mapping so marked.
+  /// Whether reclaim must not take the frame from this entry.
   @inlinable public var isKept: Bool { raw & Entry.keptBit != 0 }
+  /// The same mapping, marked as kept if `isKept`.
   @inlinable public func kept(_ isKept: Bool = true) -> Entry {
     Entry(raw: isKept ? raw | Entry.keptBit : raw)
   }
-  /// The same mapping without access, and with it again.
+  /// The same mapping without access.
   @inlinable public var hidden: Entry {
     Entry(raw: raw & ~Entry.writableBit | Entry.hiddenBit)
   }
+  /// The same mapping with access again.
   @inlinable public var shown: Entry { Entry(raw: raw & ~Entry.hiddenBit) }
 }
