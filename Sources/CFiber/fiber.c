@@ -10,7 +10,7 @@
 void il_start(void);
 
 #if defined(__x86_64__)
-/* Kept by a callee: rbx, rbp, r12-r15. A new fibre finds its entry in rbx. */
+/* Callee-saved registers: rbx, rbp, r12-r15. A new fibre finds its entry in rbx. */
 __asm__(
     ".text\n"
     ".globl il_switch\n.type il_switch,@function\n"
@@ -36,7 +36,7 @@ il_context il_context_make(void *stack, size_t size, void (*entry)(void)) {
   return top;
 }
 #elif defined(__aarch64__)
-/* Kept by a callee: x19-x30, d8-d15. A new fibre finds its entry in x19. */
+/* Callee-saved registers: x19-x30, d8-d15. A new fibre finds its entry in x19. */
 __asm__(
     ".text\n"
     ".globl il_switch\n.type il_switch,%function\n"
@@ -95,12 +95,12 @@ static struct sigaction former_ill, former_trap;
 
 static void on_trap(int signal) {
   if (current) trap_handler();
-  /* Not ours: the instruction runs again and finds the former action. */
+  /* Not ours: restore the former action. The instruction runs again and traps into it. */
   sigaction(signal, signal == SIGILL ? &former_ill : &former_trap, 0);
 }
 
 static void install(void) {
-  /* NODEFER: the handler may leave by a switch, and the next trap must still arrive. */
+  /* NODEFER: the handler may leave by a switch of fibres, and the next trap must still arrive. */
   struct sigaction action = {.sa_handler = on_trap, .sa_flags = SA_NODEFER};
   sigaction(SIGILL, &action, &former_ill);
   sigaction(SIGTRAP, &action, &former_trap);

@@ -1,8 +1,8 @@
 #pragma once
 #include <stdint.h>
 
-/* The vectors of the memory model, by value. In C since Swift does not turn SIMD32<UInt16>
-   into vector instructions, and calls a witness for every lane in a debug build. */
+/* The vectors of the memory model, passed by value. They are in C because Swift does not turn
+   SIMD32<UInt16> into vector instructions and, in a debug build, calls a witness for every lane. */
 
 enum { il_lanes = 64 };
 typedef struct { uint16_t lane[il_lanes]; } il_view;
@@ -17,7 +17,7 @@ static inline il_view il_view_set(il_view v, intptr_t lane, uint16_t value) {
   return v;
 }
 
-/* The greater of each pair of lanes. */
+/* The greater value of each pair of lanes. */
 static inline il_view il_view_join(il_view a, il_view b) {
   il_vector x, y;
   __builtin_memcpy(&x, &a, sizeof x);
@@ -28,20 +28,20 @@ static inline il_view il_view_join(il_view a, il_view b) {
   return a;
 }
 
-/* Lanes from `first` on become 0. */
+/* Sets all lanes from `first` on to 0. */
 static inline il_view il_view_below(il_view v, intptr_t first) {
   for (intptr_t i = first; i < il_lanes; i++) v.lane[i] = 0;
   return v;
 }
 
-/* Lanes as distances from `base`, 0 for those below it. */
+/* The lanes as distances from `base`, 0 for those below it. */
 static inline il_view il_view_relative(il_view v, il_view base) {
   for (intptr_t i = 0; i < il_lanes; i++)
     v.lane[i] = v.lane[i] > base.lane[i] ? v.lane[i] - base.lane[i] : 0;
   return v;
 }
 
-/* The same for lanes in which 0 means none: distances from 1 on. */
+/* The same for lanes in which 0 means "none": distances start at 1. */
 static inline il_view il_view_relative_or_none(il_view v, il_view base) {
   for (intptr_t i = 0; i < il_lanes; i++)
     if (v.lane[i]) v.lane[i] = v.lane[i] > base.lane[i] ? v.lane[i] - base.lane[i] + 1 : 1;
