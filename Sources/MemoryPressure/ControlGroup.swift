@@ -1,8 +1,8 @@
-/// The memory limits that this process is under, from its control group and all above it.
+/// The memory limits on this process: those of its control group and of all groups above it.
 ///
-/// Works on cgroup v1, v2, and the hybrid of both, and in containers that see only a part. Files are
-/// opened once and read at each question, which takes some 20 µs a group; any thread may
-/// ask. A process that is moved to another group makes a new value.
+/// Works with cgroup v1, v2 and the hybrid of both, and in containers that see only a part of the
+/// hierarchy. The files are opened once and read each time you ask, which takes some 20 µs for each
+/// group. You may ask on any thread. If the process is moved to another group, make a new value.
 ///
 /// ```swift
 /// let group = try? ControlGroup()
@@ -14,18 +14,19 @@ public struct ControlGroup: Sendable {
     public var description: String { self == .v1 ? "v1" : "v2" }
   }
 
-  /// Which version's hierarchy has the memory controller.
+  /// The version whose hierarchy has the memory controller.
   public let version: Version
-  /// The folder of the group that was found: the process's own, or the nearest that can be seen.
+  /// The directory of the process's own group, or of the nearest group above it that is visible.
   public var directory: String { groups[0].directory }
-  /// Files that exist and could not be opened. What they would say is left out.
+  /// Why some existing files could not be opened. Their values are left out.
   public var problems: [PressureError] { groups.flatMap(\.problems) }
   /// The process's own group first, then upwards; never empty.
   let groups: [GroupFiles]
 
-  /// Finds the group. It fails if no memory controller can be seen, and says why.
+  /// Finds the group. Throws an error that gives the reason if no memory controller is visible.
   public init(in tree: FileTree = .system) throws(PressureError) {
-    // Where v1 has the controller, v2 has no memory files, and `/proc` tells which it is.
+    // Only one version has the controller, and `/proc` shows which. If it is v1, v2 has no memory
+    // files.
     do throws(PressureError) {
       let directories = try GroupDirectories.find(.v1, in: tree)
       groups = directories.map { GroupFiles(.v1, $0, in: tree) }
@@ -37,18 +38,19 @@ public struct ControlGroup: Sendable {
     }
   }
 
-  /// The smallest limit of all groups, in bytes; nil if there is none. v2 has `memory.high`, above
-  /// which a group is slowed down, and `memory.max`, above which it is killed: both count.
+  /// The smallest limit of all groups, in bytes; nil if there is none. In v2 both `memory.high`,
+  /// above which a group is slowed down, and `memory.max`, above which it is killed, count as
+  /// limits.
   public var limit: UInt64? { groups.compactMap { (try? $0.limit()) ?? nil }.min() }
 
-  /// What the group uses, in bytes, page cache included.
+  /// The memory that the group uses, in bytes, including page cache.
   public var usage: UInt64? { (try? groups[0].usage()) ?? nil }
 
-  /// How much of that is page cache of files, which the kernel drops by itself, in bytes.
+  /// The part of `usage` that is page cache of files, in bytes. The kernel drops it by itself.
   public var reclaimable: UInt64? { (try? groups[0].reclaimable()) ?? nil }
 
-  /// How many bytes more can be used before a limit, be it the group's or one above, stands in the
-  /// way; 0 at or over it, and nil if there is no limit: the smallest of limit − (usage −
-  /// reclaimable).
+  /// How many more bytes can be used below every limit: the smallest value of
+  /// limit − (usage − reclaimable) of the group and those above it. 0 at or over a limit; nil if
+  /// there is no limit.
   public var available: UInt64? { groups.compactMap { (try? $0.available()) ?? nil }.min() }
 }

@@ -1,10 +1,10 @@
 /// The machine's physical memory, in bytes, from `/proc/meminfo`.
 public struct MemoryTotals: Sendable, Equatable {
   public let total: UInt64
-  /// What can be had without swapping, as the kernel estimates it (`MemAvailable`).
+  /// The kernel's estimate of what can be allocated without swapping (`MemAvailable`).
   public let available: UInt64
 
-  /// Reads them: one file, some microseconds.
+  /// Reads the file, which takes some microseconds.
   public init(in tree: FileTree = .system) throws(PressureError) {
     let path = tree.path("/proc/meminfo")
     let text = try tree.contents(of: "/proc/meminfo")

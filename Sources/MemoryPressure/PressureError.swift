@@ -2,19 +2,19 @@ import Glibc
 
 /// Why a source of memory pressure, or a control group, cannot be used.
 public enum PressureError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// The system refused a call.
+  /// A system call failed.
   case system(call: String, path: String, errno: Int32)
-  /// A file holds something else than it should.
+  /// A file does not contain what it should.
   case malformed(path: String, found: String, expected: String)
-  /// The process is in no control group of this version that can be seen.
+  /// No control group of this version that the process belongs to is visible.
   case noGroup(ControlGroup.Version, reason: String)
-  /// The control group and those above it have no limit to compare with.
+  /// Neither the control group nor any group above it has a limit to compare its use with.
   case noLimit(group: String)
-  /// The control group was removed under the source.
+  /// The control group was removed while its file was in use.
   case removed(path: String)
-  /// A source was required, and each was refused.
+  /// A source was required, and none can be used.
   case noSource([UnavailableSource])
-  /// The system has no more threads.
+  /// The system could not start another thread.
   case noThread
 
   public var description: String {
@@ -22,17 +22,18 @@ public enum PressureError: Error, Equatable, Sendable, CustomStringConvertible {
     case .system(let call, let path, let errno):
       "\(call) of \(path) failed: \(unsafe String(cString: strerror(errno))); \(Self.advice(errno))"
     case .malformed(let path, let found, let expected):
-      "\(path) holds \"\(found)\" and not \(expected); is it the kernel's file?"
+      "\(path) holds \"\(found)\" and not \(expected); check that it is the kernel's file"
     case .noGroup(let version, let reason):
       "no memory control group of cgroup \(version): \(reason)"
     case .noLimit(let group):
-      "no limit is set at \(group) or above; set one for its use to be watched"
+      "no limit is set at \(group) or above; set one so that its use can be watched"
     case .removed(let path):
-      "the control group of \(path) was removed; make a new monitor in the group of now"
+      "the control group of \(path) was removed; make a new monitor for the present group"
     case .noSource(let refused):
-      "nothing on this machine tells of memory pressure: "
+      "no source of memory pressure can be used on this machine: "
         + refused.map(\.description).joined(separator: "; ")
-    case .noThread: "no thread for the monitor; raise the limit of processes (ulimit -u)"
+    case .noThread:
+      "cannot start a thread for the monitor; raise the limit of processes (ulimit -u)"
     }
   }
 

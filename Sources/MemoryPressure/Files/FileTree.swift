@@ -1,14 +1,14 @@
 import Glibc
 
-/// Where `/proc` and `/sys` are looked for: the machine's, or a copy under some folder.
+/// Where to find `/proc` and `/sys`: those of the machine, or a copy in some directory.
 public struct FileTree: Sendable {
   public static let system = FileTree(root: "")
 
-  /// What every path is prefixed with.
+  /// The prefix of every path.
   public let root: String
   let calls: any SystemCalls
 
-  /// The tree below a folder: `FileTree(root: "/tmp/fake")` has `/tmp/fake/proc/self/cgroup`.
+  /// The tree in a directory: `FileTree(root: "/tmp/fake")` has `/tmp/fake/proc/self/cgroup`.
   public init(root: String) { self.init(root: root, calls: LinuxCalls()) }
 
   init(root: String, calls: any SystemCalls) {
@@ -27,10 +27,11 @@ public struct FileTree: Sendable {
     } catch { throw .system(call: "open", path: path, errno: error.code) }
   }
 
-  /// The whole of a file that the kernel makes up of many records, such as those in `/proc/self`.
+  /// Reads all of a file in which the kernel lists many records, such as those in `/proc/self`.
   func contents(of path: String) throws(PressureError) -> TextFile { try open(path).whole() }
 
-  /// Whether a folder can be entered; any reason but that it is not there, or not for us, is thrown.
+  /// Whether a directory can be opened. Returns false if it does not exist or we lack permission;
+  /// throws any other error.
   func hasFolder(_ path: String) throws(PressureError) -> Bool {
     do {
       _ = try open(path, O_RDONLY | O_DIRECTORY)
@@ -44,7 +45,7 @@ public struct FileTree: Sendable {
   }
 }
 
-/// A descriptor, closed with its last holder.
+/// A descriptor that is closed when its last holder is released.
 final class Descriptor: Sendable {
   let number: Int32
   let calls: any SystemCalls
@@ -57,7 +58,8 @@ final class Descriptor: Sendable {
   deinit { calls.close(number) }
 }
 
-/// A file kept open. Reading moves no position: threads may do so at once.
+/// A file that is kept open. Reads do not move a file position, so several threads may read at
+/// once.
 struct OpenFile: Sendable {
   let descriptor: Descriptor
   let path: String
@@ -67,8 +69,8 @@ struct OpenFile: Sendable {
     self.path = path
   }
 
-  /// The whole, of a control file: these are made up anew for each read from 0, so one read is
-  /// consistent with itself, and two are not.
+  /// Reads all of a control file in one system call. The kernel generates the contents for each
+  /// read from offset 0, so one read is consistent and two reads need not agree.
   func record() throws(PressureError) -> TextFile {
     var bytes = [UInt8](repeating: 0, count: 4096)
     while true {
@@ -78,7 +80,7 @@ struct OpenFile: Sendable {
     }
   }
 
-  /// The whole, of a file of many records: a read may return fewer than there are.
+  /// Reads all of a file of many records. Each system call may return only some of them.
   func whole() throws(PressureError) -> TextFile {
     var bytes = [UInt8](repeating: 0, count: 4096)
     var filled = 0

@@ -1,10 +1,11 @@
-/// Finds the folders of the process's control group and of those above it.
+/// Finds the directories of the process's control group and of the groups above it.
 ///
-/// `/proc/self/cgroup` names the group, and `/proc/self/mountinfo` where its hierarchy is mounted
-/// and which part of it. In a container the name may lie outside that part, or be as the host sees
-/// it: then the mount shows the container's own group, and the nearest folder is taken.
+/// `/proc/self/cgroup` names the group. `/proc/self/mountinfo` says where its hierarchy is mounted,
+/// and which part of the hierarchy. In a container the name may be outside that part, or be the
+/// host's name for the group. The mount then shows the container's own group, and the nearest
+/// directory is used.
 enum GroupDirectories {
-  /// The group's own folder first, then upwards to where the hierarchy is mounted; never empty.
+  /// The group's own directory first, then those above it up to the mount point; never empty.
   static func find(
     _ version: ControlGroup.Version, in tree: FileTree
   ) throws(PressureError) -> [String] {
@@ -12,7 +13,7 @@ enum GroupDirectories {
     guard let name = name(version, in: groups) else {
       throw .noGroup(version, reason: "\(tree.path("/proc/self/cgroup")) names none")
     }
-    // Without the table of mounts, they are where they always are.
+    // If the table of mounts cannot be read, use the customary mount points.
     let table = (try? tree.contents(of: "/proc/self/mountinfo").text) ?? ""
     let found = mounts(version, in: table)
     for mount in found.isEmpty ? customary(version) : found {
@@ -22,13 +23,13 @@ enum GroupDirectories {
     throw .noGroup(version, reason: "\(name) is mounted nowhere that can be seen")
   }
 
-  /// A hierarchy, or the part of it below `root`, mounted at `point`.
+  /// A mount at `point` of a hierarchy, or of the part of it below `root`.
   struct Mount: Equatable {
     let root: String
     let point: String
   }
 
-  /// The group's name. Lines are `id:controllers:name`; v2's has id 0 and no controllers.
+  /// The group's name. Lines are `id:controllers:name`. The line of v2 has id 0 and no controllers.
   static func name(_ version: ControlGroup.Version, in groups: String) -> String? {
     for line in groups.split(separator: "\n") {
       let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -43,7 +44,7 @@ enum GroupDirectories {
     return nil
   }
 
-  /// `36 35 98:0 /root /point options… - type source options`
+  /// The mounts of a hierarchy. Lines are `36 35 98:0 /root /point options… - type source options`.
   static func mounts(_ version: ControlGroup.Version, in table: String) -> [Mount] {
     table.split(separator: "\n").compactMap { line in
       let fields = line.split(separator: " ")
@@ -63,7 +64,7 @@ enum GroupDirectories {
   private static func customary(_ version: ControlGroup.Version) -> [Mount] {
     switch version {
     case .v1: [Mount(root: "/", point: "/sys/fs/cgroup/memory")]
-    // The second is that of a hybrid, where the first holds v1's hierarchies.
+    // A hybrid mounts v2 at the first; the second then holds the hierarchies of v1.
     case .v2:
       [
         Mount(root: "/", point: "/sys/fs/cgroup/unified"),
@@ -78,7 +79,7 @@ enum GroupDirectories {
     var rest = below(mount.root, name) ?? ""
     var directories: [String] = []
     while true {
-      // Above a folder that is there, all are.
+      // If a directory exists, so do all above it.
       let isThere = directories.isEmpty ? try tree.hasFolder(mount.point + rest) : true
       if isThere { directories.append(mount.point + rest) }
       guard let slash = rest.lastIndex(of: "/") else { return directories }
@@ -86,15 +87,16 @@ enum GroupDirectories {
     }
   }
 
-  /// What follows `root` in `name`, with a slash in front unless it is empty; nil if the name lies
-  /// elsewhere. A namespace shows groups outside it with `..`, which must not lead out of the mount.
+  /// The part of `name` after `root`: empty, or with a slash in front. Returns nil if `name` is not
+  /// below `root`. A namespace shows groups outside it with `..`, which must not lead out of the
+  /// mount.
   static func below(_ root: String, _ name: String) -> String? {
     let (root, name) = (root.split(separator: "/"), name.split(separator: "/"))
     guard name.starts(with: root), !name.contains("..") else { return nil }
     return name.dropFirst(root.count).map { "/" + $0 }.joined()
   }
 
-  /// The table writes blanks as `\040`.
+  /// Decodes a field. The table writes a space as `\040`.
   private static func unescape(_ field: Substring) -> String {
     var bytes: [UInt8] = []
     var rest = Array(field.utf8)[...]

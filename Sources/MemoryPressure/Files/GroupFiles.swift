@@ -1,13 +1,13 @@
 import Glibc
 
-/// One control group's memory files, kept open: what it may use, uses, and could drop.
+/// The memory files of one control group, kept open: its limits, its usage, and what it could drop.
 struct GroupFiles: Sendable {
   let directory: String
   private let limits: [OpenFile]
   private let used: OpenFile?
   private let statistics: OpenFile?
   private let reclaimableNames: [String]
-  /// Files that are there and cannot be opened.
+  /// Why some existing files could not be opened.
   let problems: [PressureError]
 
   init(_ version: ControlGroup.Version, _ directory: String, in tree: FileTree) {
@@ -37,7 +37,7 @@ struct GroupFiles: Sendable {
     self.problems = problems
   }
 
-  /// The smaller of the limits, read now; nil if there is none.
+  /// Reads the limits and returns the smaller one, in bytes; nil if there is none.
   func limit() throws(PressureError) -> UInt64? {
     var smallest: UInt64?
     for file in limits {
@@ -46,7 +46,7 @@ struct GroupFiles: Sendable {
       guard let number = record.number else {
         throw .malformed(path: file.path, found: record.start, expected: "a number of bytes")
       }
-      // v1's "none" is the largest whole number of pages, whatever the size of those.
+      // v1 says "no limit" by the largest whole number of pages, which depends on the page size.
       if number < 0x7fff_ffff_ffff_0000 { smallest = min(smallest ?? number, number) }
     }
     return smallest
@@ -61,7 +61,8 @@ struct GroupFiles: Sendable {
     return number
   }
 
-  /// The page cache of files, active or not. Shared memory is not among it: that needs swap.
+  /// The page cache of files, active and inactive, in bytes. Shared memory does not count, since
+  /// the kernel would have to swap it out.
   func reclaimable() throws(PressureError) -> UInt64? {
     guard let statistics else { return nil }
     let record = try statistics.record()
@@ -75,8 +76,9 @@ struct GroupFiles: Sendable {
     return sum
   }
 
-  /// How much of the limit is used by what cannot be dropped; nil without a limit or a usage.
-  /// Statistics cost the most, and are not asked for if all of the usage is below `enough`.
+  /// The fraction of the limit that is used by memory which cannot be dropped; nil if the group has
+  /// no limit or no usage file. Reading `memory.stat` costs the most, so if even the whole usage is
+  /// below the fraction `enough`, it is not read and the result includes page cache.
   func fullness(enough: Double = 0) throws(PressureError) -> Double? {
     guard let limit = try limit(), let usage = try usage() else { return nil }
     guard limit > 0 else { return 1 }
@@ -86,10 +88,10 @@ struct GroupFiles: Sendable {
     return Double(kept) / Double(limit)
   }
 
-  /// What may still be used under this group's limit.
+  /// How many more bytes may be used below this group's limit; nil if it has none.
   func available() throws(PressureError) -> UInt64? {
     guard let limit = try limit(), let usage = try usage() else { return nil }
-    // Without statistics, nothing is known to be reclaimable.
+    // If the statistics cannot be read, count nothing as reclaimable.
     let kept = usage - min(usage, (try? reclaimable()) ?? 0)
     return limit - min(limit, kept)
   }

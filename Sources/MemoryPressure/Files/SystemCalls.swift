@@ -2,36 +2,36 @@ import CLinux
 import Glibc
 import Primitives
 
-/// The system calls of this module, so that a test can make any of them fail, or have its own
-/// descriptors become ready.
+/// The system calls of this module. A test replaces them to make any of them fail, or to make its
+/// own descriptors become ready.
 protocol SystemCalls: Sendable {
   func open(_ path: String, _ flags: Int32) throws(Errno) -> Int32
   func close(_ descriptor: Int32)
-  /// Reads at `offset` into the array; returns how much.
+  /// Reads from `offset` in the file to `start` in the array. Returns the number of bytes read.
   func read(
     _ descriptor: Int32, into bytes: inout [UInt8], from start: Int, at offset: Int
   ) throws(Errno) -> Int
   func write(_ descriptor: Int32, _ bytes: [UInt8]) throws(Errno)
   func eventCounter() throws(Errno) -> Int32
-  /// Reads an event counter, which becomes 0. Fails with EAGAIN if it was.
+  /// Reads an event counter and resets it to 0. Fails with EAGAIN if it is 0 already.
   func drain(_ counter: Int32) throws(Errno)
-  /// Waits until a descriptor is ready or `milliseconds` have passed; -1 is for ever.
+  /// Waits until a descriptor is ready or `milliseconds` have passed; -1 waits without end.
   func poll(_ descriptors: inout [pollfd], milliseconds: Int32) throws(Errno)
   func pause(_ duration: Duration)
-  /// Since some moment in the past, never backwards.
+  /// The time since some moment in the past. It never goes backwards.
   func now() -> Duration
 }
 
-/// What a call failed with.
+/// The error number of a failed call.
 struct Errno: Error, Equatable {
   let code: Int32
   init(_ code: Int32) { self.code = code }
 
-  /// The reason of the call that just failed on this thread.
+  /// The error number of the call that has just failed on this thread.
   static var last: Errno { Errno(errno) }
 }
 
-/// The running kernel. Interrupted calls are made again.
+/// The calls of the running kernel. Interrupted calls are repeated.
 struct LinuxCalls: SystemCalls {
   func open(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {
     while true {
@@ -47,7 +47,7 @@ struct LinuxCalls: SystemCalls {
     _ descriptor: Int32, into bytes: inout [UInt8], from start: Int, at offset: Int
   ) throws(Errno) -> Int {
     while true {
-      // Within the array: `start` is at most its count, by the slice's own check.
+      // The read stays within the array: the slice traps if `start` exceeds its count.
       let count = unsafe bytes[start...].withUnsafeMutableBytes {
         unsafe pread(descriptor, $0.baseAddress, $0.count, offset)
       }
@@ -58,7 +58,7 @@ struct LinuxCalls: SystemCalls {
 
   func write(_ descriptor: Int32, _ bytes: [UInt8]) throws(Errno) {
     while unsafe Glibc.write(descriptor, bytes, bytes.count) != bytes.count {
-      // Control files and counters take all or nothing.
+      // Control files and counters accept all bytes or none.
       if errno != EINTR { throw .last }
     }
   }
@@ -79,7 +79,7 @@ struct LinuxCalls: SystemCalls {
   func poll(_ descriptors: inout [pollfd], milliseconds: Int32) throws(Errno) {
     let count = descriptors.count
     if unsafe Glibc.poll(&descriptors, nfds_t(count), milliseconds) >= 0 { return }
-    // An interrupted wait is a short one: the caller knows what the time is.
+    // An interrupted wait counts as a short one, since the caller looks at the time anyway.
     guard errno == EINTR else { throw .last }
     for index in descriptors.indices { descriptors[index].revents = 0 }
   }
@@ -92,7 +92,7 @@ struct LinuxCalls: SystemCalls {
 }
 
 extension Duration {
-  /// Rounded up and within what poll takes.
+  /// In milliseconds, rounded up and clamped to what poll accepts.
   var milliseconds: Int32 {
     let (seconds, attoseconds) = components
     let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1000)

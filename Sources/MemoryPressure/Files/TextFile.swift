@@ -1,20 +1,20 @@
-/// The contents of one of the kernel's files, taken apart without making strings of it: a server
-/// asks for its room often.
+/// The contents of one of the kernel's files. It is parsed without making strings, since a server
+/// asks often how much memory is available.
 struct TextFile: Sendable {
   private let bytes: ArraySlice<UInt8>
 
   init(_ bytes: ArraySlice<UInt8>) { self.bytes = bytes }
 
-  /// The text as a whole, for what is read once.
+  /// All of the text, for files that are read once.
   var text: String { String(decoding: bytes, as: UTF8.self) }
 
-  /// For messages.
+  /// The start of the first line, for messages.
   var start: String {
     let line = bytes.prefix { $0 != UInt8(ascii: "\n") }.prefix(40)
     return String(decoding: line, as: UTF8.self)
   }
 
-  /// A file that is one number; nil if it is anything else.
+  /// The number, if the file consists of one; otherwise nil.
   var number: UInt64? {
     let (number, rest) = Self.number(in: bytes)
     return rest.allSatisfy { $0 == UInt8(ascii: "\n") } ? number : nil
@@ -23,14 +23,14 @@ struct TextFile: Sendable {
   var isWordMax: Bool { bytes.elementsEqual("max\n".utf8) || bytes.elementsEqual("max".utf8) }
 
   /// The number that follows a name at the start of a line: `name 12`, or `Name:  12 kB`.
-  /// - Complexity: linear in the size.
+  /// - Complexity: linear in the size of the file.
   func number(after name: String) -> UInt64? {
     var rest = bytes
     while !rest.isEmpty {
       if rest.starts(with: name.utf8) {
         let value = rest.dropFirst(name.utf8.count)
         let digits = value.drop { $0 == UInt8(ascii: " ") }
-        // Else it is another name with this one in front.
+        // Otherwise the line has a longer name that starts with this one.
         if digits.startIndex > value.startIndex { return Self.number(in: digits).0 }
       }
       rest = rest.drop { $0 != UInt8(ascii: "\n") }.dropFirst()

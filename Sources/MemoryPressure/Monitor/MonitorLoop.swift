@@ -1,14 +1,15 @@
 import Glibc
 
-/// What the monitor's thread does: waits, asks those that are ready, and says the level.
+/// The loop of the monitor's thread: it waits, asks the watches that are ready, and publishes the
+/// level.
 struct MonitorLoop: Sendable {
   private let core: PressureCore
   private let options: PressureMonitor.Options
   private var watches: [any Watch]
   private var levels = HeldLevels()
-  /// Who told last of each level.
+  /// The source that last reported each level.
   private var causes: [PressureLevel: PressureSource] = [:]
-  /// When those without a descriptor are to be looked at.
+  /// When to look next at the watches without a descriptor.
   private var nextLook = Duration.zero
   private var hadFailure = false
 
@@ -19,7 +20,7 @@ struct MonitorLoop: Sendable {
   }
 
   private var calls: any SystemCalls { core.wake.calls }
-  /// None of zero or less: the thread must not spin.
+  /// At least 1 ms, so that the thread does not spin.
   private var interval: Duration { max(options.interval, .milliseconds(1)) }
 
   mutating func run() {
@@ -40,7 +41,8 @@ struct MonitorLoop: Sendable {
     }
   }
 
-  /// Waits for an event, or for the time to look or to let a level fall. Returns what is ready.
+  /// Waits for an event, for the time to look, or for the time at which the level falls. Returns
+  /// the events of the descriptors that are ready.
   private mutating func wait() -> [Int32: Int16] {
     let now = calls.now()
     let look = watches.contains { $0.descriptor == nil } ? nextLook : nil
@@ -54,7 +56,7 @@ struct MonitorLoop: Sendable {
     do {
       try calls.poll(&descriptors, milliseconds: next.map { ($0 - now).milliseconds } ?? -1)
     } catch {
-      // What is pending stays so, and the use is looked at all the same.
+      // Pending events stay pending, and the watches without a descriptor are still looked at.
       core.noteWait(.system(call: "poll", path: "the sources", errno: error.code))
       hadFailure = true
       calls.pause(interval)
@@ -62,7 +64,7 @@ struct MonitorLoop: Sendable {
     }
     if hadFailure { core.noteWait(nil) }
     hadFailure = false
-    // A wakeup that cannot be read comes again, and does no harm.
+    // If the wakeup cannot be read, the next poll returns at once, which does no harm.
     if descriptors[0].revents != 0 { try? calls.drain(core.wake.number) }
     let ready = descriptors.dropFirst().filter { $0.revents != 0 }
     return Dictionary(ready.map { ($0.fd, $0.revents) }, uniquingKeysWith: |)

@@ -2,18 +2,18 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// What a monitor, its thread, and its subscriptions share; each holds it, so none need know which of
-/// the others still live.
+/// The state that a monitor, its thread and its subscriptions share. Each holds a reference, so
+/// none has to know which of the others are still alive.
 final class PressureCore: Sendable {
-  /// (C) Wakes the thread: something was subscribed, or it is the end.
+  /// (C) Wakes the thread when somebody has subscribed or the monitor has ended.
   let wake: Descriptor
-  /// (A) The raw value of the level.
+  /// (A) The raw value of the present level.
   private let current = AtomicWord(0)
   /// (A) 1 once the monitor is gone.
   private let ended = AtomicWord(0)
-  /// (A) The monitor's thread, 0 until it runs.
+  /// (A) The monitor's thread; 0 until it runs.
   private let thread = AtomicWord(0)
-  /// Held while bodies run, so that a cancellation can wait for them. Taken before `state`.
+  /// Held while a body runs, so that a cancellation can wait for it. Taken before `state`.
   private let delivering = Lock()
   private let state: Mutex<State>
 
@@ -29,7 +29,7 @@ final class PressureCore: Sendable {
   private struct Subscriber {
     let body: @Sendable (PressureLevel) -> Void
     let end: @Sendable () -> Void
-    /// Nil until it was called the first time.
+    /// The level that the body was last called with; nil before the first call.
     var delivered: PressureLevel?
   }
 
@@ -61,18 +61,18 @@ final class PressureCore: Sendable {
   }
 
   func remove(_ token: UInt64) {
-    // The closures go after the lock is given back: what they hold may end up here again.
+    // The closures are released after the lock: releasing what they hold may call this again.
     _ = state.withLock { $0.subscribers.removeValue(forKey: token) }
   }
 
-  /// Waits until no body runs, unless one of them asks.
+  /// Waits until no body runs. Returns at once if a body calls it.
   func waitForDelivery() {
-    // Only the thread itself can find its own number here, whatever the order.
+    // Only the monitor's thread can find its own number here, so `relaxed` is enough.
     guard thread.load(.relaxed) != UInt64(pthread_self()) else { return }
     delivering.withLock {}
   }
 
-  /// The monitor is gone: no body runs after this, unless it runs inside one.
+  /// Ends the monitor. No body runs after this returns, except one that this is called from.
   func end() {
     ended.store(1, .release)
     signal()
@@ -85,8 +85,8 @@ final class PressureCore: Sendable {
   }
 
   private func signal() {
-    // It can only fail because it is full, and then the thread is awake; but a thread that never
-    // ended would be worse than a few calls too many.
+    // The write should fail only if the counter is full, and then the thread is awake. It is tried
+    // again all the same: a few extra calls are better than a thread that never ends.
     for _ in 0..<8 {
       do {
         return try wake.calls.write(wake.number, [1, 0, 0, 0, 0, 0, 0, 0])
@@ -107,9 +107,10 @@ final class PressureCore: Sendable {
 
   func noteWait(_ failure: PressureError?) { state.withLock { $0.waitFailure = failure } }
 
-  /// Sets the level and who told of it, and tells those who have not heard of it.
+  /// Sets the level and its cause, and calls the subscribers that have not been called with this
+  /// level yet.
   func publish(_ level: PressureLevel, _ cause: PressureSource?) {
-    // It carries no other data: relaxed.
+    // `relaxed`: the level publishes no other data.
     current.store(UInt64(level.rawValue), .relaxed)
     let tokens = state.withLock { state in
       state.cause = cause
@@ -117,7 +118,7 @@ final class PressureCore: Sendable {
     }
     for token in tokens {
       delivering.withLock {
-        // Looked up again: it may have been cancelled since.
+        // Look it up again: the subscription may have been cancelled since.
         let body = state.withLock { state in
           state.subscribers[token]?.delivered = level
           return state.subscribers[token]?.body

@@ -1,11 +1,11 @@
 import Primitives
 
-/// Tells how short of memory this process is, from all that the machine offers: PSI of the machine
-/// and of the control group, the events of v2's limits, v1's pressure levels, and the group's use
-/// against its limit.
+/// Watches how short of memory this process is. It uses every source that the machine offers: PSI
+/// of the machine and of the control group, limit events of cgroup v2, pressure levels of cgroup
+/// v1, and the group's use against its limit.
 ///
-/// One thread waits for all of them. The kernel tells only of rises, so a level holds until nothing
-/// told of it for `Options.decay` (and a PSI window), and then falls.
+/// One thread waits for all sources. The kernel reports only rises, so a level holds until no
+/// source has reported it for `Options.decay` (plus the window of a PSI source), and then falls.
 ///
 /// ```swift
 /// let monitor = try PressureMonitor()
@@ -18,34 +18,36 @@ import Primitives
 /// let observation = monitor.observe { level in if level >= .medium { cache.removeAll() } }
 /// ```
 ///
-/// All of it may be used from any thread. The monitor ends when it is released, and with it its
-/// thread, its sequences and its observations.
+/// You may use all of it from any thread. When the monitor is released, its thread, its sequences
+/// and its observations end with it.
 public final class PressureMonitor: Sendable {
   public struct Options: Sendable {
-    /// PSI triggers, for the machine and for the group. By default 150 ms of stalls of some, and
-    /// 100 ms of all, in 2 s: between the 70 ms in 1 s at which Android's lmkd begins to kill and the
-    /// 200 ms in 2 s of systemd's `MemoryPressureThresholdSec`.
+    /// PSI triggers, for the machine and for the group. By default, 150 ms of `some` stalls in 2 s
+    /// mean `medium` and 100 ms of `full` stalls in 2 s mean `critical`. That is between Android's
+    /// lmkd, which begins to kill at 70 ms in 1 s, and the 200 ms in 2 s of systemd's
+    /// `MemoryPressureThresholdSec`.
     public var stalls = [
       StallTrigger(.some, .milliseconds(150), in: .seconds(2), means: .medium),
       StallTrigger(.full, .milliseconds(100), in: .seconds(2), means: .critical),
     ]
     public var usage = UsageThresholds(medium: 0.9, critical: 0.97)
-    /// How often the use is looked at, if there is a limit. Without one the thread only wakes for
-    /// events.
+    /// How often the group's use is read, if it has a limit. Without a limit, the thread wakes only
+    /// for events.
     public var interval = Duration.milliseconds(100)
-    /// How long a level holds after the last that told of it.
+    /// How long a level holds after a source last reported it.
     public var decay = Duration.seconds(2)
-    /// Which kinds of source are tried.
+    /// The kinds of source to try.
     public var kinds = Set(PressureSource.Kind.allCases)
-    /// Whether a monitor without any source is an error. Else its level is always normal.
+    /// Whether it is an error if no source can be used. If false, the level of such a monitor is
+    /// always normal.
     public var requiresSource = false
     public init() {}
   }
 
   private let core: PressureCore
 
-  /// Opens all sources that there are, and starts the thread. It fails if that cannot start, or if
-  /// there are no sources and `requiresSource` is set.
+  /// Opens all available sources and starts the thread. Throws if the thread cannot start, or if no
+  /// source can be used and `requiresSource` is set.
   public init(in tree: FileTree = .system, options: Options = Options()) throws(PressureError) {
     let found = SourceFinder(options, in: tree)
     if options.requiresSource, found.watches.isEmpty { throw .noSource(found.unavailable) }
@@ -58,31 +60,32 @@ public final class PressureMonitor: Sendable {
       loop.run()
     }
     guard let thread else { throw .noThread }
-    // Not joined: the last reference may go on that very thread, inside an observation's body.
+    // Not joined: the last reference may be released on this thread, inside an observation's body.
     thread.detach()
     self.core = core
   }
 
   deinit { core.end() }
 
-  /// The level of now: one atomic load.
+  /// The present level. Costs one atomic load.
   public var level: PressureLevel { core.level }
 
-  /// Which source told last of the level of now; nil if that is normal.
+  /// The source that last reported the present level; nil if the level is normal.
   public var cause: PressureSource? { core.cause }
 
-  /// What tells of pressure now. One that dies goes to `unavailable`.
+  /// The sources in use. One that fails moves to `unavailable`.
   public var sources: [PressureSource] { core.sources }
 
-  /// What does not, and why.
+  /// The sources that are not in use, each with the reason.
   public var unavailable: [UnavailableSource] { core.unavailable }
 
-  /// Why the last wait for events failed; nil if it did not. It is tried again at each interval:
-  /// events stay pending meanwhile, and are not lost but late.
+  /// Why the last wait for events failed; nil if it succeeded. The monitor tries again after each
+  /// interval. Events stay pending in the meantime: they arrive late but are not lost.
   public var waitFailure: PressureError? { core.waitFailure }
 
-  /// A new subscription: the level of now, then each change. Who is slow gets the newest. It ends
-  /// with the monitor, or with the task that iterates it.
+  /// A new subscription. It yields the present level and then each change. A slow consumer misses
+  /// changes but always gets the newest. The sequence ends with the monitor, or with the task that
+  /// iterates it.
   public var levels: AsyncStream<PressureLevel> {
     AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
       let token = core.add {
@@ -94,14 +97,14 @@ public final class PressureMonitor: Sendable {
     }
   }
 
-  /// Calls `body` on the monitor's thread with the level of now and then with each change, until the
-  /// observation is cancelled or released. A body that takes long keeps the others waiting.
+  /// Calls `body` on the monitor's thread with the present level and then with each change, until
+  /// the observation is cancelled or released. A slow body delays all other subscribers.
   public func observe(_ body: @escaping @Sendable (PressureLevel) -> Void) -> PressureObservation {
     PressureObservation(core, core.add(body, end: {}))
   }
 }
 
-/// Keeps a body being called; see `PressureMonitor.observe`.
+/// A subscription made by `PressureMonitor.observe`. Its body is called for as long as it is alive.
 public final class PressureObservation: Sendable {
   private let core: PressureCore
   private let token: UInt64
@@ -113,8 +116,9 @@ public final class PressureObservation: Sendable {
 
   deinit { cancel() }
 
-  /// Once this returns, the body is not running and never will again; called by the body itself, it
-  /// is its last run. It must not be called with a lock held that the body waits for.
+  /// Ends the observation. Once this returns, the body does not run and never will again. If the
+  /// body itself calls it, the present run is the last. Do not hold a lock that the body may wait
+  /// for.
   public func cancel() {
     core.remove(token)
     core.waitForDelivery()

@@ -1,10 +1,10 @@
 import Glibc
 
-/// cgroup v1's `memory.pressure_level`: an event counter that the kernel adds to when reclaim in a
-/// group finds too few pages to take (mm/vmpressure.c).
+/// Watches `memory.pressure_level` of cgroup v1: the kernel adds to an event counter when reclaim
+/// in a group finds too few pages to take (mm/vmpressure.c).
 ///
-/// A level's counter is also told of the higher ones, so each level has a counter, and the highest
-/// that speaks counts.
+/// The counter of a level also receives the events of higher levels. So each level has its own
+/// counter, and the highest level that has an event counts.
 struct PressureLevelWatch: Watch {
   let source: PressureSource
   let descriptor: Descriptor?
@@ -13,8 +13,9 @@ struct PressureLevelWatch: Watch {
   private let control: String
   private let level: PressureLevel
 
-  /// Registers with the group's folder. Reclaim for a limit above tells only that group and those
-  /// above it, so each is asked; there, `local` keeps our siblings' troubles out.
+  /// Registers a counter with a group's directory. Reclaim at a limit above our group notifies only
+  /// the group with that limit and those above it, so every group gets a watch. In groups above our
+  /// own, `local` leaves out the events of our siblings.
   init(
     _ directory: String, isOwn: Bool, _ level: PressureLevel, in tree: FileTree
   ) throws(PressureError) {
@@ -24,7 +25,7 @@ struct PressureLevelWatch: Watch {
     let counter = try Descriptor.eventCounter(tree.calls)
     let levels = try tree.open("\(directory)/memory.pressure_level")
     let mode = isOwn ? "" : ",local"
-    // The kernel keeps what it needs: the two files need not stay open.
+    // The kernel keeps its own references, so the two files need not stay open.
     try tree.open(control, O_WRONLY).write(
       "\(counter.number) \(levels.descriptor.number) \(level)\(mode)")
     descriptor = counter
@@ -32,14 +33,14 @@ struct PressureLevelWatch: Watch {
   }
 
   mutating func answer(_ ready: Int16) throws(PressureError) -> PressureLevel {
-    // A counter that is not drained, for whatever reason, speaks again at the next poll.
+    // If the counter cannot be drained, the next poll reports it again.
     if let descriptor { try? tree.calls.drain(descriptor.number) }
-    // The kernel also adds to it when the group is removed; only the name tells.
+    // The kernel also adds to the counter when the group is removed. Only the path shows that.
     do throws(PressureError) {
       _ = try tree.open(control, O_WRONLY)
     } catch {
       if case .system(_, _, ENOENT) = error { throw .removed(path: source.path) }
-      // Anything else, such as no free descriptor, is no reason to lose the event.
+      // Any other failure, such as no free descriptor, must not lose the event.
     }
     return level
   }

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Opens all that the machine offers. Each source that is refused is set down with its reason, and
-/// keeps no other from being tried.
+/// Opens every source that the machine offers. A source that cannot be used is recorded with the
+/// reason, and the others are still tried.
 struct SourceFinder {
   let tree: FileTree
   let options: PressureMonitor.Options
@@ -92,7 +92,8 @@ struct SourceFinder {
     }
   }
 
-  /// Opens one. That a group above has no such file is no failure: its root never has.
+  /// Opens one source. A missing file in a group above our own is not a failure, since the root
+  /// group never has these files.
   private mutating func attempt(
     _ kind: PressureSource.Kind, _ path: String, _ detail: String, isOwn: Bool = true,
     _ open: () throws(PressureError) -> (any Watch)?

@@ -1,21 +1,21 @@
-/// When the time that tasks stall for memory is too long: a trigger of PSI, the kernel's pressure
-/// stall information (Documentation/accounting/psi.rst).
+/// A trigger of PSI, the kernel's pressure stall information (Documentation/accounting/psi.rst). It
+/// says how long tasks may stall for memory before that means a level.
 ///
-/// Processes without CAP_SYS_RESOURCE may only have windows of whole multiples of 2 s, and no kernel
-/// takes more than 10 s. A window that is refused is rounded up, and the threshold with it.
+/// Without CAP_SYS_RESOURCE, a process may use only windows that are multiples of 2 s. No kernel
+/// accepts more than 10 s. If a window is refused, it is rounded up and the threshold with it.
 public struct StallTrigger: Sendable, Hashable {
   public enum Share: String, Sendable, Hashable {
     /// At least one task waits.
     case some
-    /// All that are not idle wait: nothing gets done.
+    /// All tasks that are not idle wait, so no work is done.
     case full
   }
 
   public var share: Share
-  /// Stalled for so long within a window…
+  /// The total time of stalls within one window that triggers.
   public var threshold: Duration
   public var window: Duration
-  /// …means this level.
+  /// The level that the trigger means.
   public var level: PressureLevel
 
   public init(
@@ -27,7 +27,8 @@ public struct StallTrigger: Sendable, Hashable {
     self.level = level
   }
 
-  /// What the kernel's parser takes: microseconds, of which it would keep 32 bits without a word.
+  /// The text for the kernel's parser, in microseconds. They are clamped to 32 bits, since the
+  /// kernel would drop higher bits without an error.
   var setting: String {
     let most = Int64(UInt32.max)
     return
@@ -38,15 +39,16 @@ public struct StallTrigger: Sendable, Hashable {
     "\(share.rawValue) \(threshold.milliseconds) ms in \(window.milliseconds) ms means \(level)"
   }
 
-  /// The same share of the next larger window that any process may have; nil if this is one, or if
-  /// there is no sense in the trigger.
+  /// The trigger scaled to the next larger window that every process may use. Nil if this is such a
+  /// window already, or if the trigger makes no sense.
   var rounded: StallTrigger? {
     let step: Int64 = 2_000_000
     let micros = window.microseconds
     guard micros > 0, micros % step != 0 || micros > 5 * step else { return nil }
     let larger = micros >= 5 * step ? 5 * step : (micros / step + 1) * step
-    // The threshold is within the window and the ratio at most 4 for windows of half a second, the
-    // smallest that kernels took; it cannot overflow where the kernel would have taken it.
+    // The threshold is within the window, and the ratio is at most 4 for windows of half a second,
+    // the smallest that kernels accepted. So this cannot overflow for values that the kernel
+    // accepts.
     let scaled = Double(threshold.microseconds) * Double(larger) / Double(micros)
     guard scaled < Double(larger) + 1 else { return nil }
     return StallTrigger(

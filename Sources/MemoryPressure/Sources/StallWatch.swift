@@ -1,7 +1,7 @@
 import Glibc
 
-/// A PSI trigger. The kernel raises POLLPRI once a window in which the threshold was passed; a
-/// file description holds one trigger, until it is closed.
+/// Watches a PSI trigger. The kernel raises POLLPRI at most once in a window, when the threshold is
+/// passed. An open file description holds one trigger until it is closed.
 struct StallWatch: Watch {
   let source: PressureSource
   let descriptor: Descriptor?
@@ -17,7 +17,7 @@ struct StallWatch: Watch {
     var taken = trigger
     var note = ""
     do throws(PressureError) {
-      // Without the zero, the kernel cuts off the last digit.
+      // Without a final zero byte, the kernel cuts off the last digit.
       try file.write(trigger.setting, endingInZero: true)
     } catch {
       guard case .system(_, _, EINVAL) = error, let rounded = trigger.rounded else { throw error }
@@ -33,7 +33,7 @@ struct StallWatch: Watch {
   }
 
   mutating func answer(_ ready: Int16) throws(PressureError) -> PressureLevel {
-    // psi_trigger_poll has no error of its own: it comes from kernfs, when the file is no more.
+    // psi_trigger_poll itself reports no error. An error comes from kernfs: the file was removed.
     if ready & Int16(POLLERR | POLLHUP) != 0 { throw .removed(path: path) }
     return level
   }

@@ -1,5 +1,5 @@
-/// A group's use of memory against its limit. The limit is read anew each time, so a change of it
-/// counts at once.
+/// Watches a group's use of memory against its limit. The limit is read each time, so a change
+/// takes effect at once.
 struct UsageWatch: Watch {
   let source: PressureSource
   let descriptor: Descriptor? = nil
@@ -7,7 +7,7 @@ struct UsageWatch: Watch {
   private let group: GroupFiles
   private let thresholds: UsageThresholds
 
-  /// Nil if the group has no limit, or does not tell its use.
+  /// Returns nil if the group has no limit or no usage file.
   init?(_ group: GroupFiles, _ thresholds: UsageThresholds) throws(PressureError) {
     guard try group.fullness() != nil else { return nil }
     self.group = group
@@ -33,7 +33,7 @@ struct UsageWatch: Watch {
   }
 }
 
-/// From which part of its limit on, page cache not counted, a group is short of memory.
+/// The fractions of its limit, not counting page cache, from which a group is short of memory.
 public struct UsageThresholds: Sendable, Hashable {
   public var medium: Double
   public var critical: Double
