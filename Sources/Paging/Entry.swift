@@ -20,8 +20,8 @@ public import Frames
 ///   for the memory.
 /// - `C` (charged): the space that owns these tables took the frame or table that the entry names,
 ///   and nobody shares it. It counts in the space's charge. An entry gets `C` together with `W`. It
-///   keeps `C` when a change of the mapping, or a wait for writers to leave, takes only `W`. Sharing
-///   takes both.
+///   keeps `C` when a change of the mapping, or a wait for writers to leave, takes only `W`.
+///   Sharing takes both.
 @frozen public struct Entry: Equatable, Sendable {
   @frozen public enum Kind: UInt64, Sendable {
     case none = 0, zero = 1, huge = 2, small = 3, table = 4
