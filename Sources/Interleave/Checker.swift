@@ -10,46 +10,49 @@
 /// guard report.isComplete else { fatalError("\(report)") }
 /// ```
 ///
-/// In the manner of loom (Rust) and CDSChecker (Norris and Demsky 2013). Executions are cut by
-/// sleep sets, a cache of states and quiet locations; none leaves out an outcome.
+/// The design follows loom (Rust) and CDSChecker (Norris and Demsky 2013). Sleep sets, a cache of
+/// states and quiet locations reduce the number of executions. None of them leaves out an outcome.
 ///
-/// - Thread safety: a checker is a value; explorations on several threads are independent.
+/// - Thread safety: a checker is a value. Explorations on several threads are independent.
 public struct Checker: Sendable {
-  /// How executions are spared.
+  /// Ways to reduce the number of executions.
   public struct Reduction: OptionSet, Sendable {
     public let rawValue: Int
     public init(rawValue: Int) { self.rawValue = rawValue }
-    /// Of two steps that commute, one order. Not used with a preemption bound, where it is unsound.
+    /// Explores two steps that commute in one order only. Not used with a preemption bound, where
+    /// it is unsound.
     public static let sleepSets = Reduction(rawValue: 1)
-    /// Of two ways to the same state, one continuation. Needs memory: 24 bytes a state.
+    /// Explores what follows a state only once, however the state was reached. Takes 24 bytes of
+    /// memory for each state.
     public static let stateCache = Reduction(rawValue: 2)
-    /// An access to a location that threads do not contend for is no scheduling point.
+    /// Makes no scheduling point of an access to a location that threads do not contend for.
     public static let quietLocations = Reduction(rawValue: 4)
   }
 
   public struct Options: Sendable {
-    /// At most so many switches away from a thread that could go on; nil for all. The verdict
-    /// is then `bounded`, never `complete`. One finds most bugs, two nearly all.
+    /// The most switches away from a thread that could go on; nil for no bound. With a bound, the
+    /// verdict is `bounded` and never `complete`. One preemption finds most bugs, two nearly all.
     public var preemptionBound: Int?
     public var reduction: Reduction = [.sleepSets, .stateCache, .quietLocations]
-    /// Budgets for the exploration. When one ends, the verdict says so.
+    /// Budgets for the exploration. If one is exhausted, the verdict says so.
     public var maximalExecutions = 50_000_000
     public var maximalDuration = Duration.seconds(60)
-    /// Steps in one execution; one that is longer fails as endless.
+    /// The most steps of one execution. A longer execution fails as endless.
     public var maximalSteps = 1_000
-    /// After a failure, look for one with fewer preemptions, in about the time the first one took.
+    /// Whether, after a failure, to look for one with fewer preemptions. This takes about as long
+    /// as it took to find the first.
     public var shortensTrace = true
-    /// Whether it is a failure that a thread waits for another that could still run. Without a
-    /// scheduler that guarantees progress, that is what a lock-free operation must never do.
+    /// Whether it is a failure if a thread waits for another that could still run. A lock-free
+    /// operation must never do that, since the scheduler may not run the other thread.
     public var forbidsWaiting = false
-    /// Whether threads share variables outside of the model, under locks that do not say which
-    /// (`ModelLock.guards`). Two ways
-    /// to the same words are then the same only if every word was modified in the same order, so
-    /// that the cache does not take two orders of two locked sections for one.
+    /// Whether threads share variables outside of the model, under locks that do not name them
+    /// (`ModelLock.guards`). Two states with the same words then count as the same only if every
+    /// word was modified in the same order. Otherwise the cache could take two orders of two locked
+    /// sections for one.
     public var locksGuardVariables = false
     /// Whether the report lists the orderings of the code under test.
     public var recordsOrderings = false
-    /// Runs the code as if this ordering were weaker.
+    /// An ordering of the code under test that is run as if it were weaker.
     public var weakening: Weakening?
     public init() {}
   }
@@ -63,8 +66,8 @@ public struct Checker: Sendable {
     options.preemptionBound = preemptionBound
   }
 
-  /// Explores `scenario`, which sets up one execution each time it is called and must do the
-  /// same each time.
+  /// Explores `scenario`. The closure is called to set up each execution, and must do the same each
+  /// time.
   public func run(_ scenario: (Scenario) -> Void) -> Report {
     var report = audit(scenario) ?? Explorer(options).explore(scenario)
     guard var failure = report.failure else { return report }
@@ -73,13 +76,14 @@ public struct Checker: Sendable {
     return report
   }
 
-  /// Runs exactly the execution of the token. Returns how it fails, nil if it does not.
+  /// Runs exactly the execution of the token. Returns its failure, or nil if it does not fail.
   public func replay(_ token: ReplayToken, _ scenario: (Scenario) -> Void) -> Failure? {
     Explorer(options, replaying: token).replay(scenario)
   }
 
-  /// A few executions with the cache alone: the others leave out the second order of two steps
-  /// that commute, and with it the sight of a variable outside the model that makes them not.
+  /// Runs a few executions with the cache as the only reduction. The other reductions leave out the
+  /// second order of two steps that commute. They would hide a variable outside the model that
+  /// makes the steps not commute after all.
   private func audit(_ scenario: (Scenario) -> Void) -> Report? {
     guard options.reduction.contains(.stateCache), options.reduction != .stateCache else {
       return nil
@@ -91,14 +95,14 @@ public struct Checker: Sendable {
     return report.failure?.kind == .nondeterminism ? report : nil
   }
 
-  /// The same failure again, with its trace and both sides of a race.
+  /// Reproduces the failure to get its trace, with both sides of a race.
   private func traced(_ failure: Failure, _ scenario: (Scenario) -> Void) -> Failure {
     guard failure.kind != .nondeterminism else { return failure }
     return replay(failure.token, scenario) ?? failure
   }
 
-  /// Depth-first search finds some failure; bounds from 0 on find one with the fewest
-  /// preemptions, which a person can follow.
+  /// Looks for a failure with the fewest preemptions, which is the easiest to follow. Depth-first
+  /// search finds any failure, so this tries all bounds from 0 on.
   private func shortest(
     _ failure: Failure, _ duration: Duration, _ scenario: (Scenario) -> Void
   ) -> Failure {

@@ -1,51 +1,54 @@
-/// Which locations threads contend for. An access to any other, a quiet one, is no scheduling
-/// point: it is fused with the thread's step before it.
+/// Knows which locations threads contend for. All other locations are quiet. An access to a quiet
+/// location is no scheduling point: it is fused with the thread's previous step.
 ///
 /// ```
 ///   apart ──▶ ordered ──▶ contended
 /// ```
 ///
-/// A location starts out as one that threads use apart: one thread has it to itself, or nobody
-/// writes it. When two share it, its accesses are watched as those of plain memory are; as long as
-/// no two of them would race it is ordered, as a frame is that goes from owner to owner. When two
-/// would, it is contended. Of a heap every operation is a write; the set-up and the final checks do
-/// not count. Nobody knows the classes before the exploration. When an execution shows that one
-/// was too good, it says nothing, and the exploration begins again: a fixpoint, after as many
-/// turns as there are locations, twice, at the most.
+/// - *Apart*: only one thread uses the location, or nobody writes it. Every location starts here.
+/// - *Ordered*: several threads share it, but no two of their accesses would race. An example is a
+///   frame that passes from owner to owner. The accesses are watched like those of plain memory.
+/// - *Contended*: two accesses would race.
 ///
-/// Why nothing is lost: suppose that an execution has a race on a quiet location, and take the
-/// shortest beginning of one that does. No two accesses of quiet locations before its last race.
-/// So what each of them comes after was known to its thread since its step before, and between
-/// the two nobody else touches the location: it commutes with what is between, and can be
-/// moved to just behind that step. What results is explored, and performs that last access. So at
-/// the fixpoint no execution has such a race, and by the same move every one is equivalent to one
-/// that was explored. The move never adds a preemption.
+/// Every operation on a heap counts as a write. The set-up and the final checks do not count. The
+/// classes are not known before the exploration. When an execution shows that a location is in too
+/// good a class, the execution is discarded and the exploration begins again with a worse class.
+/// This reaches a fixpoint after at most two restarts for each location.
 ///
-/// An access of a quiet location reads the one store that it may, and learns nothing: all that
-/// the store's message says happened before. Sequential ones are no exception. In `Memory` a
-/// sequential access of location x reads and raises lane x of the order of sequential operations,
-/// and lane x matters to accesses of x only.
+/// Why nothing is lost: suppose that an execution has a race on a quiet location. Take the shortest
+/// prefix of an execution that has one. No two accesses to quiet locations race before the last
+/// access of this prefix. So for each earlier quiet access, its thread already knew at its previous
+/// step everything that the access has to follow, and between that step and the access nobody else
+/// touches the location. The access commutes with everything in between, so it can be moved to
+/// right after that step. The resulting execution is explored, and it performs the last access. So
+/// at the fixpoint no execution has such a race, and by the same move every execution is equivalent
+/// to an explored one. The move never adds a preemption.
+///
+/// An access to a quiet location can read only one store and learns nothing from it: everything in
+/// the store's message happened before already. Sequential accesses are no exception. In `Memory`,
+/// a sequential access to location x reads and raises lane x of the order of sequential operations,
+/// and lane x matters only to accesses to x.
 struct Contention {
   struct Accesses {
-    /// The last write: by whom, at which clock.
+    /// The last write: the thread, and its clock.
     var writer = 0
     var written = 0
-    /// Reads since then, by clock.
+    /// For each thread, the clock of its last read since then.
     var readers = View()
   }
 
-  /// A bit a location: words, then heaps.
+  /// One bit for each location: first the words, then the heaps.
   private(set) var contended: UInt64
   private(set) var ordered: UInt64 = 0
   /// The threads that read and wrote each location, in all executions so far.
   private var readers = [ThreadSet](repeating: ThreadSet(), count: 64)
   private var writers = [ThreadSet](repeating: ThreadSet(), count: 64)
-  /// Of ordered locations, in this execution.
+  /// The accesses to ordered locations in this execution.
   private(set) var accesses = [Accesses](repeating: Accesses(), count: 64)
-  /// Those that have any.
+  /// The locations that have an entry in `accesses`.
   private(set) var accessed: UInt64 = 0
 
-  /// Without the reduction every location counts as contended.
+  /// `isUsed` is whether the reduction is on. If not, every location counts as contended.
   init(isUsed: Bool) { contended = isUsed ? 0 : ~0 }
 
   mutating func reset() {
@@ -53,7 +56,7 @@ struct Contention {
     accessed = 0
   }
 
-  /// None for steps that are scheduling points whatever others do, and for a ninth heap.
+  /// The location's index. Nil for steps that are always scheduling points, and for a ninth heap.
   private static func index(_ operation: Operation) -> Int? {
     switch operation.kind {
     case .load, .store, .modify, .compareExchange, .lock: return operation.object
@@ -66,8 +69,8 @@ struct Contention {
 
   enum Access { case visible, quiet, outdated }
 
-  /// Notes an access that `thread` is about to make. `outdated`: the location is of a worse class
-  /// than it was until now.
+  /// Notes an access that `thread` is about to make. Returns `outdated` if this moves the location
+  /// to a worse class.
   mutating func note(_ operation: Operation, by thread: Int, _ view: inout View) -> Access {
     guard let index = Self.index(operation) else { return .visible }
     let bit: UInt64 = 1 << UInt64(index)
@@ -80,7 +83,7 @@ struct Contention {
       var others = writers.union(readers[index])
       others.remove(writers.first)
       if others.isEmpty { return .quiet }
-      // To take a lock is the event that orders.
+      // Taking a lock is what orders other accesses, so the lock itself is contended.
       if operation.kind == .lock { contended |= bit } else { ordered |= bit }
       return .outdated
     }
@@ -102,7 +105,7 @@ struct Contention {
     return .quiet
   }
 
-  /// A thread waits for news of the word. True if it was taken for quiet.
+  /// Notes that a thread waits for news of the word. Returns true if the word was quiet until now.
   mutating func noteNews(word: Int) -> Bool {
     guard isQuiet(word: word) else { return false }
     contended |= 1 << UInt64(word)

@@ -1,6 +1,7 @@
-/// Who goes next, and which of several values a step returns.
+/// Chooses the next thread, and which of several values a step returns.
 extension Explorer {
-  /// Called by a thread before each step that others can notice. Returns when it is its turn.
+  /// Called by a thread before each step that others can notice. Returns when it is the thread's
+  /// turn.
   @inline(__always)
   func schedule(_ operation: Operation) {
     let thread = running
@@ -20,7 +21,7 @@ extension Explorer {
     isCoasting = true
   }
 
-  /// Whether the thread waits: for a lock, or for news.
+  /// Whether the thread waits for a lock or for news.
   private func isWaiting(_ thread: Int) -> Bool {
     switch threads[thread].pending.kind {
     case .lock: return isTaken(threads[thread].pending.object)
@@ -34,7 +35,7 @@ extension Explorer {
     }
   }
 
-  /// A step right after the thread's step before it. It returns the one value that there is.
+  /// Takes a quiet step, right after the thread's previous step. It can return only one value.
   private func passQuietly(_ thread: Int, _ operation: Operation) {
     guard countStep() else { return }
     if isStarting {
@@ -48,8 +49,8 @@ extension Explorer {
       "Interleave: a quiet location has two values")
   }
 
-  /// Quiet steps of a thread's start commute with what others did until the thread was chosen:
-  /// for a reader of the trace they come then.
+  /// Records the quiet steps at the start of a thread when the thread is first chosen. They commute
+  /// with everything that others did before, so a trace shows them here.
   func takeStart(_ thread: Int) {
     guard !isCoasting, threads[thread].stepsAtStart > 0 else { return }
     taken.append(
@@ -64,7 +65,7 @@ extension Explorer {
     return false
   }
 
-  /// The thread to run; 0 when all are finished or the execution failed.
+  /// The thread to run; 0 if all have finished or the execution failed.
   func nextThread() -> Int {
     if failure != nil { return 0 }
     var enabled = ThreadSet()
@@ -100,7 +101,7 @@ extension Explorer {
     return thread
   }
 
-  /// The running thread, or the first that can run.
+  /// The previous thread if it can go on, otherwise the first that can.
   private func straightOn(_ enabled: ThreadSet) -> Int {
     enabled.contains(previous) ? previous : enabled.first
   }
@@ -111,7 +112,7 @@ extension Explorer {
     return thread
   }
 
-  /// A choice that an earlier execution made.
+  /// Repeats a choice of an earlier execution.
   private func retrace(_ preemptible: Bool) -> Int {
     let choice = path[position]
     let thread = Int(choice.chosen)
@@ -128,7 +129,7 @@ extension Explorer {
     return take(thread, preemptible)
   }
 
-  /// What the threads that could be chosen had seen and were about to do.
+  /// A hash of what each unfinished thread has seen and is about to do.
   private var stamp: UInt64 {
     var stamp: UInt64 = 1
     for thread in 1..<threads.count where !threads[thread].isFinished {
@@ -137,13 +138,13 @@ extension Explorer {
     return stamp | 1
   }
 
-  /// A choice that was not made before.
+  /// Makes a choice that was not made before.
   private func choose(_ enabled: ThreadSet, _ preemptible: Bool) -> Int {
     var asleep = usesSleepSets ? asleep.intersection(enabled) : ThreadSet()
     var awake = enabled
     if usesCache {
       var hash = stateHash()
-      // With a bound, a state is also how it may go on.
+      // With a bound, the state includes how many preemptions are left and who could go on.
       if options.preemptionBound != nil { hash = mix(hash, UInt64(preemptions << 8 | previous)) }
       switch cache.visit(hash, asleep: asleep, next: UInt32(truncatingIfNeeded: stamp >> 8)) {
       case .new: break
@@ -175,7 +176,8 @@ extension Explorer {
     return take(thread, preemptible)
   }
 
-  /// Threads whose step commutes with the one taken, and was or will be explored before it.
+  /// Puts to sleep the threads whose next step commutes with the one taken, and was or will be
+  /// explored before it.
   private func sleepAfter(_ choice: Choice, _ thread: Int) {
     guard usesSleepSets else { return }
     var sleeping = choice.asleep.union(choice.done)
@@ -209,7 +211,7 @@ extension Explorer {
     return take(thread, preemptible)
   }
 
-  /// One of `count` values; 0 is the newest.
+  /// Chooses one of `count` values; 0 is the newest.
   @inline(__always)
   func chooseValue(_ count: Int) -> Int {
     count <= 1 || running == 0 || isCoasting ? 0 : chooseAmong(count)
@@ -238,7 +240,7 @@ extension Explorer {
     let state = StateHash(
       memory, plain, contention, running: running, threadCount: threads.count)
     var hash = state.ofMemory
-    // In no particular order, so summed.
+    // Summed, because the dictionary has no fixed order.
     for (lock, variables) in guarded { hash &+= mix(UInt64(lock), variables()) }
     for thread in 1..<threads.count {
       hash = mix(hash, threads[thread].history)

@@ -1,17 +1,18 @@
-/// The steps of threads: first the scheduling point, then the effect, then the trace.
+/// The steps of threads. Each has first the scheduling point, then the effect, then the trace.
 extension Explorer {
-  /// What a step returned becomes part of the thread's state.
+  /// Makes the value that a step returned part of the thread's state.
   @inline(__always) func record(_ value: UInt64) {
     threads[running].history = mix(threads[running].history, value)
   }
 
-  /// Of a read-modify-write, such as takes a lock, when it came.
+  /// Records the place of a read-modify-write, such as the taking of a lock, in the modification
+  /// order.
   @inline(__always) func recordOrder(_ location: Int) {
     if options.locksGuardVariables { record(UInt64(memory.locations[location].number)) }
   }
 
-  /// What no thread's history starts with (`Scenario.thread`), lest a first step that returned
-  /// `position` be taken for this.
+  /// Resets the history to one that no thread starts with (`Scenario.thread`). Otherwise a thread
+  /// whose first step returned `position` would have the same history.
   func forget(_ position: Int) {
     threads[running].history = mix(~UInt64(running), UInt64(bitPattern: Int64(position)))
   }
@@ -70,7 +71,8 @@ extension Explorer {
     return before
   }
 
-  /// A strong compare-and-swap fails only on another value than expected; that value may be old.
+  /// A strong compare-and-swap. It fails only if it reads a value other than `expected`, which need
+  /// not be the newest value.
   func compareExchange(
     _ location: Int, _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder, _ site: Site
   ) -> (exchanged: Bool, original: UInt64) {
@@ -104,7 +106,8 @@ extension Explorer {
     return (false, value)
   }
 
-  /// Only a sequential fence is noticed by others, through the order of all sequential steps.
+  /// Only a sequential fence is a scheduling point. Others notice it through the order of all
+  /// sequential steps.
   func fence(_ order: MemoryOrder, _ site: Site) {
     let order = weaken(order, site, "fence")
     if order == .sequential {
@@ -115,7 +118,7 @@ extension Explorer {
     if isTracing { note(site, "fence(\(order))") }
   }
 
-  /// A full fence on every thread, one after the other, at any point of the call.
+  /// Runs a full fence on every thread, one after the other, each at any point during the call.
   func processFence(_ site: Site) {
     guard running != 0, weaken(.sequential, site, "processFence") == .sequential else { return }
     memory.fence(by: running, .sequential)
@@ -130,7 +133,8 @@ extension Explorer {
     memory.fence(by: running, .sequential)
   }
 
-  /// The end of a turn of a spin loop: the next begins when something it read has a newer store.
+  /// Ends a turn of a spin loop. The next turn begins when something that the loop read has a newer
+  /// store.
   func pause(_ site: Site) {
     schedule(Operation(kind: .pause, operand: UInt64(site.line)))
     guard running != 0 else { return }

@@ -1,26 +1,26 @@
 import CFiber
 
-/// Runs a scenario again and again, each time by another path through its choices, until there
-/// is none left: depth-first search by re-execution.
+/// Runs a scenario again and again, each time along another path through its choices, until no path
+/// is left. This is depth-first search by re-execution.
 ///
-/// The threads are fibres on the caller's thread. Each stops before every step that others can
-/// notice, and tells what it will do (`Explorer+Schedule`); then it takes the step
-/// (`Explorer+Steps`). All state is that of one execution, except `path` and `cache`.
+/// The threads are fibres on the caller's thread. Before every step that others can notice, a
+/// thread stops and says what it will do (`Explorer+Schedule`). Then it takes the step
+/// (`Explorer+Steps`). All state belongs to one execution, except that of the search.
 final class Explorer {
   struct Choice {
     enum Kind: UInt8 { case thread, value }
     let kind: Kind
     var chosen: UInt8
-    /// Still to be tried.
+    /// The alternatives that are still to be tried.
     var rest: UInt64
-    /// Of threads: tried, asleep on arrival, free to be chosen.
+    /// For a choice of threads: those tried, those asleep on arrival, those that could be chosen.
     var done = ThreadSet()
     var asleep = ThreadSet()
     var candidates = ThreadSet()
-    /// Of threads: who could have gone on without a switch or gave up its turn; the bound so far.
+    /// For a choice of threads: whether the previous thread could have gone on; preemptions so far.
     var preemptible = false
     var preemptions = 0
-    /// What the chosen thread had seen and was about to do: another run must agree.
+    /// A hash of what the threads had seen and were about to do. Another run must have the same.
     var stamp: UInt64 = 0
   }
 
@@ -28,12 +28,13 @@ final class Explorer {
     let name: String
     let body: () -> Void
     var pending = Operation()
-    /// A hash of all that steps returned to it: with the code, that is its local state.
+    /// A hash of everything that steps returned to it. Together with the code, this determines its
+    /// local state.
     var history: UInt64
     var isFinished = false
-    /// Quiet steps that it took when it started, before it was ever chosen.
+    /// The number of quiet steps that it took when it started, before it was first chosen.
     var stepsAtStart = 0
-    /// The locks it holds, a bit a location.
+    /// The locks that it holds, one bit for each location.
     var held: UInt64 = 0
   }
 
@@ -44,29 +45,30 @@ final class Explorer {
   // One execution.
   var memory = Memory()
   var plain: PlainMemory
-  /// Number 0 sets up and checks the end.
+  /// Thread 0 runs the set-up and the final checks.
   var threads: [Thread] = []
   var finalChecks: [() -> Void] = []
-  /// Variables outside of the model, by the lock that guards them.
+  /// Hashes of variables outside of the model, by the lock that guards them.
   var guarded: [Int: () -> UInt64] = [:]
   var threadLocals: [ObjectIdentifier: [Int]] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
   var isStarting = false
   var isSealed = false
-  /// Past a known state or the end of a replay, or outdated: only to let the threads finish.
+  /// Whether the execution goes on only to let the threads finish: it has reached a known state or
+  /// the end of a replay, or it is outdated.
   var isCoasting = false
-  /// The location of a step that was taken for quiet is contended: this execution says nothing,
-  /// and the exploration begins again.
+  /// Whether a location turned out to be in too good a class. This execution is then discarded, and
+  /// the exploration begins again.
   var isOutdated = false
   var steps = 0
-  /// What a token says of this execution, until it coasts.
+  /// The choices of this execution for a token, until it coasts.
   var taken: [UInt8] = []
   var previous = 0
   var preemptions = 0
   var asleep = ThreadSet()
   var position = 0
-  /// Tells words of this execution from those of others.
+  /// A number that distinguishes the words of this execution from those of others.
   private(set) var execution: UInt64 = 0
 
   // The search.
@@ -76,7 +78,7 @@ final class Explorer {
   var pruned = 0
   var failure: Failure?
 
-  /// The orderings that were met, if they are asked for.
+  /// The orderings in the code under test, if the options ask for them.
   var orderings: Set<Ordering> = []
 
   // A replay.
@@ -86,11 +88,11 @@ final class Explorer {
 
   init(_ options: Checker.Options, replaying token: ReplayToken? = nil) {
     self.options = options
-    // A step that slept may be one that the bound does not reach elsewhere.
+    // With a bound, a step that was put to sleep might not be reached in any other execution.
     usesSleepSets = options.reduction.contains(.sleepSets) && options.preemptionBound == nil
     usesCache = options.reduction.contains(.stateCache)
     replayed = token?.choices
-    // A token names every step, so that it holds without knowing what was contended.
+    // A token names every step, so a replay need not know which locations were contended.
     contention = Contention(isUsed: options.reduction.contains(.quietLocations) && token == nil)
     plain = PlainMemory(recordsSites: token != nil)
   }
@@ -99,7 +101,7 @@ final class Explorer {
     guard let explorer = unsafe il_current() else {
       fatalError("Interleave: model words and cells exist only inside Checker.run")
     }
-    // SAFETY: `withCurrent` keeps it alive for as long as it is current.
+    // SAFETY: `withCurrent` keeps the explorer alive for as long as it is current.
     return unsafe Unmanaged<Explorer>.fromOpaque(explorer).takeUnretainedValue()
   }
 
@@ -147,14 +149,14 @@ final class Explorer {
     return report
   }
 
-  /// One execution, by the token and then straight on; nil if nothing fails.
+  /// Runs one execution along the token and then without switches. Returns nil if nothing fails.
   func replay(_ scenario: (Scenario) -> Void) -> Failure? {
     withCurrent { run(scenario) }
     failure?.trace = trace
     return failure
   }
 
-  /// After more locations turned out to be contended.
+  /// Begins the exploration again after a location moved to a worse class.
   private func beginAgain() {
     failure = nil
     path.removeAll(keepingCapacity: true)
@@ -162,7 +164,8 @@ final class Explorer {
     pruned = 0
   }
 
-  /// To the next path: the deepest choice with something left to try. False if there is none.
+  /// Moves to the next path: changes the deepest choice that has an alternative left. Returns false
+  /// if there is none.
   private func advance() -> Bool {
     while var choice = path.popLast() {
       if choice.kind == .thread { choice.done.insert(Int(choice.chosen)) }
@@ -194,9 +197,9 @@ final class Explorer {
     endScenario()
   }
 
-  /// The scenario's objects go before the next execution makes its own, while there is a main thread
-  /// for what their ends do to the model. After a failure they stay: a thread was left in the middle
-  /// of what it did to them.
+  /// Releases the scenario's objects before the next execution makes its own. Their deinitializers
+  /// may use the model, so the main thread stays. After a failure the objects are kept for ever,
+  /// because a thread was stopped in the middle of using them.
   private func endScenario() {
     let objects = (threads, finalChecks, guarded)
     threads = [threads[0]]
@@ -228,7 +231,7 @@ final class Explorer {
     execution &+= 1
   }
 
-  /// Takes every thread to its first step.
+  /// Runs every thread up to its first step.
   private func start() {
     memory.startThreads(threads.count)
     isStarting = true
@@ -255,7 +258,7 @@ final class Explorer {
     change()
   }
 
-  /// Ends the execution. On a thread of the scenario it does not return.
+  /// Ends the execution as failed. If a thread of the scenario calls this, it does not return.
   func fail(_ kind: Failure.Kind, _ message: String) {
     if failure == nil {
       takeStart(running)

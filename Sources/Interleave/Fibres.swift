@@ -1,11 +1,11 @@
 import CFiber
 
-/// The fibres of one explorer: number 0 is the caller, the others get a stack each, which the
-/// next execution uses again.
+/// The fibres of one explorer. Number 0 is the caller. Each of the others has a stack, which the
+/// next execution reuses.
 @safe struct Fibres: ~Copyable {
   private static let stackSize = 256 << 10
 
-  /// Where each fibre is suspended. Allocated, since a switch holds the address.
+  /// The saved context of each fibre. Allocated on the heap, because a switch keeps the address.
   private let contexts: UnsafeMutablePointer<il_context?>
   private let stacks: UnsafeMutablePointer<UnsafeMutableRawPointer?>
   private(set) var running = 0
@@ -26,8 +26,8 @@ import CFiber
     unsafe contexts[fibre] = il_context_make(stack, Self.stackSize, entry)
   }
 
-  /// Where to save and what to resume, for a switch to `fibre`. The switch itself is done
-  /// outside of any access to this value: it returns much later.
+  /// Prepares a switch to `fibre`: where to save the running one, and what to resume. The caller
+  /// switches outside of any access to this value, because the switch returns much later.
   mutating func beginSwitch(to fibre: Int) -> Switch {
     defer { running = fibre }
     return unsafe Switch(save: contexts + running, load: contexts[fibre])
@@ -37,13 +37,13 @@ import CFiber
     fileprivate let save: UnsafeMutablePointer<il_context?>
     fileprivate let load: il_context?
 
-    /// SAFETY: `load` was made by `prepare` or saved by a switch, and only the fibre itself
-    /// runs on its stack.
+    /// SAFETY: `load` was made by `prepare` or saved by a switch, and only the fibre itself runs on
+    /// its stack.
     func callAsFunction() { unsafe il_switch(save, load) }
   }
 
-  /// Gives up the stack of a fibre that will never finish. Its frames own objects and perhaps
-  /// exclusive accesses that the runtime still lists, so the memory stays as it is.
+  /// Abandons the stack of a fibre that will never finish. The memory is not freed: its frames own
+  /// objects, and perhaps exclusive accesses that the runtime still tracks.
   mutating func abandon(_ fibre: Int) { unsafe stacks[fibre] = nil }
 
   deinit {

@@ -1,49 +1,49 @@
-/// The memory model: what each load may return, without any scheduling.
+/// The memory model: which values each load may return. It does no scheduling.
 ///
-/// An operational reading of C11 as repaired in C++20. Each location keeps all its stores in the
-/// order in which they were executed, which stands for the modification order. Each thread has a
-/// `View`; a load may return any store from the view's index on, and raises the index
-/// (coherence). A release store carries the thread's view as its message, an acquire load joins
+/// This is an operational form of C11 as repaired in C++20. Each location keeps all its stores in
+/// the order in which they were executed, which stands for the modification order. Each thread has
+/// a `View`. A load may return any store from the view's index on, and raises the index
+/// (coherence). A release store carries the thread's view as its message, and an acquire load joins
 /// it (happens-before). A read-modify-write reads the newest store and passes its message on (a
-/// release sequence; a plain store of the same thread ends one since C++20).
+/// release sequence; since C++20, a plain store of the same thread ends one).
 ///
-/// Sequential consistency is one more view, `sequential`: the order of execution of sequential
-/// operations stands for C11's total order S. A sequential access may not read below it and
-/// raises its own location; a fence joins it both ways. That is [atomics.order] paragraph 4 of
-/// C++20, case by case: access–access, fence–access, access–fence and fence–fence.
+/// Sequential consistency is one more view, `sequential`. The order in which sequential operations
+/// are executed stands for C11's total order S. A sequential access may not read below this view,
+/// and raises its own location in it. A fence joins it both ways. This covers [atomics.order]
+/// paragraph 4 of C++20 case by case: access–access, fence–access, access–fence and fence–fence.
 ///
-/// So it explores the executions of C++20 in which program order, reads-from, modification order
-/// and S together have no cycle, and no others.
+/// So the model allows exactly the executions of C++20 in which program order, reads-from,
+/// modification order and S together have no cycle.
 struct Memory {
   struct Store {
     let value: UInt64
     let message: View
     let thread: Int
     let site: Site
-    /// The store before it at the same location, as an index into `stores`.
+    /// The previous store to the same location, as an index into `stores`.
     let previous: Int
   }
 
   struct Location {
-    /// The newest store, as an index into `stores`, and its number in modification order.
+    /// The newest store, as an index into `stores`, and its number in the modification order.
     var newest: Int
     var number = 0
     let name: String
     let site: Site
-    /// Only its newest store is ever read.
+    /// Whether this is a lock, of which only the newest store is ever read.
     var isLock = false
   }
 
   struct Thread {
-    /// What happened before.
+    /// What happened before the thread's next step.
     var view = View()
-    /// Messages that relaxed loads saw: an acquire fence joins them.
+    /// Messages that relaxed loads saw. An acquire fence joins them.
     var pending = View()
-    /// The view at the last release fence: relaxed stores carry it.
+    /// The view at the last release fence. Relaxed stores carry it.
     var fenced = View()
     /// For each location read since the last `pause`: 1 + the number of the store seen.
     var awaited = View()
-    /// Its own clock when it began its last step.
+    /// The thread's own clock when it began its last step.
     var clockAtStep = 0
   }
 
@@ -59,7 +59,7 @@ struct Memory {
     sequential = View()
   }
 
-  /// A new location. Its first store is part of the set-up, which happens before every thread.
+  /// Adds a location. Its first store is part of the set-up, which happens before every thread.
   mutating func add(_ value: UInt64, name: String?, site: Site) -> Int {
     stores.append(Store(value: value, message: View(), thread: 0, site: site, previous: -1))
     locations.append(
@@ -70,7 +70,8 @@ struct Memory {
 
   mutating func makeLock(_ location: Int) { locations[location].isLock = true }
 
-  /// Stores that a load may return: `0` is the newest, `readable - 1` the oldest.
+  /// The number of stores that a load may return. Age 0 is the newest store, and one less than this
+  /// number is the age of the oldest.
   @inline(__always)
   func readable(_ location: Int, by thread: Int, _ order: MemoryOrder) -> Int {
     var oldest = threads[thread].view[location: location]
@@ -111,13 +112,13 @@ struct Memory {
     let number = locations[location].number + 1
     precondition(number < Int(UInt16.max), "Interleave: too many stores to one location")
     threads[thread].view[location: location] = number
-    // A spinning thread's own store is no news to it.
+    // A store by a spinning thread is no news to the thread itself.
     if threads[thread].awaited[location: location] != 0 {
       threads[thread].awaited[location: location] = number + 1
     }
     var message = order.releases ? threads[thread].view : threads[thread].fenced
     if let passing { message.join(passing) }
-    // Who reads this store may not read an older one after it.
+    // A thread that reads this store may not read an older one afterwards.
     message[location: location] = number
     stores.append(
       Store(
@@ -141,15 +142,16 @@ struct Memory {
     threads[thread].clockAtStep = threads[thread].view[clock: thread]
   }
 
-  /// A fence that another thread makes this one have. Plain accesses since its last step are
-  /// fused with that, but may as well come after the fence: it does not release them.
+  /// Runs a fence on a thread for another thread. Plain accesses of the thread since its last step
+  /// are fused with that step, but they could also come after the fence. So the fence does not
+  /// release them.
   mutating func fence(on thread: Int) {
     let released = threads[thread].fenced[clock: thread]
     fence(by: thread, .sequential)
     threads[thread].fenced[clock: thread] = max(released, threads[thread].clockAtStep)
   }
 
-  /// The set-up happens before every thread, and every thread before the end.
+  /// The set-up happens before every thread, and every thread happens before the final checks.
   mutating func startThreads(_ count: Int) {
     for thread in 1..<max(count, 1) { threads[thread].view = threads[0].view }
   }
@@ -168,8 +170,8 @@ struct Memory {
 // MARK: - Spin loops
 
 extension Memory {
-  /// Locations that the thread read since its last `pause` and that have newer stores: the only
-  /// ones that can end its loop.
+  /// The locations that the thread has read since its last `pause` and that have newer stores. Only
+  /// these can end its loop.
   func news(for thread: Int) -> [Int] {
     locations.indices.filter { hasNews($0, for: thread) }
   }
@@ -189,7 +191,7 @@ extension Memory {
     return !hasRead
   }
 
-  /// Begins the next turn: it sees something newer at `location`.
+  /// Begins the next turn of the loop, in which the thread sees a newer store to `location`.
   mutating func resume(_ thread: Int, seeing location: Int?) {
     if let location {
       let seen = threads[thread].awaited[location: location]

@@ -1,5 +1,5 @@
-/// The memory orders of C11. `ModelWord` takes them as an argument, in the order that
-/// production code passes them to its own atomics.
+/// The memory orders of C11. The methods of `ModelWord` take one as an argument, in the same place
+/// as the methods of the production code's own atomics.
 @frozen public enum MemoryOrder: Hashable, Sendable {
   case relaxed, acquire, release, acquireRelease, sequential
 
@@ -9,7 +9,7 @@
   @inline(__always) var releases: Bool {
     self == .release || self == .acquireRelease || self == .sequential
   }
-  /// What is left of the order of a compare-and-swap that does not swap.
+  /// The order of a compare-and-swap that does not swap.
   @inline(__always) var ofFailure: MemoryOrder {
     switch self {
     case .relaxed, .release: .relaxed
@@ -19,12 +19,12 @@
   }
 }
 
-/// A place in the source that is checked, for traces.
+/// A place in the source under test, for traces.
 struct Site: Sendable {
   var file: StaticString
   var line: UInt
 
-  /// Without its folders and module.
+  /// The file's name without its directories and module.
   var fileName: String {
     let path = "\(file)"
     return path.split(separator: "/").last.map(String.init) ?? path

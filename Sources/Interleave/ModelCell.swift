@@ -1,4 +1,4 @@
-/// A word of plain memory: two accesses that nothing orders, one of them a store, are a failure.
+/// A word of plain memory. Two accesses that are not ordered, one of them a store, are a failure.
 public struct ModelCell: Sendable {
   private let cell: Int
 
@@ -15,12 +15,12 @@ public struct ModelCell: Sendable {
   }
 }
 
-/// Frames 1, 2, … that are allocated and freed, each with a word of plain memory in it.
+/// Frames 1, 2, … that can be allocated and freed. Each holds one word of plain memory.
 ///
-/// Allocation and free count as writes to the frame, so a reader that nothing orders before the
-/// free is a race, and one that comes after it a use after free. The lowest free frame is
-/// allocated first, which brings a frame back at once and so finds ABA. Allocating orders nothing
-/// except after the free of the same frame.
+/// Allocation and free count as writes to the frame. So a read that is not ordered before the free
+/// is a race, and a read after the free is a use after free. The lowest free frame is allocated
+/// first, so a freed frame comes back at once, which finds ABA bugs. An allocation is ordered after
+/// the free of the same frame, and after nothing else.
 public struct ModelHeap: Sendable {
   private let heap: Int
 
@@ -29,7 +29,7 @@ public struct ModelHeap: Sendable {
     heap = Explorer.current.addHeap(capacity: capacity, name: name)
   }
 
-  /// A frame that holds 0; nil if all are allocated.
+  /// Allocates a frame that holds 0. Returns nil if all are allocated.
   public func allocate(file: StaticString = #fileID, line: UInt = #line) -> UInt32? {
     Explorer.current.allocate(heap, Site(file: file, line: line)).map(UInt32.init)
   }
@@ -54,7 +54,7 @@ public struct ModelHeap: Sendable {
       Explorer.current.cell(heap, Int(frame), "write", site), value, site)
   }
 
-  /// Frames that are allocated now. For the end of an execution.
+  /// The number of frames that are allocated now. For the final checks.
   public var liveCount: Int {
     let plain = Explorer.current.plain
     let heap = plain.heaps[heap]

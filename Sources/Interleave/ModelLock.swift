@@ -1,11 +1,11 @@
-/// A lock to stand in for a production lock that is checked by itself. A thread that finds it
-/// taken is not run until it is free, where a spinning one would be explored turn by turn.
+/// A lock that stands in for a production lock, which is checked by itself. A thread that finds it
+/// taken is not run until it is free. A spinning thread would be explored turn by turn.
 ///
-/// Giving it back is no scheduling point: until then nobody else can take a step on it, so it
-/// commutes with all steps of others and goes with its own thread's step before it. What is only
-/// accessed under one lock is no scheduling point either (`Contention`).
+/// Unlocking is no scheduling point. Until then nobody else can take a step on the lock, so it
+/// commutes with all steps of others and is fused with the thread's previous step. An access to a
+/// location that is only used under one lock is no scheduling point either (`Contention`).
 ///
-/// Created by the set-up of a scenario. Counts as a word.
+/// Create it in the set-up of a scenario. It counts as a word.
 public struct ModelLock: ~Copyable, Sendable {
   private let location: Int
 
@@ -13,9 +13,9 @@ public struct ModelLock: ~Copyable, Sendable {
     location = Explorer.current.addLock(name: name, Site(file: file, line: line))
   }
 
-  /// Names the variables outside of the model that threads use under this lock only, by a hash of
-  /// their values. Who takes the lock reads them, as far as the cache of states is concerned; so
-  /// two orders of locked sections are one state if they leave the same behind.
+  /// Declares the variables outside of the model that threads use only under this lock. `hash`
+  /// returns a hash of their values. For the cache of states, a thread that takes the lock reads
+  /// them, so two orders of locked sections lead to one state if they leave the same values.
   public borrowing func guards(_ hash: @escaping () -> UInt64) {
     Explorer.current.guarded[location] = hash
   }

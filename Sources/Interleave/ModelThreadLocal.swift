@@ -1,5 +1,6 @@
-/// A variable of which each thread of a scenario has its own; `initial` when an execution starts.
-/// No part of the state: what a thread keeps here follows from what it has done.
+/// A variable of which each thread of a scenario has its own copy. It is `initial` at the start of
+/// an execution. It is not part of the state, since its value follows from what the thread has
+/// done.
 public final class ModelThreadLocal: Sendable {
   private let initial: Int
   public init(_ initial: Int) { self.initial = initial }

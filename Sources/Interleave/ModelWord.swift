@@ -1,8 +1,9 @@
-/// A 64-bit atomic whose every access the checker sees. Put it in the place of the production
-/// code's atomic, by a type alias in one file; the defaulted parameters make traces show the
-/// lines of production code.
+/// A 64-bit atomic whose accesses the checker sees. Use it in place of the production code's
+/// atomic, by a type alias in one file. The defaulted parameters make traces show the lines of
+/// production code.
 ///
-/// Created by the set-up of a scenario, and of use in that one execution. At most 56.
+/// Create it in the set-up of a scenario. It is valid only in that execution. A scenario can have
+/// at most 56.
 public struct ModelWord: ~Copyable, Sendable {
   private let location: Int
   private let execution: UInt64
@@ -35,10 +36,10 @@ public struct ModelWord: ~Copyable, Sendable {
     explorer.store(location, value, order, Site(file: file, line: line))
   }
 
-  /// The newest value, which is no step of any thread: for `ModelLock.guards`.
+  /// The newest value. Reading it is no step of any thread. For `ModelLock.guards`.
   public var peek: UInt64 { explorer.memory.store(location, age: 0).value }
 
-  /// Adds modulo 2⁶⁴. Returns the value before.
+  /// Adds modulo 2⁶⁴. Returns the previous value.
   @discardableResult
   public borrowing func add(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
@@ -46,7 +47,7 @@ public struct ModelWord: ~Copyable, Sendable {
     explorer.add(location, value, order, Site(file: file, line: line))
   }
 
-  /// Subtracts modulo 2⁶⁴. Returns the value before.
+  /// Subtracts modulo 2⁶⁴. Returns the previous value.
   @discardableResult
   public borrowing func subtract(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
@@ -62,7 +63,7 @@ public struct ModelWord: ~Copyable, Sendable {
     explorer.compareExchange(location, expected, desired, order, Site(file: file, line: line))
   }
 
-  /// A fence; `sequential` unless said otherwise.
+  /// A fence, `sequential` by default.
   public static func fence(
     _ order: MemoryOrder = .sequential, file: StaticString = #fileID, line: UInt = #line
   ) {

@@ -1,4 +1,4 @@
-/// What a suspended thread will do next: as much as decides whether two steps commute.
+/// What a suspended thread will do next, in enough detail to decide whether two steps commute.
 struct Operation {
   enum Kind: UInt8 {
     case start, load, store, modify, compareExchange, fence, processFence, pause, heap, lock
@@ -9,13 +9,14 @@ struct Operation {
   var object = 0
   var isWrite = false
   var isSequential = false
-  /// What will be written and where in the source: a hidden variable shows here first.
+  /// A hash of the value to be written and of the place in the source. A variable outside the model
+  /// shows here first.
   var operand: UInt64 = 0
 
   var hash: UInt64 { mix(UInt64(kind.rawValue) << 32 | UInt64(object), operand) }
 
-  /// Whether the order of the next steps of two threads can matter. Wrongly true costs time,
-  /// wrongly false loses executions.
+  /// Whether the order of the next steps of two threads can matter. A wrong `true` costs time; a
+  /// wrong `false` loses executions.
   func depends(on other: Operation, of thread: Int, by ownThread: Int) -> Bool {
     if kind == .processFence && object == thread { return true }
     if other.kind == .processFence && other.object == ownThread { return true }
@@ -34,7 +35,7 @@ struct Operation {
   }
 }
 
-/// Threads of a scenario, by number.
+/// A set of threads of a scenario, by number.
 struct ThreadSet: Equatable, Sequence {
   var bits: UInt8 = 0
 

@@ -1,22 +1,22 @@
 /// Plain memory: cells of one word, with race detection by vector clocks (FastTrack, Flanagan and
-/// Freund 2009). Two accesses of which one writes race if neither happened before the other;
-/// that shows in whichever order they are executed, so plain accesses are no scheduling points.
+/// Freund 2009). Two accesses race if one of them writes and neither happened before the other.
+/// This shows in whichever order they are executed, so plain accesses are no scheduling points.
 ///
-/// A frame of a heap is a cell that comes and goes. Its allocation and its free are writes; an
-/// allocation comes after the free that returned the frame, and after nothing else: a checker
-/// whose allocator synchronised more would hide missing orderings.
+/// A frame of a heap is a cell that can be allocated and freed. Allocation and free are writes. An
+/// allocation is ordered after the free that returned the frame, and after nothing else: if the
+/// checker's allocator synchronised more, it would hide missing orderings.
 struct PlainMemory {
   struct Cell {
     var value: UInt64 = 0
     var isLive: Bool
-    /// The last write: by whom, at which clock.
+    /// The last write: the thread, and its clock.
     var writer = 0
     var written = 0
-    /// Reads since then, by clock.
+    /// For each thread, the clock of its last read since then.
     var readers = View()
-    /// What the next allocation comes after.
+    /// The view at the last free, which the next allocation joins.
     var freed = View()
-    /// For messages.
+    /// The cell's name, for messages.
     let name: String
     var writeSite: Access?
     var readSites: [Access?] = []
@@ -27,7 +27,7 @@ struct PlainMemory {
     let site: Site
   }
 
-  /// Consecutive cells that are frames 1, 2, …
+  /// Consecutive cells that are the frames 1, 2, …
   struct Heap {
     let first: Int
     let capacity: Int
@@ -41,7 +41,7 @@ struct PlainMemory {
 
   private(set) var cells: [Cell] = []
   private(set) var heaps: [Heap] = []
-  /// Sites are kept only while a failure is traced.
+  /// Whether to keep the sites of accesses: only while a failure is traced.
   let recordsSites: Bool
 
   init(recordsSites: Bool) { self.recordsSites = recordsSites }
@@ -90,7 +90,8 @@ struct PlainMemory {
     if recordsSites { cells[cell].writeSite = Access(what: what, site: site) }
   }
 
-  /// The lowest free frame: an address comes back as early as it can, which is what ABA wants.
+  /// Allocates the lowest free frame. So an address comes back as early as possible, which finds
+  /// ABA bugs.
   mutating func allocate(
     _ heap: Int, by thread: Int, _ view: inout View, _ site: Site
   ) throws(Problem) -> Int? {

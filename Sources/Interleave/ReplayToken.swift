@@ -1,6 +1,6 @@
-/// One execution as a short string: a character for each step, the thread that took it, and one
-/// for each load that had several values, how old the value was. After the last character the
-/// running thread goes on, with the newest values.
+/// One execution as a short string. Each step has a character that names its thread. Each load with
+/// several possible values has one more, which gives the age of the value. After the last character
+/// the running thread goes on, and loads return the newest values.
 public struct ReplayToken: Hashable, Sendable, CustomStringConvertible {
   let choices: [UInt8]
 
@@ -9,7 +9,7 @@ public struct ReplayToken: Hashable, Sendable, CustomStringConvertible {
 
   init(choices: [UInt8]) { self.choices = choices }
 
-  /// Nil if the string is not one that a report printed.
+  /// Parses a token that a report printed. Returns nil if the string contains any other character.
   public init?(_ string: String) {
     var choices: [UInt8] = []
     for character in string.utf8 {

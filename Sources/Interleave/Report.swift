@@ -1,28 +1,28 @@
-/// What an exploration found, and how much of the scenario it covers.
+/// What an exploration found, and how much of the scenario it covered.
 public struct Report: Sendable, CustomStringConvertible {
   public enum Verdict: Sendable {
-    /// Every schedule and every value that the memory model allows: no failure.
+    /// No failure under any schedule and with any value that the memory model allows.
     case complete
-    /// Every one with at most so many preemptions: no failure among them.
+    /// No failure in any execution with at most this number of preemptions.
     case bounded(preemptions: Int)
-    /// The budget of executions or of time ended first: no failure so far.
+    /// No failure before the budget of executions or of time was exhausted.
     case budgetExhausted
     case failed(Failure)
   }
 
   public internal(set) var verdict: Verdict
-  /// Executions, those cut short at a known state included.
+  /// The number of executions, including those cut short at a known state.
   public internal(set) var executions = 0
-  /// Executions that led only to what was explored before.
+  /// The number of executions that led only to states explored before.
   public internal(set) var pruned = 0
-  /// Distinct states at scheduling points; 0 without the cache.
+  /// The number of distinct states at scheduling points; 0 without the cache.
   public internal(set) var states = 0
   public internal(set) var duration = Duration.zero
 
-  /// Where the code under test orders memory; empty unless `Options.recordsOrderings`.
+  /// The places where the code under test orders memory; empty unless `Options.recordsOrderings`.
   public internal(set) var orderings: Set<Ordering> = []
 
-  /// True only if nothing was left out.
+  /// Whether nothing failed and nothing was left out.
   public var isComplete: Bool { if case .complete = verdict { true } else { false } }
   public var failure: Failure? { if case .failed(let failure) = verdict { failure } else { nil } }
 
@@ -38,32 +38,32 @@ public struct Report: Sendable, CustomStringConvertible {
   }
 }
 
-/// An execution that must not be.
+/// An execution that fails.
 public struct Failure: Error, Sendable, CustomStringConvertible {
   public enum Kind: Sendable, Hashable {
     /// A `check` did not hold.
     case check
-    /// Two unordered accesses to plain memory, one of them a write.
+    /// Two accesses to plain memory, one of them a write, were not ordered.
     case dataRace
-    /// An access to a frame after its free, or a second free.
+    /// A frame was accessed or freed after its free.
     case useAfterFree
-    /// Threads that are left spin on values that nobody will change.
+    /// The remaining threads spin on values that nobody will change.
     case livelock
-    /// An execution that goes on and on: a loop without `pause`, or one that feeds itself.
+    /// The execution does not end: it has a loop without `pause`, or one that feeds itself.
     case stepLimit
-    /// A precondition, an overflow or a `fatalError` in the code under test.
+    /// A precondition, an overflow or a `fatalError` stopped the code under test.
     case trap
-    /// The same schedule did not do the same twice, or two equal states went on differently.
+    /// The same schedule went differently the second time, or two equal states went on differently.
     case nondeterminism
   }
 
   public let kind: Kind
   public let message: String
-  /// Re-runs exactly this execution: `Checker.replay(_:_:)`.
+  /// The token that repeats exactly this execution, for `Checker.replay(_:_:)`.
   public let token: ReplayToken
-  /// Switches away from a thread that could go on.
+  /// The number of switches away from a thread that could go on.
   public let preemptions: Int
-  /// One line an event, in the order of execution.
+  /// One line for each event, in the order of execution.
   public internal(set) var trace: [String] = []
 
   public var description: String {

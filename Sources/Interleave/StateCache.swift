@@ -1,20 +1,21 @@
-/// States that were explored, by hash, each with the threads that slept there.
+/// The explored states, by hash, each with the threads that slept there.
 ///
-/// A sleeping thread is one whose step was left out since the same was explored elsewhere. When a
-/// state comes back, its subtree need not be explored again if every thread that slept the first
-/// time sleeps now; otherwise those are, that slept then and do not now (Godefroid 1996, chapter 5).
+/// A thread sleeps if its next step is left out because it was explored elsewhere. When a state is
+/// reached again and every thread that slept the first time sleeps now, its subtree need not be
+/// explored again. Otherwise only the steps of the threads that slept then and do not sleep now are
+/// explored (Godefroid 1996, chapter 5).
 ///
-/// A state is 64 bits of hash. At ten million states, two of them share a hash with a chance of
-/// three in a million.
+/// A state is represented by 64 bits of hash. With ten million states, the chance that two of them
+/// share a hash is three in a million.
 struct StateCache {
   enum Visit {
     case new
-    /// Everything from here was explored.
+    /// Everything from this state on was explored.
     case covered
-    /// Explore again, but only from the steps of those that woke; these sleep still.
+    /// Explore again, but only the steps of the threads in `woken`. Those in `asleep` still sleep.
     case partly(asleep: ThreadSet, woken: ThreadSet)
-    /// The same state, whose threads are about to do something else: they share what the
-    /// checker cannot see.
+    /// The state is known, but its threads are about to do something else. So they share something
+    /// that the checker cannot see.
     case contradiction
   }
 

@@ -1,17 +1,22 @@
-/// A hash of all that decides what can happen from here on, in a form that forgets the way here.
+/// A hash of everything that decides what can happen from here on. It does not depend on how the
+/// state was reached.
 ///
-/// Forgotten are: stores that no thread can read any more, and with them how many there were
-/// (indices count from the oldest readable store); clocks that no live cell and no ordered
-/// location remembers (a clock becomes its rank among those remembered); the views of threads
-/// that have ended. Threads' locals are covered by a hash of all that was returned to them.
+/// So it leaves out:
+/// - stores that no thread can read any more, and their number: indices count from the oldest
+///   readable store;
+/// - clocks that no live cell and no ordered location remembers: a clock becomes its rank among
+///   those remembered;
+/// - the views of threads that have ended.
+///
+/// The local variables of a thread are covered by a hash of everything that was returned to it.
 struct StateHash {
   private let memory: Memory
   private let plain: PlainMemory
   private let threadCount: Int
   private let contention: Contention
-  /// The oldest store of each location that a thread which runs can read.
+  /// For each location, the oldest store that a running thread can still read.
   private var base = View()
-  /// For each thread a bit for each clock that is remembered, in rows of `rowCount`.
+  /// For each thread, one bit for each remembered clock, in rows of `rowCount` words.
   private var remembered: [UInt64]
   private let rowCount: Int
 
@@ -26,7 +31,7 @@ struct StateHash {
     for location in memory.locations.indices {
       var oldest = memory.locations[location].number
       base[location: location] = oldest
-      // Who ever reads a quiet location or takes a lock sees its newest store.
+      // A thread that reads a quiet location or takes a lock always sees the newest store.
       if contention.isQuiet(word: location) || memory.locations[location].isLock { continue }
       for thread in running {
         oldest = min(oldest, memory.threads[thread].view[location: location])
@@ -64,18 +69,19 @@ struct StateHash {
     return relative.hash
   }
 
-  /// How many of a thread's remembered accesses a clock covers. They are nested, so the number
-  /// tells which.
+  /// The number of a thread's remembered accesses that a clock covers. A clock covers all accesses
+  /// up to it, so the number says which.
   private func rank(_ thread: Int, _ clock: Int) -> Int {
     guard clock != 0 else { return 0 }
     let row = thread * rowCount
     var rank = (remembered[row + clock / 64] & (~0 >> UInt64(63 - clock % 64))).nonzeroBitCount
     for word in row..<row + clock / 64 { rank += remembered[word].nonzeroBitCount }
-    // Clock 0 is no access, but may be marked.
+    // Clock 0 is not an access, but its bit may be set.
     return rank - Int(remembered[row] & 1)
   }
 
-  /// Of a running thread. `pending` only ever joins the view.
+  /// The hash of a running thread. `pending` is only ever joined to the view, so it is hashed after
+  /// that join.
   func hash(_ number: Int) -> UInt64 {
     let thread = memory.threads[number]
     var pending = thread.view
@@ -99,7 +105,7 @@ struct StateHash {
     var hash = memory.sequential.relative(to: base).hash
     for (index, location) in memory.locations.enumerated() {
       let newest = memory.stores[location.newest].value
-      // What the last owner of a taken lock saw its present one has seen.
+      // The message of a taken lock does not matter: its present owner has already seen it.
       if contention.isQuiet(word: index) || location.isLock && newest != 0 {
         hash = mix(hash, newest)
         continue

@@ -1,7 +1,7 @@
 import CFiber
 
-/// What a thread, a store or a fence has seen: for each location the oldest store that may
-/// still be read, and for each thread the last plain access that happened before.
+/// What a thread, a store or a fence has seen: for each location the oldest store that may still be
+/// read, and for each thread the last plain access that happened before.
 ///
 /// ```
 ///   lane 0 ..< 56                         lane 56 ..< 64
@@ -10,12 +10,13 @@ import CFiber
 ///  └──────────────────────────────────┴──────────────────────┘
 /// ```
 ///
-/// Both halves travel together (a release publishes them, an acquire joins them), hence one
-/// vector of two cache lines; the join is two instructions with AVX-512, four with AVX2.
+/// A release publishes both halves and an acquire joins both, so they are one vector of two cache
+/// lines. The join takes two instructions with AVX-512 and four with AVX2.
 struct View {
-  /// Atomic locations of a scenario, at most.
+  /// The most atomic locations in a scenario.
   static let locations = 56
-  /// Threads of a scenario, at most, with thread 0, which sets up and checks the end.
+  /// The most threads in a scenario, including thread 0, which runs the set-up and the final
+  /// checks.
   static let threads = 8
 
   private var lanes = il_view_none()
@@ -28,7 +29,7 @@ struct View {
     @inline(__always) set { lanes = il_view_set(lanes, index, UInt16(newValue)) }
   }
 
-  /// The last plain access of a thread that is seen.
+  /// The last plain access of a thread that happened before.
   subscript(clock thread: Int) -> Int {
     @inline(__always) get { Int(il_view_get(lanes, Self.locations + thread)) }
     @inline(__always) set { lanes = il_view_set(lanes, Self.locations + thread, UInt16(newValue)) }
@@ -36,27 +37,27 @@ struct View {
 
   @inline(__always) mutating func join(_ other: View) { lanes = il_view_join(lanes, other.lanes) }
 
-  /// The half about locations.
+  /// The view with only the half about locations; all clocks are 0.
   var locationsOnly: View {
     var view = self
     view.lanes = il_view_below(lanes, Self.locations)
     return view
   }
 
-  /// A thread whose clock is further here than in `other`.
+  /// A thread whose clock is greater here than in `other`.
   @inline(__always) func threadAhead(of other: View) -> Int? {
     let lane = il_view_excess(lanes, other.lanes, Self.locations)
     return lane < 0 ? nil : lane - Self.locations
   }
 
-  /// Locations counted from `base` on; what is older is all the same.
+  /// The view with locations counted from `base`. All that is older becomes 0.
   @inline(__always) func relative(to base: View) -> View {
     var view = self
     view.lanes = il_view_relative(lanes, base.lanes)
     return view
   }
 
-  /// The same where 0 stands for «none».
+  /// The same for a view in which 0 means "none".
   @inline(__always) func relativeAwaited(to base: View) -> View {
     var view = self
     view.lanes = il_view_relative_or_none(lanes, base.lanes)

@@ -1,6 +1,6 @@
-/// One place where the code under test orders memory.
+/// A place where the code under test orders memory.
 public struct Ordering: Hashable, Sendable, CustomStringConvertible {
-  /// The file's name without its folders.
+  /// The file's name without its directories.
   public let file: String
   public let line: UInt
   /// `load`, `store`, `add`, `compareExchange`, `fence` or `processFence`.
@@ -9,7 +9,7 @@ public struct Ordering: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { "\(file):\(line) \(operation)(\(order))" }
 
-  /// The next weaker orders; empty for relaxed.
+  /// The next weaker orders; empty for `relaxed`.
   public var weakenings: [Weakening] {
     let weaker: [MemoryOrder] =
       switch (operation, order) {
@@ -25,8 +25,8 @@ public struct Ordering: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// A planted bug: one ordering of the code under test, weaker than its author thought right. The
-/// code itself stays as it is.
+/// A planted bug: one ordering of the code under test that is weaker than in the source. The source
+/// itself does not change.
 public struct Weakening: Hashable, Sendable, CustomStringConvertible {
   public let ordering: Ordering
   public let weaker: MemoryOrder
@@ -34,9 +34,9 @@ public struct Weakening: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension Checker {
-  /// Weakens every ordering that `scenario` meets in the named files, one at a time, and
-  /// explores it again. An ordering whose weakening is not noticed is too strong, or the
-  /// scenario is too small to need it.
+  /// Weakens every ordering in the named files that `scenario` uses, one at a time, and explores
+  /// the scenario again for each. If a weakening is not noticed, the ordering is stronger than
+  /// necessary, or the scenario is too small to need it.
   public func weaken(
     files: Set<String>, _ scenario: (Scenario) -> Void
   ) -> [(weakening: Weakening, report: Report)] {
@@ -55,7 +55,7 @@ extension Checker {
 }
 
 extension Explorer {
-  /// The order of an access, as the options want it.
+  /// The order of an access: weaker than in the source if the options say so.
   @inline(__always)
   func weaken(_ order: MemoryOrder, _ site: Site, _ operation: String) -> MemoryOrder {
     if options.recordsOrderings { note(order, site, operation) }
