@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The atomics seam of this home: the zero page's one word, kept in the kernel's own variables.
+// The atomics seam in the kernel. The zero page's one word is kept in the kernel's own variables.
 //
-// Other kernel code reads `huge_zero_page` and `huge_zero_pfn`, and while the patch is being
-// enabled or disabled some tasks run the kernel's C and others our Swift. So there is no second
-// word to be kept in step: the kernel's variables *are* the word, the lock that orders the C code
-// orders us, and either side can take over at any time with the count alive.
+// Other kernel code reads `huge_zero_page` and `huge_zero_pfn`. While the patch is being enabled or
+// disabled, some tasks run the kernel's C and others our Swift. So there is no second word that would
+// have to be kept in step: the kernel's variables *are* the word. The lock that orders the C code
+// orders ours too. Either side can take over at any time and finds the count as it is.
 //
 //      count = huge_zero_refcount      frame = huge_zero_pfn      huge_zero_page = its struct page
 //
-//   word 0                     the count is 0; what the other variables hold is not looked at
+//   word 0                     the count is 0; the other variables are not read
 //   0 → {frame, n}             under huge_zero_lock: page and pfn first, the count last (release)
 //   {frame, 1} → 0             under huge_zero_lock: the count first, then page and pfn
 //   {frame, n} → {frame, m}    one compare-and-swap of the count; no lock
 //
-// Whoever holds the lock sees page and count both set or both clear, and so nobody publishes
-// between the two steps of an unpublication (history item 11: that was the kernel's bug, and a
-// kernel without the lock is refused).
+// A thread that holds the lock sees page and count either both set or both clear. So nobody publishes
+// between the two steps of an unpublication. (History item 11: the kernel had this bug. A kernel
+// without the lock is refused.)
 public import Linux
 public import Synchronization
 
-/// Where the running kernel keeps its huge zero page. Set once, before the patch is enabled.
+/// The variables in which the running kernel keeps its huge zero page. Set once, before the patch is
+/// enabled.
 @safe public struct KernelVariables {
   public let count: UnsafeMutablePointer<Atomic<UInt32>>
   public let page: UnsafeMutablePointer<Atomic<UInt>>
@@ -31,8 +32,8 @@ public import Synchronization
     count: UnsafeMutableRawPointer, page: UnsafeMutableRawPointer,
     frame: UnsafeMutableRawPointer, lock: UnsafeMutableRawPointer
   ) {
-    // SAFETY: atomic_t is an int; the others are words; all are aligned and live as long as the
-    // kernel does.
+    // SAFETY: atomic_t is an int and the others are words. All are aligned, and they live as long as
+    // the kernel.
     unsafe self.count = count.assumingMemoryBound(to: Atomic<UInt32>.self)
     unsafe self.page = page.assumingMemoryBound(to: Atomic<UInt>.self)
     unsafe self.frame = frame.assumingMemoryBound(to: Atomic<UInt>.self)
@@ -44,26 +45,27 @@ public import Synchronization
 nonisolated(unsafe) public var kernelVariables: KernelVariables?
 
 @frozen public struct AtomicWord: ~Copyable, Sendable {
-  /// The word has the value that the kernel gave it.
+  /// Ignores its argument: the word has the value that the kernel's variables hold.
   @inline(__always) public init(_ value: UInt64) {}
 
   @inline(__always) private var kernel: KernelVariables {
-    // SAFETY: nothing calls this before module initialisation has found the variables.
+    // SAFETY: nothing calls this before module initialisation has set the variables.
     unsafe kernelVariables.unsafelyUnwrapped
   }
 
   @inline(__always) private func word(_ count: UInt32) -> UInt64 {
-    // A frame that has just gone reads as another or as none; compareExchange finds out.
+    // If the frame has just gone, this may read another frame or none. compareExchange notices that.
     count == 0 ? 0 : frame << 32 | UInt64(count)
   }
 
-  /// Of 32 bits; see KernelFrames.swift.
+  /// The frame number, which has 32 bits: see KernelFrames.swift.
   @inline(__always) private var frame: UInt64 {
     UInt64(UInt32(truncatingIfNeeded: unsafe kernel.frame.pointee.load(ordering: .relaxed)))
   }
 
   @inline(__always) public borrowing func load(_ order: MemoryOrder) -> UInt64 {
-    // `acquiring` pairs with the `releasing` of publish: who sees the count sees the frame.
+    // `acquiring` pairs with the `releasing` of publish: a thread that sees the count also sees the
+    // frame.
     word(unsafe kernel.count.pointee.load(ordering: .acquiring))
   }
 
@@ -77,14 +79,14 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
 
   @inline(__always) @discardableResult
   public borrowing func subtract(_ value: UInt64, _ order: MemoryOrder) -> UInt64 {
-    // The frame is not read: it may be gone as soon as the reference is. Nobody asks for it.
+    // The frame is not read: it may be gone as soon as the reference is. No caller uses it.
     UInt64(
       unsafe kernel.count.pointee.wrappingSubtract(
         UInt32(truncatingIfNeeded: value), ordering: .acquiringAndReleasing
       ).oldValue)
   }
 
-  /// `order` is always at least what was asked for: acquire and release cost nothing on x86.
+  /// The order is always acquire and release, whatever the caller asks for: that costs nothing on x86.
   @inline(__always) public borrowing func compareExchange(
     _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder
   ) -> (exchanged: Bool, original: UInt64) {
@@ -94,17 +96,17 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
       expected: UInt32(truncatingIfNeeded: expected),
       desired: UInt32(truncatingIfNeeded: desired), ordering: .acquiringAndReleasing)
     guard seen.exchanged else { return (false, word(seen.original)) }
-    // The count was right; was it the count of this frame? The references just taken keep
-    // whatever is published now where it is.
+    // The count was right, but was it the count of this frame? The references just taken keep
+    // whatever page is published now.
     let frame = self.frame
     if frame == expected >> 32 { return (true, expected) }
-    // Freed and published again in between. What is given back is not the last reference, since
-    // the shrinker has its own.
+    // The page was freed and another published in between. Give the references back. They are not
+    // the last, since the shrinker has its own.
     subtract(desired &- expected, order)
     return (false, frame << 32 | UInt64(seen.original))
   }
 
-  /// Off the fast path, and out of its registers.
+  /// Not inlined, so that it costs the fast path no registers.
   @inline(never) private borrowing func publish(
     _ desired: UInt64
   ) -> (exchanged: Bool, original: UInt64) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The kernel's frames for the core: a frame is a page frame number.
+// Gives the core frames of the kernel. A frame is a page frame number.
 import HugeZeroPage
 import Linux
 
@@ -8,8 +8,8 @@ import Linux
 struct GetterFrames: ZeroFrameSource {
   func allocateZeroFrame() -> UInt32? {
     guard let page = unsafe alloc_pages(hugezero_gfp(), hugezero_order()) else { return nil }
-    // The core's frames have 32 bits: 16 TiB. Memory beyond cannot be the zero page; nor can
-    // frame 0, which the kernel never hands out.
+    // The core's frame numbers have 32 bits, which covers 16 TiB. Memory beyond that cannot be the
+    // zero page. Frame 0 cannot be it either, but the kernel never hands that out.
     guard let frame = unsafe UInt32(exactly: hugezero_page_to_pfn(page)), frame != 0 else {
       unsafe __free_pages(page, hugezero_order())
       return nil
@@ -17,14 +17,14 @@ struct GetterFrames: ZeroFrameSource {
     return frame
   }
 
-  /// Of a getter that found another's page published: it lost the race.
+  /// Frees the frame of a getter that lost the race: another had published its page first.
   func freeZeroFrame(_ frame: UInt32) {
     hugezero_count_lost_races()
     free(frame)
   }
 }
 
-/// The same for the shrinker, who never allocates.
+/// The kernel's page allocator, for the shrinker, which never allocates.
 struct ShrinkerFrames: ZeroFrameSource {
   func allocateZeroFrame() -> UInt32? { nil }
   func freeZeroFrame(_ frame: UInt32) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// Loading: look before changing anything, then enable the patch. Unloading is possible only when
-// the patch is disabled and no task runs in it any more; the livepatch core sees to that.
+// Loading makes all checks before it changes anything, and then enables the patch. The livepatch core
+// allows unloading only when the patch is disabled and no task runs in it any more.
 import Linux
 import Primitives
 
 @c(init_module) public func initialize() -> Int32 {
-  // The replaced functions are those of one build of the kernel.
+  // The patch replaces functions of one particular build of the kernel.
   guard unsafe strcmp(hugezero_expected_kernel(), hugezero_running_kernel()) == 0 else {
     unsafe hugezero_say_other_kernel(hugezero_running_kernel())
     return -ENODEV

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The four functions of mm/huge_memory.c that the live patch replaces. As in the kernel since
-// 2016, a process holds one reference, whatever it maps: a flag of its mm says so, which a fork
-// does not inherit (history items 8 and 8b), and the kernel calls put once, when the mm dies.
+// The four functions that replace those of mm/huge_memory.c. As in the kernel since 2016, a process
+// holds at most one reference, however much it maps. A flag of its mm records that. A fork does not
+// inherit the flag (history items 8 and 8b). The kernel calls put once, when the mm is destroyed.
 import HugeZeroPage
 import Linux
 import Primitives
 import Synchronization
 
-/// For `mm_get_huge_zero_page`: on each read fault of huge, untouched memory.
+/// Replaces `mm_get_huge_zero_page`. Called on each read fault of huge, untouched memory.
 @c(hugezero_get) public func get(
   _ mm: UnsafeMutablePointer<mm_struct>
 ) -> UnsafeMutablePointer<page>? {
   unsafe hugezero_test_flag(mm) ? published() : take(mm)
 }
 
-/// Once a process, and out of the other path's registers.
+/// Takes the process's reference, which happens once. Not inlined, so that it costs the other path no
+/// registers.
 @inline(never) private func take(
   _ mm: UnsafeMutablePointer<mm_struct>
 ) -> UnsafeMutablePointer<page>? {
@@ -24,7 +25,7 @@ import Synchronization
   case .shared(let shared):
     frame = shared
   case .published(let fresh):
-    // Counted when published, not when allocated (item 22).
+    // Counted when the page is published, not when it is allocated (item 22).
     count_vm_event(THP_ZERO_PAGE_ALLOC)
     hugezero_count_allocations()
     frame = fresh
@@ -34,12 +35,12 @@ import Synchronization
     return nil
   }
   hugezero_count_gets()
-  // Another thread of this process got one at the same time: one of the two goes back.
+  // If another thread of this process took one at the same time, one of the two goes back.
   if unsafe hugezero_test_and_set_flag(mm) { putReference() }
   return unsafe hugezero_pfn_to_page(UInt(frame))
 }
 
-/// For `mm_put_huge_zero_page`: the last thing that happens to an mm.
+/// Replaces `mm_put_huge_zero_page`. Called when an mm is destroyed.
 @c(hugezero_put) public func put(_ mm: UnsafeMutablePointer<mm_struct>) {
   if unsafe hugezero_test_flag(mm) { putReference() }
 }
@@ -49,20 +50,21 @@ import Synchronization
   hugezero_count_puts()
 }
 
-/// The page that the caller's reference keeps: what the rest of the kernel reads, so one load.
+/// The page that the caller's reference keeps published. One load of the variable that the rest of
+/// the kernel reads.
 @inline(__always) private func published() -> UnsafeMutablePointer<page>? {
   unsafe UnsafeMutablePointer(
     bitPattern: kernelVariables.unsafelyUnwrapped.page.pointee.load(ordering: .relaxed))
 }
 
-/// For `shrink_huge_zero_page_count`, in 4 KiB pages.
+/// Replaces `shrink_huge_zero_page_count`. The result is in 4 KiB pages.
 @c(hugezero_shrinker_count) public func shrinkerCount(
   _: UnsafeMutablePointer<shrinker>, _: UnsafeMutablePointer<shrink_control>
 ) -> UInt {
   UInt(HugeZeroPage().shrinkerCount()) &* hugezero_pages()
 }
 
-/// For `shrink_huge_zero_page_scan`, in 4 KiB pages.
+/// Replaces `shrink_huge_zero_page_scan`. The result is in 4 KiB pages.
 @c(hugezero_shrinker_scan) public func shrinkerScan(
   _: UnsafeMutablePointer<shrinker>, _: UnsafeMutablePointer<shrink_control>
 ) -> UInt {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// /proc/hugezero: one line a figure, as in /proc/vmstat.
+// /proc/hugezero: one line for each figure, as in /proc/vmstat.
 import HugeZeroPage
 import Linux
 
-/// (L) module loading and unloading, which the kernel serialises.
+/// (L) Written only by module loading and unloading, which the kernel serialises.
 nonisolated(unsafe) private var file: OpaquePointer?
 
 func makeStatisticsFile() -> Bool {

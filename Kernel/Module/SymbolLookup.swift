@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The kernel exports none of the variables of its zero page, nor, since 5.7, the function that
-// finds them; a kprobe on that function tells where it is.
+// Finds variables that the kernel does not export, such as those of its zero page. Since 5.7 the
+// kernel does not export the function that finds them either, but a kprobe on it gives its address.
 import Linux
 
 @safe struct SymbolLookup {
@@ -16,11 +16,11 @@ import Linux
     let address = unsafe probe.addr
     unsafe unregister_kprobe(&probe)
     guard let address = unsafe address else { return nil }
-    // SAFETY: the signature since 2.6.
+    // SAFETY: the function has had this signature since Linux 2.6.
     unsafe function = unsafe unsafeBitCast(address, to: Function.self)
   }
 
-  /// Nil, and a message, if the kernel has no such symbol.
+  /// The address of a symbol. If the kernel has no such symbol, logs a message and returns nil.
   func address(_ symbol: UnsafePointer<CChar>?) -> UnsafeMutableRawPointer? {
     guard let address = unsafe UnsafeMutableRawPointer(bitPattern: function(symbol)) else {
       unsafe hugezero_say_missing(symbol)
@@ -30,7 +30,7 @@ import Linux
   }
 }
 
-/// A constant as a C string, where it lies: in read-only data.
+/// A constant as a C string, without a copy: it lies in read-only data.
 func name(_ constant: StaticString) -> UnsafePointer<CChar> {
   unsafe UnsafeRawPointer(constant.utf8Start).assumingMemoryBound(to: CChar.self)
 }

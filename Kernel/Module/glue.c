@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What only C can be: sections of the object file (module information, parameters, per-CPU
- * variables), tables of pointers to functions that are constant at link time, and calls with a
- * variable number of arguments. Everything that decides is in Swift.
+ * What only C can express: sections of the object file (module information, parameters, per-CPU
+ * variables), tables of function pointers that are constant at link time, and calls with a variable
+ * number of arguments. All decisions are made in Swift.
  */
 #include <linux/module.h>
 #include <generated/utsversion.h>
@@ -54,7 +54,7 @@ struct hugezero_statistics hugezero_sum_statistics(void)
 	return sum;
 }
 
-/* The Swift functions; Patch.swift. */
+/* The Swift functions of Patch.swift. */
 struct page *hugezero_get(struct mm_struct *mm);
 void hugezero_put(struct mm_struct *mm);
 unsigned long hugezero_shrinker_count(struct shrinker *shrinker, struct shrink_control *control);

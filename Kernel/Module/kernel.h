@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #pragma once
 /*
- * The kernel's headers, and inline functions for what Swift cannot see: macros that cast or take
- * arguments, members of anonymous structures (their offsets would fold to a trap), per-CPU
- * variables.
+ * The kernel's headers, and inline functions for what Swift cannot import: macros that cast or take
+ * arguments, members of anonymous structures (Swift would compile their offsets to a trap), and
+ * per-CPU variables.
  */
 #include <linux/kprobes.h>
 #include <linux/livepatch.h>
@@ -17,7 +17,7 @@
 #include <linux/utsname.h>
 #include <linux/vmstat.h>
 
-/* Defined in glue.c; the field guide is in README.md. */
+/* Defined in glue.c. README.md explains each field. */
 struct hugezero_statistics {
 	unsigned long gets, puts, allocations, failures, lost_races, frees;
 };

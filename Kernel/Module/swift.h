@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the build system puts before every C file; then the headers. Swift gets them by an import:
- * on the command line they would come before Swift's own headers too, and break them.
+ * The headers that the build system includes before every C file, and then the kernel's. Swift gets
+ * them by an import. On the command line they would also come before Swift's own headers and break
+ * those.
  */
 #include <linux/compiler-version.h>
 #include <linux/kconfig.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * code FUNCTION...: the instructions of functions of the running kernel, as its boot has patched them,
- * for the host to disassemble. A line for each: "code: NAME ADDRESS BYTES", both in hexadecimal.
+ * code FUNCTION...: prints the instructions of functions of the running kernel, as patched at boot, for
+ * the host to disassemble. Each has a line "code: NAME ADDRESS BYTES", with address and bytes in
+ * hexadecimal.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where a function begins and the next symbol does. */
+/* Finds where a function begins, and where the next symbol does. */
 static int find(const char *wanted, unsigned long *begin, unsigned long *end)
 {
 	char line[512], name[256];
@@ -34,7 +35,7 @@ static int find(const char *wanted, unsigned long *begin, unsigned long *end)
 	return *begin && *end - *begin < 4096;
 }
 
-/* Kernel memory, through the segments of the core file. */
+/* Reads kernel memory through the segments of the core file. */
 static int read_kernel(unsigned long address, unsigned char *bytes, size_t count)
 {
 	int core = open("/proc/kcore", O_RDONLY), found = 0;

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The programs that the tests run in the virtual machine. Each checks what it sees of its own
- * memory through /proc/self/pagemap and /proc/kpageflags, says what is wrong, and exits with 1.
+ * The programs that the tests run in the virtual machine. Each checks its own memory through
+ * /proc/self/pagemap and /proc/kpageflags. If something is wrong, it says what, and exits with 1.
  *
  *   zeropage scenario             reads 200 MiB of untouched advised memory
- *   zeropage operations           write, fork, discard, protect, move, one after the other
- *   zeropage threads ROUNDS       no page, and 8 threads of a new process fault at once
+ *   zeropage operations           writes, forks, discards, protects and moves, one after the other
+ *   zeropage threads ROUNDS       frees the page, then 8 threads of a new process fault at once
  *   zeropage hold                 holds the page until standard input ends
  *   zeropage stress N SECONDS     N processes read, write, fork, discard and exit; 0: one round
- *   zeropage faults N SECONDS     read faults per second of N processes
- *   zeropage processes N SECONDS  processes per second that read one page and exit, N at a time
+ *   zeropage faults N SECONDS     prints the read faults per second of N processes
+ *   zeropage processes N SECONDS  prints how many processes per second read one page and exit, N at a
+ *                                 time
  *   zeropage instructions-fault ROUNDS, instructions-process ROUNDS
+ *                                 print the instructions of one such fault or process
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,7 +46,7 @@ static void fail(const char *format, ...)
 }
 #define expect(condition, ...) do { if (!(condition)) fail(__VA_ARGS__); } while (0)
 
-/* A figure of /proc/vmstat, /proc/hugezero or the like; -1 if there is no such file or name. */
+/* Reads a figure of /proc/vmstat, /proc/hugezero or a similar file; -1 if the file or name is missing. */
 static long figure(const char *path, const char *name)
 {
 	char line[256];
@@ -72,7 +74,7 @@ static uint64_t read64(const char *path, uint64_t index)
 	return value;
 }
 
-/* What is mapped at an address: its frame, 0 if none. */
+/* The frame that is mapped at an address, or 0 if none is. */
 static uint64_t frame(const void *address)
 {
 	uint64_t entry = read64("/proc/self/pagemap", (uintptr_t)address / SMALL);
@@ -101,7 +103,7 @@ static char *region(size_t size)
 	return aligned;
 }
 
-/* Runs something in a process of its own: the reference belongs to the process. */
+/* Runs a function in a process of its own, since the reference belongs to the process. */
 static int in_child(void (*body)(void))
 {
 	int status;
@@ -217,7 +219,7 @@ static void operations(void)
 	expect(moved == other && frame(moved) == shared_frame, "mremap");
 	expect(!frame(memory + 9 * HUGE), "left behind by mremap");
 
-	/* The shrinker leaves it alone. */
+	/* The shrinker does not free a page that is held. */
 	shrink();
 	expect(frame(memory) == shared_frame && is_huge_zero(memory) && is_zero(memory, HUGE),
 	       "freed while mapped");
@@ -298,7 +300,7 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec * 1e-9;
 }
 
-/* Runs `body` again and again in `processes` processes; the number of times in all per second. */
+/* Runs `body` again and again in `processes` processes. Returns how often per second in all of them. */
 static double repeated(int processes, double seconds, void (*body)(void))
 {
 	volatile long *done = mmap(NULL, SMALL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -323,8 +325,8 @@ static double repeated(int processes, double seconds, void (*body)(void))
 }
 
 /*
- * For a virtual machine whose clock counts instructions: how many one fault takes, or one process
- * that reads a page and exits. `body` does `each` of them.
+ * Prints how many instructions one fault takes, or one process that reads a page and exits, in a virtual
+ * machine whose clock counts instructions. Each call of `body` does `each` of them.
  */
 static void instructions(int rounds, int each, void (*body)(void))
 {
@@ -352,8 +354,8 @@ static void touch_once(void) { TOUCH(region(HUGE)); }
 static void process_once(void) { expect(!in_child(touch_once), "a child failed"); }
 
 /*
- * In rounds: all processes start at once, when there may be no page yet, so that getters race; at
- * the end of a round nobody holds it, so that the shrinker can free it.
+ * Runs in rounds. At the start of a round all processes fault at once and there may be no page yet, so
+ * the getters race. At the end of a round nobody holds the page, so the shrinker can free it.
  */
 static void stress(int processes, double seconds)
 {
@@ -363,7 +365,7 @@ static void stress(int processes, double seconds)
 	double start = now();
 	int status, failures = 0;
 
-	/* Yields to who enables and disables, or that would be waited for most of the time. */
+	/* Yields to the shell that enables and disables the patch. Otherwise that takes most of the time. */
 	expect(nice(19) == 19, "nice");
 	pthread_barrierattr_init(&attributes);
 	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -401,7 +403,7 @@ int main(int count, char **arguments)
 		operations();
 	else if (!strcmp(what, "threads"))
 		while (number--) {
-			/* Without a page all of them allocate, and race to publish and to set the flag. */
+			/* Without a page all threads allocate, and race to publish and to set the flag. */
 			shrink();
 			expect(!in_child(threads_once), "round %d from the end", number);
 		}
