@@ -2,9 +2,9 @@
 import Interleave
 import Linux
 
-/// A kernel with the live patch in it, of which a task runs the old code or the new.
+/// A kernel with the live patch, in which a task runs the old code or the new.
 public final class PatchedKernel {
-  /// Whose function a task runs.
+  /// Which code a task runs: the patch's Swift or the kernel's C.
   public enum Code: Sendable { case swift, c }
 
   private let kernel: Kernel
@@ -41,7 +41,7 @@ public final class PatchedKernel {
     }
   }
 
-  /// What the holder of a reference may do, and the kernel's other code in its name.
+  /// Does what a holder of a reference may do, and other code of the kernel on its behalf.
   public func use(_ frame: UInt32) {
     check(kernel.isZeroPage(frame), "the zero page is taken for ordinary memory")
     check(kernel.memory.load(frame) == 0, "the zero page is not zero")

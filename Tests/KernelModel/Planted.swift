@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// Bugs for the tests to find. The production file does what is right, and part of it comes late or
-// not at all.
+// Bugs for the tests to find. The production file does the right thing, and this file makes a part
+// of it happen late or not at all.
 import Interleave
 public import Linux
 
 public enum Planted: Sendable {
   /// The count is stored before the page and its number.
   case countFirst
-  /// The number is cleared after the lock is given back (history item 11).
+  /// The number is cleared after the lock is released (history item 11).
   case clearedLate
-  /// Publishing does not look whether there is a page.
+  /// Publishing does not check whether there is a page.
   case publishesAnyway
-  /// A change of the count does not look again whether it was the count of that frame.
+  /// A change of the count does not check again whether it was the count of that frame.
   case looksOnce
   /// No lock.
   case noLock
 
-  /// Of the scenarios, which run one at a time.
+  /// The bug in the running scenario. Scenarios run one at a time.
   nonisolated(unsafe) private static var bug: Planted?
 
-  /// While `body` runs.
+  /// Plants the bug while `body` runs.
   public func planted(_ body: () -> Void) {
     Self.bug = self
     defer { Self.bug = nil }
@@ -29,13 +29,13 @@ public enum Planted: Sendable {
 
   fileprivate static var hasLock: Bool { bug != .noLock }
 
-  /// A thread's page that it has not stored yet; -1: a number that it has not cleared yet.
+  /// The page that a thread has still to store; -1 if it has still to clear the number.
   private static let later = ModelThreadLocal(0)
-  /// The number that a thread has read last, and whether it has swapped the count since.
+  /// The number that a thread last read, and whether it has swapped the count since.
   private static let lastRead = ModelThreadLocal(0)
   private static let hasSwapped = ModelThreadLocal(0)
 
-  /// Which variable it is follows from the value.
+  /// Whether the value is a page and not a number. Frame numbers are smaller than every page.
   private static func isPage(_ value: some FixedWidthInteger) -> Bool {
     value != .max && value >= vmemmap_base
   }
@@ -52,7 +52,7 @@ public enum Planted: Sendable {
 
   static func swapped(_ exchanged: Bool) { hasSwapped.value = exchanged ? 1 : 0 }
 
-  /// Whether the store is left out.
+  /// Whether the store is left out for now.
   static func defers<Value: FixedWidthInteger>(_ value: Value) -> Bool {
     guard Value.self == UInt.self else { return false }
     switch bug {

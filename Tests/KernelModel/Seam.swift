@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// For tests only, and part of no product: AtomicWord.swift and KernelFrames.swift, links to
-// Kernel/Module, are GPL-2.0-only, and so is what is compiled together with them.
+// For tests only, and part of no product. AtomicWord.swift and KernelFrames.swift are links to
+// Kernel/Module and GPL-2.0-only, and so is everything that is compiled together with them.
 //
-// What this module declares wins over what those files import: here `Atomic` is a word that the
-// checker sees. The kernel itself is the module `Linux` (Tests/LinuxModel).
+// A module's own declarations win over imported ones, so `Atomic` is here a word that the checker
+// sees. The kernel itself is the module `Linux` (Tests/LinuxModel).
 public import Interleave
 
 public typealias MemoryOrder = Interleave.MemoryOrder
 
-/// The orderings of `Synchronization`, for any operation.
+/// The orderings of `Synchronization`, in one type for all operations.
 public enum AtomicOrdering {
   case relaxed, acquiring, releasing, acquiringAndReleasing
 
@@ -23,8 +23,8 @@ public enum AtomicOrdering {
   }
 }
 
-/// As much of `Synchronization.Atomic` as the production file asks for, over one of the checker's
-/// words, which has the same place in memory.
+/// The part of `Synchronization.Atomic` that the production file uses, on one of the checker's
+/// words, which lies at the same place in memory.
 public struct Atomic<Value: FixedWidthInteger & UnsignedInteger>: ~Copyable {
   private let word: ModelWord
 
@@ -42,7 +42,7 @@ public struct Atomic<Value: FixedWidthInteger & UnsignedInteger>: ~Copyable {
     if Value.self == UInt32.self { Planted.afterCount() }
   }
 
-  /// Sums stay below 2³² and differences above 0 in every scenario, so nothing wraps.
+  /// In every scenario sums stay below 2³² and differences above 0, so nothing wraps.
   @discardableResult public borrowing func wrappingAdd(
     _ value: Value, ordering: AtomicOrdering, file: StaticString = #fileID, line: UInt = #line
   ) -> (oldValue: Value, newValue: Value) {

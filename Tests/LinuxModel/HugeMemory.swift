@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The kernel's own functions, Linux 6.1.192 with the fix of August 2026, statement by statement:
-// what tasks run that the live patch has not reached yet, or has left already. `mm` is the word
-// that stands for the flag of the process.
+// The kernel's own functions of Linux 6.1.192, with the fix of August 2026, statement by statement.
+// Tasks run them before the live patch has reached them and after it has left them.
 //
-// Their orders are those of x86-64, where this runs: a store releases, a load acquires, and a
-// read-modify-write does both. That of C's language would not order the count after the page.
+// The memory orders are those of x86-64, where this runs: a store releases, a load acquires, and a
+// read-modify-write does both. The C language alone would not order the count after the page.
 public import Interleave
 
 extension Kernel {
-  /// `get_huge_zero_page`, inlined into `mm_get_huge_zero_page`: a reference, without the flag.
+  /// `get_huge_zero_page`, which the kernel inlines into `mm_get_huge_zero_page`. Takes a
+  /// reference, without the process's flag.
   public func get_huge_zero_page() -> UnsafeMutablePointer<page>? {
     guard takeReference() else { return nil }
     return UnsafeMutablePointer(bitPattern: UInt(huge_zero_page.pointee.load(.acquire)))
@@ -57,7 +57,8 @@ extension Kernel {
     if let zero_page { __free_pages(zero_page, hugezero_order()) }
   }
 
-  /// `is_huge_zero_page` and `is_huge_zero_pmd`, asked by somebody whose reference keeps the page.
+  /// `is_huge_zero_page` and `is_huge_zero_pmd`. The caller holds a reference, which keeps the
+  /// page.
   public func isZeroPage(_ frame: UInt32) -> Bool {
     huge_zero_pfn.pointee.load(.relaxed) == UInt64(frame)
       && huge_zero_page.pointee.load(.relaxed)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// What the live patch's files find in the kernel's headers, for the model checker: the variables of
-// the zero page, a spin lock, and frames with the allocator's functions.
+// The model checker's version of what the live patch's files use from the kernel's headers: the
+// variables of the zero page, a spin lock, and frames with the allocator's functions.
 public import Interleave
 
-/// One execution's kernel, with the variables of mm/huge_memory.c.
+/// The kernel of one execution, with the variables of mm/huge_memory.c.
 public final class Kernel {
-  /// The scenario's. Scenarios with a kernel run one at a time.
+  /// The kernel of the running scenario. Scenarios with a kernel run one at a time.
   public nonisolated(unsafe) static var current: Kernel!
 
   public let huge_zero_refcount = variable(0, "huge_zero_refcount")
@@ -39,7 +39,7 @@ public struct spinlock_t: ~Copyable {
   let lock: ModelLock
   init(name: String) {
     lock = ModelLock(name: name)
-    // All that it guards are words.
+    // It guards nothing but words.
     lock.guards { 0 }
   }
 }
@@ -58,10 +58,10 @@ public func spin_unlock(
 
 // MARK: Frames
 
-/// Of 64 bytes: which page it is, its address says.
+/// A page descriptor of 64 bytes. Its address says which page it is.
 public struct page { let words: InlineArray<8, UInt> }
 
-/// Beyond all numbers of frames.
+/// Greater than every frame number.
 public let vmemmap_base: UInt = 1 << 20
 
 public func hugezero_pfn_to_page(_ pfn: UInt) -> UnsafeMutablePointer<page>! {
@@ -75,7 +75,7 @@ public func hugezero_page_to_pfn(_ page: UnsafePointer<page>) -> UInt {
 public func hugezero_gfp() -> UInt32 { 0 }
 public func hugezero_order() -> UInt32 { 9 }
 
-/// Huge pages only.
+/// Allocates huge pages only.
 public func alloc_pages(
   _: UInt32, _ order: UInt32, file: StaticString = #fileID, line: UInt = #line
 ) -> UnsafeMutablePointer<page>? {
@@ -93,6 +93,6 @@ public func __free_pages(
   Kernel.current.memory.free(UInt32(hugezero_page_to_pfn(page)), file: file, line: line)
 }
 
-/// Statistics, which no protocol depends on.
+/// Statistics do nothing here, since no protocol depends on them.
 public func hugezero_count_lost_races() {}
 public func hugezero_count_frees() {}

@@ -1,5 +1,5 @@
-// The production spin lock against the checker's atomics, in a module of its own: in
-// `ProtocolsModel` that name is a `ModelLock`, which is what this one is checked to be.
+// The production spin lock, compiled against the checker's atomics. It has a module of its own
+// because in `ProtocolsModel` a `ModelLock` stands in for it. The tests here show that it may.
 public import Interleave
 
 public typealias AtomicWord = ModelWord

@@ -1,24 +1,25 @@
 import Interleave
 
-// The whole engine in a model: its sources as they are (links in `Engine`), on a tiny machine.
+// The whole engine in a model: its unchanged sources (links in `Engine`), on a tiny machine.
 
-/// Two small frames to a huge one, two entries to a table.
+/// A huge frame has two small frames, and a table has two entries.
 public enum FrameGeometry {
   public static var frameShift: Int { 5 }
   public static var frameSize: Int { 1 << frameShift }
   public static var hugeOrder: Int { 1 }
   public static var framesPerHuge: Int { 1 << hugeOrder }
   public static var hugeSize: Int { frameSize << hugeOrder }
-  /// Few, or every huge frame would have to be gathered from a cache that holds all memory.
+  /// Small, because a cache of the usual size would hold all memory, and every huge frame would
+  /// have to be collected from it.
   static var cacheCapacity: Int { 2 }
   static var cacheBatch: Int { 1 }
 }
 public typealias FrameNumber = UInt32
 
-/// A bug put into the engine where it takes its locks: history item 2.
+/// Plants a bug: the engine takes none of its sleeping locks (history item 2).
 @safe nonisolated(unsafe) var plantsNoLock = false
 
-/// A lock to sleep on is one to wait for; the checker knows how.
+/// A sleeping lock. The checker's spin lock stands in for it, since both only make a thread wait.
 public struct Lock: ~Copyable, Sendable {
   private let lock = SpinLock()
   public borrowing func withLock<Result, Failure: Error>(
@@ -29,7 +30,7 @@ public struct Lock: ~Copyable, Sendable {
   borrowing func guards(_ hash: @escaping () -> UInt64) { lock.guards(hash) }
 }
 
-/// Bugs put into the engine where it waits for accesses to end: the function that does not wait.
+/// Plants a bug: the name of the function that does not wait for accesses to end.
 @safe nonisolated(unsafe) var plantsNoWait: String?
 
 extension Machine {
@@ -39,10 +40,10 @@ extension Machine {
   }
 }
 
-/// Nobody waits for time to pass.
+/// The time stands still, since nothing in the model waits for it to pass.
 func monotonicTime() -> UInt64 { 0 }
 
-/// Names begin anew with each execution, so that one can be repeated.
+/// The names of threads start again with each execution, so that an execution can be repeated.
 private let threadNames = ModelThreadLocal(0)
 @safe nonisolated(unsafe) private var threadsNamed = 0
 func currentThread() -> UInt64 {
@@ -60,7 +61,8 @@ struct ChangeWord: Sendable {
   func add(_: UInt64, _: MemoryOrder) {}
 }
 
-/// Counters would be words that every fault touches; nothing depends on them but estimates.
+/// Counters that do nothing. Real ones would be words that every fault touches, and only estimates
+/// depend on them.
 public final class Counters: Sendable {
   struct Counter { func count(_: Int = 1) {} }
   var fault: Counter { Counter() }
@@ -94,7 +96,8 @@ public final class Counters: Sendable {
   var all: [(name: String, value: UInt64)] { [] }
 }
 
-/// The spaces of the scenario. No lock: a scanner is a thread of it, and none comes or goes meanwhile.
+/// The spaces of the scenario. It needs no lock: a scanner is a thread of the scenario, and no
+/// space comes or goes while threads run.
 @safe final class ScanList: @unchecked Sendable {
   private var handles: [ScanHandle] = []
   func add(_ handle: ScanHandle) { handles.append(handle) }
@@ -115,7 +118,7 @@ public final class Counters: Sendable {
 let slotSize = UInt64(FrameGeometry.hugeSize)
 let pageSize = UInt64(FrameGeometry.frameSize)
 
-/// A machine for one execution, with room for `frames` small frames.
+/// Makes a machine for one execution, with room for `frames` small frames.
 func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> Machine {
   physical = nil
   threadsNamed = 0
@@ -127,7 +130,7 @@ func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> M
   return machine!
 }
 
-/// A space on it, whose lock guards its tables' counts and its mappings.
+/// Makes a space on the machine. Its lock guards its tables' counts and its mappings.
 func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   let space = try? machine.makeSpace(size: slots * slotSize)
   unowned let arena = machine.arena
@@ -136,7 +139,8 @@ func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   return space!
 }
 
-/// What the engine keeps outside of words, for the checker to tell states apart.
+/// Declares the variables that the engine keeps outside of words, so that the checker can tell
+/// states apart.
 private func nameGuardedVariables(_ machine: Machine) {
   unowned let arena = machine.arena
   unowned let retired = machine.retired
@@ -156,14 +160,14 @@ private func nameGuardedVariables(_ machine: Machine) {
     }
   }
   retired.lock.guards {
-    // Who drains reads the counts of the tables in the list.
+    // A thread that drains the list reads the counts of the tables in it.
     var hash = combine(hash(counts: arena), UInt64(retired.frames))
     for index in 0..<retired.filled { hash = combine(hash, retired.filling[index]) }
     return hash
   }
 }
 
-/// The plain fields of the frames' metadata: links of free blocks, counts of tables.
+/// A hash of the plain fields of the frames' metadata: links of free blocks, counts of tables.
 private func hash(counts arena: Arena) -> UInt64 {
   var hash: UInt64 = 1
   for frame in 0..<arena.reserved {
@@ -175,7 +179,8 @@ private func hash(counts arena: Arena) -> UInt64 {
   return hash
 }
 
-/// What `splitLock` guards: whose parts there are, how often each is mapped, the queue.
+/// A hash of what `splitLock` guards: which frames are parts and of which head, how often each part
+/// is mapped, and the queue.
 private func hash(parts arena: Arena) -> UInt64 {
   var hash = UInt64(arena.splitQueue.pointee)
   for frame in FrameGeometry.framesPerHuge..<arena.reserved {
@@ -215,7 +220,7 @@ private func combine(_ a: UInt64, _ b: UInt64) -> UInt64 {
   return product.high ^ (product.low &+ (b << 7) &+ (a << 23 | a >> 41))
 }
 
-/// After everything is dropped and a shrink, nothing is in use (invariant 17).
+/// Checks that nothing is in use once everything is dropped and shrunk (invariant 17).
 func expectBaseline(_ machine: Machine) {
   machine.shrink()
   check(machine.memoryUsed == 0, "frames in use are back at the baseline")
@@ -231,13 +236,13 @@ extension AddressSpace {
   func put(_ byte: UInt8, at offset: UInt64) {
     withUnsafeBytes(of: byte) { try! write(at: offset, from: $0) }
   }
-  /// Nil if a mapping does not allow it.
+  /// Reads a byte. Returns nil if the mapping does not allow it.
   func byteIfAllowed(at offset: UInt64) -> UInt8? {
     var byte: UInt8 = 0xff
     let done: Void? = withUnsafeMutableBytes(of: &byte) { try? read(at: offset, into: $0) }
     return done == nil ? nil : byte
   }
-  /// False if a mapping does not allow it.
+  /// Writes a byte. Returns false if the write is refused.
   func putIfAllowed(_ byte: UInt8, at offset: UInt64) -> Bool {
     withUnsafeBytes(of: byte) { (try? write(at: offset, from: $0)) != nil }
   }

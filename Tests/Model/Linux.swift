@@ -1,15 +1,15 @@
-// System calls and the C library, as the model has them. What this module declares wins over
-// what is imported, so the engine's sources, which import Glibc and CLinux as ever, find these.
+// System calls and the C library in the model. A module's own declarations win over imported ones,
+// so the engine's sources, which still import Glibc and CLinux, find these.
 
 import Glibc
 import Interleave
 
 // MARK: Threads
 
-/// All on one core: their caches meet.
+/// All threads are on one core, so they share one core cache.
 public func hm_current_core() -> Int32 { 0 }
-/// Only called by who waits for another thread. The C library has a `pause` too, which waits for a
-/// signal.
+/// Only called by a thread that waits for another. The module's name is necessary because the C
+/// library has a `pause` too, which waits for a signal.
 @discardableResult public func sched_yield() -> Int32 {
   Interleave.pause()
   return 0
@@ -19,14 +19,14 @@ public func hm_prefetch(_: UnsafeRawPointer!) {}
 
 // MARK: Memory
 
-/// The arena of the execution: where frames are, and a plain cell for the contents of each.
+/// The arena of the execution: where its frames are, and a plain cell for the contents of each.
 public nonisolated(unsafe) var physical: Physical?
 
 public final class Physical {
   var base: UInt = 0
   var cells: [ModelCell] = []
 
-  /// Frames that a range of addresses touches; none outside of the arena.
+  /// The frames that a range of addresses touches; empty outside of the arena.
   func frames(_ address: UnsafeRawPointer, _ count: Int) -> Range<Int> {
     let start = UInt(bitPattern: address)
     guard start >= base, start < base + UInt(cells.count * FrameGeometry.frameSize) else {
@@ -44,14 +44,14 @@ private func frames(_ address: UnsafeRawPointer, _ count: Int) -> (Physical, Ran
   return range.isEmpty ? nil : (physical, range)
 }
 
-/// A frame's words are always there: a table's entries, and unused where it holds data, whose
-/// contents are one cell.
+/// Every frame has words, which are the entries if the frame is a table. If it holds data, the
+/// words are unused, and one cell stands for its contents.
 public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer! {
-  // Metadata is of whole huge pages, of which a model needs little.
+  // Metadata is requested in whole huge pages. A model needs only a little of that.
   let stride = MemoryLayout<FrameMetadata>.stride
   let memory = calloc(1, huge == 0 ? (physical?.cells.count ?? 0) * stride : length)!
   if huge == 0 {
-    // Words, and counts of zero; none for the first block, which is never used.
+    // A word and zeroed counts for each frame, except in the first block, which is never used.
     for index in FrameGeometry.framesPerHuge..<(physical?.cells.count ?? 0) {
       (memory + index * stride).initializeMemory(
         as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))
@@ -84,7 +84,8 @@ public func hm_give_back(_ address: UnsafeMutableRawPointer!, _ length: Int) -> 
   _ = memset(address, 0, length)
   return 0
 }
-/// Changes the protection, which counts as a write: nobody may be reading when it is lifted.
+/// Changes the protection. Making memory writable counts as a write, since nobody may be reading
+/// then.
 public func hm_protect(_ address: UnsafeMutableRawPointer!, _ length: Int, _ writable: Int32)
   -> Int32
 {
@@ -115,7 +116,8 @@ public func memset(
   return target
 }
 
-/// Copies eight bytes of meaning, wherever they are.
+/// Copies one value. In a frame, the cell for its contents holds it; elsewhere, the first byte
+/// does.
 @discardableResult
 public func memcpy(
   _ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int
@@ -135,7 +137,7 @@ public func memcpy(
   return target
 }
 
-/// Only asked whether memory is zero, or equal to other memory of the arena.
+/// The engine only compares memory with zeros, or with other memory of the arena.
 public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -> Int32 {
   guard let (physical, range) = frames(a, count) else { return 0 }
   let others = physical.frames(b, count)
@@ -149,9 +151,9 @@ public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -
 // MARK: Giving back
 
 extension Arena {
-  /// The model's system has memory behind every frame.
+  /// Every frame of the model has memory of the system behind it, so there is nothing to do.
   func makeRoomElsewhere(_ order: Int, _ own: Int) -> Bool { false }
   func trim(all: Bool) -> Int { 0 }
-  /// Words stay.
+  /// The metadata's words are kept.
   func forgetFrames(of: FrameNumber) {}
 }

@@ -1,5 +1,5 @@
-// The other side of the seam: what the production files of this folder (links to `Sources`) are
-// compiled against when a model checker is to run them.
+// The model checker's side of the seam. The production files of this directory (links to `Sources`)
+// are compiled against it.
 public import Interleave
 
 public typealias MemoryOrder = Interleave.MemoryOrder
@@ -13,8 +13,8 @@ public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>
   }
 }
 
-/// The production lock is checked by itself (`LockModel`); here it is one that threads wait for
-/// without spinning, which is what makes the engine small enough.
+/// The production lock is checked by itself (`LockModel`). Here threads wait for the lock without
+/// spinning, which makes the engine small enough to explore.
 public struct SpinLock: ~Copyable, Sendable {
   private let word: ModelLock
   public init(file: StaticString = #fileID, line: UInt = #line) {
@@ -36,7 +36,7 @@ public struct SpinLock: ~Copyable, Sendable {
   }
 }
 
-/// A few slots, next to each other: the model has no cache lines.
+/// A few adjacent slots. The model has no cache lines.
 @usableFromInline enum ReaderSlot {
   @usableFromInline static let count = 4
   @usableFromInline static let stride = 1
@@ -46,7 +46,7 @@ public struct SpinLock: ~Copyable, Sendable {
   @usableFromInline static var current: Int32 { Int32(owned.value) }
   static func assign(_ slot: Int32) { owned.value = Int(slot) }
 
-  /// What the end of a thread does.
+  /// Releases the running thread's slot, as the end of a thread does.
   static func release(in grace: GracePeriod) {
     guard current >= 0 else { return }
     grace.releaseSlot(current)
