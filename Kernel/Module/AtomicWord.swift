@@ -3,9 +3,9 @@
 // The atomics seam in the kernel. The zero page's one word is kept in the kernel's own variables.
 //
 // Other kernel code reads `huge_zero_page` and `huge_zero_pfn`. While the patch is being enabled or
-// disabled, some tasks run the kernel's C and others our Swift. So there is no second word that would
-// have to be kept in step: the kernel's variables *are* the word. The lock that orders the C code
-// orders ours too. Either side can take over at any time and finds the count as it is.
+// disabled, some tasks run the kernel's C and others our Swift. So there is no second word that
+// would have to be kept in step: the kernel's variables *are* the word. The lock that orders the C
+// code orders ours too. Either side can take over at any time and finds the count as it is.
 //
 //      count = huge_zero_refcount      frame = huge_zero_pfn      huge_zero_page = its struct page
 //
@@ -14,14 +14,14 @@
 //   {frame, 1} → 0             under huge_zero_lock: the count first, then page and pfn
 //   {frame, n} → {frame, m}    one compare-and-swap of the count; no lock
 //
-// A thread that holds the lock sees page and count either both set or both clear. So nobody publishes
-// between the two steps of an unpublication. (History item 11: the kernel had this bug. A kernel
-// without the lock is refused.)
+// A thread that holds the lock sees page and count either both set or both clear. So nobody
+// publishes between the two steps of an unpublication. (History item 11: the kernel had this bug. A
+// kernel without the lock is refused.)
 public import Linux
 public import Synchronization
 
-/// The variables in which the running kernel keeps its huge zero page. Set once, before the patch is
-/// enabled.
+/// The variables in which the running kernel keeps its huge zero page. Set once, before the patch
+/// is enabled.
 @safe public struct KernelVariables {
   public let count: UnsafeMutablePointer<Atomic<UInt32>>
   public let page: UnsafeMutablePointer<Atomic<UInt>>
@@ -32,8 +32,8 @@ public import Synchronization
     count: UnsafeMutableRawPointer, page: UnsafeMutableRawPointer,
     frame: UnsafeMutableRawPointer, lock: UnsafeMutableRawPointer
   ) {
-    // SAFETY: atomic_t is an int and the others are words. All are aligned, and they live as long as
-    // the kernel.
+    // SAFETY: atomic_t is an int and the others are words. All are aligned, and they live as long
+    // as the kernel.
     unsafe self.count = count.assumingMemoryBound(to: Atomic<UInt32>.self)
     unsafe self.page = page.assumingMemoryBound(to: Atomic<UInt>.self)
     unsafe self.frame = frame.assumingMemoryBound(to: Atomic<UInt>.self)
@@ -54,7 +54,8 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
   }
 
   @inline(__always) private func word(_ count: UInt32) -> UInt64 {
-    // If the frame has just gone, this may read another frame or none. compareExchange notices that.
+    // If the frame has just gone, this may read another frame or none. compareExchange notices
+    // that.
     count == 0 ? 0 : frame << 32 | UInt64(count)
   }
 
@@ -86,7 +87,8 @@ nonisolated(unsafe) public var kernelVariables: KernelVariables?
       ).oldValue)
   }
 
-  /// The order is always acquire and release, whatever the caller asks for: that costs nothing on x86.
+  /// The order is always acquire and release, whatever the caller asks for: that costs nothing on
+  /// x86.
   @inline(__always) public borrowing func compareExchange(
     _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder
   ) -> (exchanged: Bool, original: UInt64) {

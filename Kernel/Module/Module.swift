@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// Loading makes all checks before it changes anything, and then enables the patch. The livepatch core
-// allows unloading only when the patch is disabled and no task runs in it any more.
+// Loading makes all checks before it changes anything, and then enables the patch. The livepatch
+// core allows unloading only when the patch is disabled and no task runs in it any more.
 import Linux
 import Primitives
 

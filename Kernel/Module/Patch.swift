@@ -15,8 +15,8 @@ import Synchronization
   unsafe hugezero_test_flag(mm) ? published() : take(mm)
 }
 
-/// Takes the process's reference, which happens once. Not inlined, so that it costs the other path no
-/// registers.
+/// Takes the process's reference, which happens once. Not inlined, so that it costs the other path
+/// no registers.
 @inline(never) private func take(
   _ mm: UnsafeMutablePointer<mm_struct>
 ) -> UnsafeMutablePointer<page>? {
