@@ -3,12 +3,13 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// A write that finds no memory looks for some, production source, on machines smaller than that of
+/// A write that finds no memory reclaims some. Production source, on machines smaller than that of
 /// `SpaceTests`.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
-  /// Small pages on a few frames; slot 1 is not written, which takes a table and a page.
+  /// Small pages on a few frames. Slot 1 is not written yet; writing it takes a table and a page.
   static func onFrames(
     _ frames: Int, _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -19,7 +20,8 @@ extension SpaceTests {
     }
   }
 
-  /// Writes slot 1, or is refused and changes nothing. `isSure`: there is memory to be found.
+  /// Adds a thread that writes slot 1, or is refused and changes nothing. `isSure` means that
+  /// enough memory can be reclaimed, so that the write must not be refused.
   static func write(_ scenario: Scenario, _ shared: Shared, isSure: Bool = false) {
     var isWritten = false
     scenario.thread("writer") { isWritten = shared.space!.putIfAllowed(7, at: slotSize) }
@@ -29,7 +31,7 @@ extension SpaceTests {
     }
   }
 
-  /// Root and zero page leave room for one frame of the two.
+  /// The root and the zero page leave room for only one of the two frames that the write takes.
   static func onFullOfZeroPage(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -40,8 +42,9 @@ extension SpaceTests {
     }
   }
 
-  /// Root, table and an all-zero page leave room for one frame of the two. The machine's own scan has
-  /// its turn last, and looks; so one that costs little, and does not, is registered besides.
+  /// Root, table and an all-zero page leave room for only one of the two frames that the write
+  /// takes. The machine's own scan comes last and looks at contents without the lock. So another
+  /// scan is registered that is cheap and does not look.
   static func onFullOfZeros(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -52,13 +55,13 @@ extension SpaceTests {
         SpaceShrinker(
           "zeros", seeks: 1, machine, objects: { $0.dataFrames },
           kinds: { $0 == .huge || $0 == .table },
-          // Without the look that may race with a writer.
+          // Without the first look, which may race with a writer.
           visit: { _, space, slot in space.lock.withLock { space.dropZerosLocked(slot) } }))
       threads(scenario, shared)
     }
   }
 
-  /// A round of all shrinkers at all priorities is long.
+  /// Bounded, because a round of all shrinkers at all priorities is long.
   static var reclaimChecker: Checker { reclaimChecker(isOptimized ? 1 : 0) }
   static func reclaimChecker(_ bound: Int) -> Checker {
     var checker = Self.checker
@@ -66,7 +69,8 @@ extension SpaceTests {
     return checker
   }
 
-  /// A machine without the scans: what they look for is not there, and a round of them is long.
+  /// Removes the scans from a machine: there is nothing for them to find, and a round of them is
+  /// long.
   static func leaveOutScans(of machine: ProtocolsModel.Machine) {
     leaveOutShrinkers(of: machine, but: ["frame-caches", "thp-zero"])
   }
@@ -88,8 +92,8 @@ extension SpaceTests {
 
   // MARK: The zero page
 
-  /// The high watermark of so small a machine is 0: the reader may map the page again, and the
-  /// write is refused.
+  /// The high watermark of such a small machine is 0. So the reader may map the page again, and the
+  /// write may be refused.
   @Test func directReclaimAgainstReader() {
     verify(
       "engine: direct reclaim of the zero page, reader",
@@ -121,7 +125,7 @@ extension SpaceTests {
       }, with: Self.reclaimChecker)
   }
 
-  /// Both find none: one looks for memory, the other waits for it.
+  /// Both writers find no memory. One reclaims, and the other waits for it.
   static func twoWriters(frames: Int, isSure: Bool) -> (Scenario) -> Void {
     onFrames(frames) { scenario, shared in
       check(shared.space!.byte(at: 0) == 0)

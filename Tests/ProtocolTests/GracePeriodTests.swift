@@ -3,12 +3,12 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The production file GracePeriod.swift with the production zero page: what was unmapped is
-/// given back only when no reader can hold the translation.
+/// The production file GracePeriod.swift with the production zero page: a frame that was unmapped
+/// is freed only when no reader can still hold the translation.
 @Suite struct GracePeriodTests {
   enum Plant { case none, putBeforeGracePeriod }
 
-  /// Readers of a mapped zero page, somebody who unmaps it, and the shrinker.
+  /// Readers of a mapped zero page, a thread that unmaps it, and the shrinker.
   static func discard(
     readers: Int, sections: Int = 1, expedited: Bool, _ plant: Plant = .none
   ) -> (Scenario) -> Void {
@@ -48,9 +48,9 @@ import Testing
       Self.discard(readers: 1, expedited: expedited))
   }
 
-  /// A second section in the same slot, of the same thread or of the next: it says nothing
-  /// about the first unless the first happened before it. (Found by the checker: `enter` stored
-  /// relaxed.)
+  /// A second section in the same slot, by the same thread or by the slot's next owner. Seeing it
+  /// says nothing about the first section unless the first happened before it. (The checker found
+  /// this bug: `enter` used a relaxed store.)
   @Test(arguments: [true, false]) func aSecondSectionOfTheSameReader(expedited: Bool) {
     verify(
       "reader twice, discard, shrinker; \(expedited ? "membarrier" : "fences")",
@@ -64,13 +64,13 @@ import Testing
       Self.discard(readers: 2, expedited: expedited))
   }
 
-  /// Four threads, two at a time in the way of the other two.
+  /// Four threads: two readers, who each read twice, and the two that unmap and free.
   @Test(.enabled(if: isOptimized, "make interleave"), arguments: [true, false])
   func fourThreadsBounded(expedited: Bool) {
     verify(
       "2 readers twice, discard, shrinker; \(expedited ? "membarrier" : "fences")",
       Self.discard(readers: 2, sections: 2, expedited: expedited),
-      // With fences there is more to see than in seconds.
+      // With fences there are too many executions for a few seconds.
       with: Checker(preemptionBound: expedited ? 2 : 1))
   }
 
@@ -81,7 +81,7 @@ import Testing
   }
 }
 
-/// An entry of a table, as `Paging` accesses it: loads acquire, stores release.
+/// An entry of a table, accessed as in `Paging`: loads acquire, stores release.
 final class Entry {
   let word: AtomicWord
   init(_ frame: UInt32) { word = AtomicWord(UInt64(frame), name: "entry") }

@@ -3,8 +3,8 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The racing bugs of the zero page's history, planted in the protocol that had them. The numbers
-/// are those of the list of bugs that the tests of `HugeMemory` go by.
+/// The races in the zero page's history, each planted in the protocol that had it. The numbers are
+/// those of the same list of bugs that the tests of `HugeMemory` use.
 @Suite struct HistoryTests {
   // MARK: Two variables
 
@@ -63,7 +63,8 @@ import Testing
 
   // MARK: Callers
 
-  /// Two read faults on one slot; the second looks at the entry again under the lock, or not.
+  /// Two read faults on one slot. `looksAgain` is whether a fault checks the entry again under the
+  /// lock.
   static func faults(_ count: Int, looksAgain: Bool) -> (Scenario) -> Void {
     { scenario in
       let machine = Machine(frames: count + 1)
@@ -91,7 +92,7 @@ import Testing
     verify("2 faults on one slot, shrinker", Self.faults(2, looksAgain: true))
   }
 
-  /// Four threads; the lock makes for too many states to see all of them.
+  /// Four threads. Bounded, because with the lock there are too many states to explore them all.
   @Test(.enabled(if: isOptimized, "run by make interleave"))
   func threeFaultsOnOneSlot() {
     verify(
@@ -103,8 +104,8 @@ import Testing
     refute("item 2", [.check], Self.faults(2, looksAgain: false))
   }
 
-  /// A write fault on a zero entry, against a discard and the shrinker. It decides on the entry it
-  /// loaded, or asks «is this the zero page?» a second time.
+  /// A write fault on a zero entry, against a discard and the shrinker. The fault decides by the
+  /// entry that it loaded. With `asksTwice`, it asks "is this the zero page?" a second time.
   static func writeFault(asksTwice: Bool) -> (Scenario) -> Void {
     { scenario in
       let machine = Machine(frames: 2)
@@ -146,7 +147,8 @@ import Testing
     refute("item 5", [.dataRace, .useAfterFree], Self.writeFault(asksTwice: true))
   }
 
-  /// One reference for a whole process: the loser of the test-and-set gives its own back, or not.
+  /// One reference for a whole process. `loserPuts` is whether the loser of the test-and-set drops
+  /// its own reference.
   static func referencePerProcess(loserPuts: Bool) -> (Scenario) -> Void {
     { scenario in
       let machine = Machine(frames: 3)

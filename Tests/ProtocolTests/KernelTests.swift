@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// For tests only: it runs the live patch's files (Tests/KernelModel).
+// For tests only. It runs the live patch's files (Tests/KernelModel).
 import Interleave
 import KernelModel
 import Testing
 
-/// The zero page in the kernel's variables: the live patch's AtomicWord.swift and KernelFrames.swift
-/// below the production core, against themselves and against the kernel's own C, as while the patch
-/// is being enabled or disabled.
+/// The zero page in the kernel's variables: the live patch's AtomicWord.swift and
+/// KernelFrames.swift below the production core. They run against themselves, and against the
+/// kernel's own C as happens while the patch is being enabled or disabled.
 ///
-/// The kernel is a global, so these run one at a time.
+/// The kernel is a global, so these tests run one at a time.
 @Suite(.serialized) struct KernelTests {
   typealias Code = PatchedKernel.Code
   typealias Task = (get: Code, put: Code)
 
-  /// Tasks that take a reference by one code, use the page, and give the reference back by the same
-  /// or the other; and a shrinker.
+  /// Tasks that take a reference with one code, use the page, and drop the reference with the same
+  /// or the other code; and a shrinker.
   static func tasks(
     _ getters: [Task], shrinker: Code, rounds: Int = 1, hasPage: Bool = false
   ) -> (Scenario) -> Void {
@@ -54,7 +54,8 @@ import Testing
     verify("kernel: 2 getters, shrinker", Self.tasks([Self.swift, Self.swift], shrinker: .swift))
   }
 
-  /// Freed and published again between a getter's look at the count and its look at the frame.
+  /// The page may be freed and published again between a getter's loads of the count and of the
+  /// frame.
   @Test func thePageIsThereAtFirst() {
     verify(
       "kernel: 2 getters, shrinker, the page is there",
@@ -93,7 +94,7 @@ import Testing
       Self.tasks([Self.swift, Self.c], shrinker: shrinker, hasPage: hasPage))
   }
 
-  /// A reference taken by one and given back by the other.
+  /// References are taken with one code and dropped with the other.
   @Test(arguments: [Code.swift, .c])
   func handover(shrinker: Code) {
     verify(
@@ -132,7 +133,8 @@ import Testing
     Self.refute(.noLock, [.check], Self.tasks([Self.swift, Self.c], shrinker: .swift))
   }
 
-  /// Each ordering of the file a step weaker, or why nobody can tell.
+  /// Makes each ordering of the file one step weaker. For those that no scenario notices, the list
+  /// below says why.
   @Test(.enabled(if: isOptimized, "run by make interleave"))
   func everyOrderingIsNeeded() {
     let (_, unnoticed) = weaken(
@@ -144,12 +146,12 @@ import Testing
     let names = unnoticed.map { "\($0.ordering.operation)(\($0.ordering.order)) → \($0.weaker)" }
     #expect(
       names.sorted() == [
-        // On x86-64 one instruction does them all. A put needs no acquire, a get no release.
+        // On x86-64 one instruction gives both orders. A put needs no acquire, a get no release.
         "add(acquireRelease) → release",
         "compareExchange(acquireRelease) → acquire",
-        // The shrinker's: the lock releases.
+        // In the shrinker, the lock releases.
         "compareExchange(acquireRelease) → acquire",
-        // What it says is acted on by compareExchange, which orders, and looks again.
+        // Its value is only used by compareExchange, which orders and checks again.
         "load(acquire) → relaxed",
       ])
   }

@@ -3,12 +3,13 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// What happens to memory while it is read and written: collapse, protection, moves and the
-/// underused splitter, production source, on the machine of `SpaceTests`.
+/// Changes to memory while it is read and written: collapse, protection, moves and the underused
+/// splitter. Production source, on the machine of `SpaceTests`.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
-  /// Slot 0 is two small pages, of 1 and 2.
+  /// Slot 0 has two small pages, which hold 1 and 2.
   static func onSmallPages(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -20,7 +21,7 @@ extension SpaceTests {
     }
   }
 
-  /// Slot 0 is a huge frame, its first page 1, its second zeros.
+  /// Slot 0 is a huge frame. Its first page holds 1, its second zeros.
   static func onHugeFrame(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -121,7 +122,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// The frame is cleared behind the space's back, which a read that still went on would meet.
+  /// The frame is cleared without the space's knowledge. A read that still went on would see that.
   static var hideAgainstRead: (Scenario) -> Void {
     onHugeFrame { scenario, shared in
       scenario.thread("reader") {
@@ -148,7 +149,7 @@ extension SpaceTests {
 
   // MARK: Moves
 
-  /// What was at the source is written at the target once the move has returned.
+  /// Once the move has returned, the moved frame is written at the target.
   static var moveAgainstRead: (Scenario) -> Void {
     onHugeFrame { scenario, shared in
       scenario.thread("reader") {
@@ -170,7 +171,7 @@ extension SpaceTests {
     SpaceTests.refuteEngine("move without waiting", leavingOut: "move", Self.moveAgainstRead)
   }
 
-  /// The frame that was there is taken again.
+  /// The frame that the move replaced is allocated again.
   @Test func moveAgainstAReaderOfTheTarget() {
     verify(
       "engine: move and reuse, reader of the target",
@@ -224,8 +225,8 @@ extension SpaceTests {
 
   // MARK: The underused splitter
 
-  /// A byte is written into the page of zeros. Without the splitter's look, which may go by
-  /// contents that are changing.
+  /// A byte is written into the page of zeros. The splitter runs without its first look, which may
+  /// see contents that are being changed.
   static var underusedAgainstWrite: (Scenario) -> Void {
     onHugeFrame { scenario, shared in
       scenario.thread("writer") { shared.space!.put(2, at: pageSize) }
@@ -266,7 +267,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// An entry without `W` has no writer under way: also where it lost it only just now.
+  /// An entry without `W` has no writer under way, even if it has only just lost its `W`.
   @Test func aSplitRightAfterAProtectKeepsAWrite() {
     verify(
       "engine: protect, underused split, write",

@@ -2,8 +2,8 @@ import Interleave
 import LockModel
 import Testing
 
-/// The production file SpinLock.swift: what is written under it is seen under it, and whoever
-/// waits gets it. The other scenarios have a `ModelLock` in its place.
+/// The production file SpinLock.swift: what one thread writes under the lock the next one sees, and
+/// every waiting thread gets the lock. The other scenarios use a `ModelLock` in its place.
 @Suite struct LockTests {
   static func scenario(threads: Int, rounds: Int) -> (Scenario) -> Void {
     { scenario in
@@ -28,7 +28,7 @@ import Testing
     verify("spin lock: 2 threads, twice", Self.scenario(threads: 2, rounds: 2))
   }
 
-  /// Its two orderings are both needed.
+  /// Both orderings of the lock are needed.
   @Test func aWeakerLockIsFound() {
     let results = Checker().weaken(
       files: ["SpinLock.swift"], Self.scenario(threads: 2, rounds: 1))

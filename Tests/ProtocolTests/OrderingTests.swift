@@ -3,9 +3,9 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The orderings of production code, one at a time a step weaker: a planted bug each, which some
-/// scenario must find, or the list below says why it need not. Among them are the relaxed publication, the relaxed put and the missing
-/// fence of the grace period.
+/// Makes the orderings of production code one step weaker, one at a time. Each is a planted bug:
+/// some scenario must find it, or the list below says why none can. Among them are the relaxed
+/// publication, the relaxed put and the missing fence of the grace period.
 @Suite struct OrderingTests {
   static let files: Set = ["GracePeriod.swift", "HugeZeroPage.swift"]
 
@@ -25,22 +25,24 @@ import Testing
     }
     #expect(
       names.sorted() == [
-        // synchronize: the barrier that follows orders more than the `acquire` of `epoch` and of
-        // `highest`; assignSlot: slots are initialised before anybody has one, so their number
-        // publishes nothing.
+        // In synchronize, the barrier that follows orders more than the `acquire` of `epoch` and of
+        // `highest`. In assignSlot, slots are initialised before any thread has one, so their
+        // number publishes nothing.
         "GracePeriod.swift add(acquireRelease) → release",
         "GracePeriod.swift compareExchange(acquireRelease) → acquire",
         "GracePeriod.swift compareExchange(acquireRelease) → release",
         "GracePeriod.swift load(acquire) → relaxed",
         "GracePeriod.swift load(acquire) → relaxed",
-        // The publisher's `acquire` and the shrinker's `release` put one page's life after the life
-        // of the page before. The allocator does that too for one frame, so nobody can tell.
+        // The publisher's `acquire` and the shrinker's `release` order the use of one page after
+        // the use of the page before it. The allocator orders that too if both have the same frame,
+        // so no scenario can notice.
         "HugeZeroPage.swift compareExchange(acquireRelease) → acquire",
         "HugeZeroPage.swift compareExchange(acquireRelease) → release",
       ])
   }
 
-  /// The three that the history of such code knows best, also in an unoptimized build.
+  /// The three that are best known from the history of such code. These run in an unoptimized build
+  /// too.
   @Test func relaxedPublicationPutAndFenceAreFound() {
     for (operation, order, scenario) in [
       ("compareExchange", .acquire, ZeroPageTests.getters(2)),

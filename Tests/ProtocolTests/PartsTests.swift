@@ -4,11 +4,12 @@ import Testing
 @testable import ProtocolsModel
 
 /// Huge frames that are mapped small or split while others hold them: pins, lock-free writers and
-/// the deferred split queue, production source.
+/// the deferred split queue. Production source.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
-  /// A huge frame that a reply on its way holds too.
+  /// A huge frame that a reply in progress holds too.
   static func onPinnedFrame(
     _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -30,7 +31,7 @@ extension SpaceTests {
     onPinnedFrame { scenario, shared in
       scenario.thread("writer") { shared.space!.put(2, at: 0) }
       scenario.thread("split") {
-        // This splits, and waits for nothing else; a discard would.
+        // This splits and waits for nothing else. A discard would wait for a grace period.
         try! shared.space!.advise(at: 0, length: pageSize, .noHuge)
         try! shared.space!.advise(at: 0, length: pageSize, .populateWrite)
       }
@@ -50,7 +51,8 @@ extension SpaceTests {
       Self.splitUnderAPinAgainstWrite)
   }
 
-  /// Of a frame that this space alone maps: the pin comes first and it stays whole, or looks again.
+  /// Only this space maps the frame. Either the pin comes first and the frame stays whole, or the
+  /// pin loads the entry again.
   @Test func aSplitAgainstAPin() {
     verify(
       "engine: split, pin",
@@ -71,7 +73,7 @@ extension SpaceTests {
 
   // MARK: Deferred splits
 
-  /// A huge frame that is mapped small, its second page only, and waits to be split.
+  /// A huge frame of which only the second page is mapped. It is queued to be split.
   static func onQueuedFrame(
     isForked: Bool = false, hasTable: Bool = true, _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -86,7 +88,7 @@ extension SpaceTests {
       if isForked {
         shared.fork = makeSpace(on: shared.machine)
         try! shared.fork!.reset(to: space)
-        // A first page of its own, so that its table stays.
+        // The fork writes a first page of its own, so that it has its own table.
         if hasTable { shared.fork!.put(4, at: 0) }
       }
       threads(scenario, shared)
@@ -95,7 +97,7 @@ extension SpaceTests {
 
   enum Holding { case pin, sameHead, anyHead }
 
-  /// Holds the second page as `pin` does, and reads it. `anyHead` does not look whether the head
+  /// Holds the second page as a pin does, and reads it. `anyHead` does not check whether the head
   /// is still the head of a huge frame.
   static func read(_ shared: Shared, _ holding: Holding) {
     let space = shared.space!
@@ -139,7 +141,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// The split, and then the page goes and its frame is taken again.
+  /// The frame is split. Then the page is discarded and its frame allocated again.
   static func splitAndReuse(_ holding: Holding) -> (Scenario) -> Void {
     onQueuedFrame { scenario, shared in
       scenario.thread("pin") { read(shared, holding) }
@@ -173,7 +175,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// The last part goes while the frame is taken from the queue.
+  /// The last part is discarded while the frame is taken from the queue.
   @Test func deferredSplitAgainstDiscardOfTheRest() {
     verify(
       "engine: deferred split, discard of the rest",
@@ -185,8 +187,8 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// A space that maps the whole frame, as does a reply, takes to small entries; another has
-  /// discarded its first page.
+  /// A space and a reply hold the whole frame. Another space has discarded its first page. The
+  /// first space then splits its mapping.
   @Test func deferredSplitAgainstASplitOfTheMapping() {
     verify(
       "engine: deferred split, split of the mapping under a pin",
@@ -202,7 +204,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// The copy of a table takes references on parts that are being split off.
+  /// Copying a table takes references to parts while they are being split off.
   @Test func deferredSplitAgainstTheCopyOfATable() {
     verify(
       "engine: deferred split, copy of a table",
@@ -216,7 +218,7 @@ extension SpaceTests {
       }, with: SpaceTests.checker)
   }
 
-  /// Two spaces map a part: who writes it copies it, also while it is being split off.
+  /// Two spaces map a part. The one that writes copies it, even while it is being split off.
   @Test func deferredSplitAgainstWriteInAFork() {
     verify(
       "engine: deferred split, write in a fork",
@@ -277,7 +279,8 @@ extension SpaceTests {
 }
 
 extension AddressSpace {
-  /// Within a section: the small entry of a page, or what is above it.
+  /// The small entry of a page, or the entry above it if there is no small one. Call it within a
+  /// section.
   func entry(_ offset: UInt64) -> ProtocolsModel.Entry {
     let entry = slot(offset).entry
     return entry.kind == .table ? Table(entry.frame, in: arena)[Radix.index(offset, 1)] : entry

@@ -3,12 +3,14 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// Frames promised to spaces, production source, on machines of which the last frames are wanted by
-/// several: whoever has a promise is not refused, and frames are never more than the limit.
+/// Frames promised to spaces, on machines whose last frames several threads want: a holder of a
+/// promise is not refused, and there are never more frames than the limit. Production source.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
-  /// Small pages. The first page of a space takes a root, a table and itself; the second is promised.
+  /// Small pages. The first page of a space takes three frames: root, table and page. The second
+  /// page is promised.
   static func onPromises(
     frames: Int, _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -33,7 +35,7 @@ extension SpaceTests {
     check(arena.framesOut + arena.framesPromised <= arena.limit, "more promised than there is")
   }
 
-  /// The charge is what the entries say.
+  /// Checks that the charge is what the entries say.
   static func checkCharge(_ space: AddressSpace) {
     guard let limits = space.limits else { return }
     let entry = ProtocolsModel.Entry(raw: space.root.load(.relaxed))
@@ -41,7 +43,8 @@ extension SpaceTests {
     check(limits.charge <= limits.quota ?? .max, "over quota")
   }
 
-  /// A thread that was promised nothing takes what it can. `expected`: how much that may be.
+  /// Adds a thread without a promise that takes as many frames as it can. `expected` says how many
+  /// that may be.
   static func hog(_ scenario: Scenario, _ shared: Shared, expected: ClosedRange<Int>) {
     let arena = shared.machine.arena
     var taken: [FrameNumber] = []
@@ -55,7 +58,7 @@ extension SpaceTests {
     }
   }
 
-  /// Writes the second page, which was promised.
+  /// Adds a thread that writes the second page, which was promised.
   static func writePromised(_ scenario: Scenario, _ shared: Shared) {
     var isWritten = false
     scenario.thread("writer") { isWritten = shared.space!.putIfAllowed(7, at: pageSize) }
@@ -64,8 +67,8 @@ extension SpaceTests {
 
   // MARK: What was promised is taken
 
-  /// Of two frames one is promised. The other may be refused too for as long as a holder has one of a
-  /// core's cache and its promise yet.
+  /// One of two frames is promised. The other may be refused too: for a moment the holder has a
+  /// frame from a core's cache and still has its promise.
   @Test func aPromisedFrameAgainstAnAllocation() {
     verify(
       "engine: write of a promised page, allocation",
@@ -76,7 +79,7 @@ extension SpaceTests {
       }, with: Self.checker)
   }
 
-  /// Of three, two, the other one to a holder that is no space.
+  /// Two of three frames are promised, one of them to a holder that is not a space.
   @Test(.enabled(if: isOptimized, "make interleave"))
   func twoPromisesAgainstAnAllocation() {
     verify(
@@ -96,7 +99,7 @@ extension SpaceTests {
       }, with: Self.reclaimChecker)
   }
 
-  /// As if a promise were lifted before its frame is taken, and not in the same step.
+  /// A planted bug: the promise is lowered before its frame is taken, instead of in the same step.
   @Test func aPromiseLiftedTooEarlyIsFound() {
     Self.refuteEngine(
       "promise lifted before the allocation",
@@ -115,7 +118,7 @@ extension SpaceTests {
 
   // MARK: Promises are made
 
-  /// The last frame is promised, or taken; what is promised is there.
+  /// The last frame is either promised or taken. A promised frame can be had.
   static func promiseAgainstAllocation(
     _ promise: @escaping (Arena) -> Bool
   ) -> (Scenario) -> Void {
@@ -160,8 +163,9 @@ extension SpaceTests {
 
   // MARK: On their way back
 
-  /// A holder retires a frame, which is promised to it again; another holder takes its own meanwhile:
-  /// it is refused until the grace period, and nobody else gets any.
+  /// A holder retires a frame, which is promised to it again. Meanwhile another holder takes a
+  /// frame of its own: it may be refused until the grace period has passed, and nobody else gets
+  /// the frame.
   static func promiseAgainstRetirement(
     isContended: Bool = false,
     _ retire: @escaping (ProtocolsModel.Machine, FrameNumber) -> Void
@@ -203,7 +207,7 @@ extension SpaceTests {
 
   // MARK: Forks
 
-  /// A fork wants the whole reserve again: it is there if the fork comes before the write.
+  /// A fork needs the whole reserve again. There is enough if the fork comes before the write.
   @Test func aForkOfAReservedSpaceAgainstAWrite() {
     verify(
       "engine: fork of a space with a quota and a reserve, write",

@@ -3,13 +3,13 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The zero page is taken back though it is mapped, production source, on the machine of
-/// `SpaceTests`.
+/// The zero page is revoked while it is mapped. Production source, on the machine of `SpaceTests`.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
-  /// The zero page is mapped at slot 0. Scanners know both spaces. `isForked`: the second is a fork of
-  /// the first, and has all of its tables in common with it.
+  /// The zero page is mapped at slot 0. Scanners visit both spaces. With `isForked`, the second
+  /// space is a fork of the first and shares all its tables.
   static func onZeroPage(
     _ reference: Policy.ZeroReference = .perTable, enabled: Policy.Enabled = .always,
     isForked: Bool = false, isWithheld: Bool = false,
@@ -35,7 +35,7 @@ extension SpaceTests {
     scenario.thread("revocation") { shared.machine.revokeZeroPage() }
   }
 
-  /// At rest the count is 0, or 1 and one for each table or entry.
+  /// Checks that at rest the count is 0, or 1 plus one for each table or entry.
   static func checkZeroReferences(_ shared: Shared, isGone: Bool = false) {
     shared.machine.settle()
     var seen: Set<FrameNumber> = []
@@ -85,7 +85,7 @@ extension SpaceTests {
       }, with: Self.checker)
   }
 
-  /// A thread that makes a fork, which scanners know, and looks at it.
+  /// Adds a thread that makes a fork, which scanners visit, and looks at it.
   static func fork(
     _ scenario: Scenario, _ shared: Shared, _ look: @escaping (AddressSpace) -> Void
   ) {
@@ -106,7 +106,7 @@ extension SpaceTests {
       }, with: Self.checker)
   }
 
-  /// The table is shared before, while or after it loses its zero entries.
+  /// The fork shares the table before, while or after it loses its zero entries.
   @Test func revocationAgainstFork() {
     verify(
       "engine: revocation, fork",
@@ -116,7 +116,8 @@ extension SpaceTests {
       }, with: Self.checker)
   }
 
-  /// The copy of a shared table takes a reference on a page that is going: it has one, or no entry.
+  /// Copying a shared table takes a reference to a page that is being revoked. The copy has either
+  /// the reference or no entry.
   static func copyAgainstRevocation(
     _ reference: Policy.ZeroReference, by writer: KeyPath<Shared, AddressSpace?>, isWithheld: Bool
   ) -> (Scenario) -> Void {
@@ -144,7 +145,8 @@ extension SpaceTests {
       with: Self.checker)
   }
 
-  /// The other sharer goes: a table becomes the fork's own while it is looked at.
+  /// The other sharer lets the table go, so it becomes the fork's own while the revocation looks at
+  /// it.
   @Test func revocationAgainstTheLastSharer() {
     verify(
       "engine: revocation, write by the one that a table is left to",

@@ -3,17 +3,18 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The scans for memory that is all zeros and for what a fork has in common with its origin,
-/// production source, on the machine of `SpaceTests`. Against a write they run without their first
-/// look, which goes by contents that may be changing and decides nothing.
+/// The scans for memory that is all zeros, and for memory of a fork that equals its origin's.
+/// Production source, on the machine of `SpaceTests`. Against a write the scans run without their
+/// first look, which reads contents that may be changing and decides nothing.
 ///
-/// One suite with the others of the engine: it has globals, so its scenarios run one at a time.
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
 extension SpaceTests {
   enum Pages { case huge, small }
 
   // MARK: All zeros
 
-  /// Slot 0 has been written with zeros: its first page, the second is 5 in small pages.
+  /// The first page of slot 0 has been written with zeros. With small pages, the second holds 5.
   static func onZeros(
     _ pages: Pages, _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -52,7 +53,7 @@ extension SpaceTests {
       Self.zerosAgainstWrite(pages))
   }
 
-  /// What was dropped is taken again by another slot.
+  /// The memory that was dropped is allocated again for another slot.
   @Test(arguments: [Pages.huge, .small]) func theZeroScanAgainstAReader(pages: Pages) {
     verify(
       "engine: zero scan and reuse, reader, \(pages)",
@@ -121,8 +122,8 @@ extension SpaceTests {
 
   // MARK: Equal to the origin
 
-  /// A fork has written what its origin has too: slot 0, of 1. `compared` is the origin for the
-  /// time of the comparison.
+  /// A fork has written the same as its origin: slot 0 holds 1. `compared` stands for the origin
+  /// during the comparison.
   static func onEqual(
     _ pages: Pages, _ threads: @escaping (Scenario, Shared) -> Void
   ) -> (Scenario) -> Void {
@@ -138,7 +139,7 @@ extension SpaceTests {
     }
   }
 
-  /// All of the slot, so that it is huge in the fork too.
+  /// With huge pages, writes all of the slot, so that it is huge in the fork too.
   static func putOnes(_ space: AddressSpace, _ pages: Pages) {
     guard pages == .huge else { return space.put(1, at: 0) }
     let ones = [UInt8](repeating: 1, count: Int(slotSize))
@@ -155,9 +156,10 @@ extension SpaceTests {
     shared.machine.settle()
   }
 
-  /// A writer that finds no memory asks the machine's own scans. Each looks at contents without the lock
-  /// before it decides under it, so it may read what is being written: meant so, and a race to the
-  /// checker. The scan that the scenario is about does not look.
+  /// Removes the machine's own scans, which a writer runs if it finds no memory. Each looks at
+  /// contents without the lock before it decides under it, so it may read what is being written.
+  /// That is intended, but the checker reports it as a race. The scan that the scenario tests does
+  /// not look.
   static func leaveOutLooks(of machine: ProtocolsModel.Machine) {
     leaveOutShrinkers(of: machine, but: [])
   }
@@ -192,7 +194,8 @@ extension SpaceTests {
       Self.equalAgainstWrite(pages))
   }
 
-  /// Before, while and after it is compared with; where it finds no frame, not at all.
+  /// The origin is written before, during or after the comparison. If the write finds no frame, it
+  /// is refused.
   static func equalAgainstWriteOfTheOrigin(
     _ pages: Pages, _ scan: @escaping (Shared) -> Void = { share($0) }
   ) -> (Scenario) -> Void {
@@ -213,7 +216,7 @@ extension SpaceTests {
       Self.equalAgainstWriteOfTheOrigin(pages), with: Self.reclaimChecker)
   }
 
-  /// The scan as if it left the origin's entry its `W`.
+  /// A planted bug: the scan leaves `W` in the origin's entry.
   @Test func anEqualScanThatDoesNotProtectTheOriginIsFound() {
     var checker = Self.checker
     checker.options.preemptionBound = 0

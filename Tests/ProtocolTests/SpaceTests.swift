@@ -3,15 +3,15 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The whole engine, production source, on a machine of eight frames: two operations at once on
-/// one space, then everything dropped. Every schedule in `make interleave`; none with a preemption
-/// in an unoptimized build.
+/// The whole engine, production source, on a machine of eight frames. Two operations run at once on
+/// one space, and then everything is dropped. `make interleave` explores every schedule. An
+/// unoptimized build explores only those without a preemption.
 @Suite(.serialized) struct SpaceTests {
-  /// Fibres run one at a time.
+  /// What the threads share. Sendable, because fibres run one at a time.
   final class Shared: @unchecked Sendable {
     var space: AddressSpace?
     var fork: AddressSpace?
-    /// What the fork is compared with.
+    /// The space that the fork is compared with.
     var compared: AddressSpace?
     let machine: Machine
     init(_ machine: ProtocolsModel.Machine) { self.machine = machine }
@@ -44,8 +44,8 @@ import Testing
     return Checker(options)
   }
 
-  /// Expects the bug to be found: the named function does not wait for accesses to end, or one in
-  /// the scenario itself.
+  /// Expects a planted bug to be found. Either the function named by `leavingOut` does not wait for
+  /// accesses to end, or the bug is in the scenario itself.
   static func refuteEngine(
     _ name: String, leavingOut wait: String? = nil, _ scenario: (Scenario) -> Void
   ) {
@@ -136,7 +136,7 @@ import Testing
       "engine: fork, write",
       Self.on { scenario, shared in
         shared.space!.put(1, at: 0)
-        // Words are created by the set-up only, so the fork is one in place.
+        // Only the set-up can create words, so it makes the space, and the thread forks into it.
         shared.fork = makeSpace(on: shared.machine)
         scenario.thread("writer") { shared.space!.put(2, at: 0) }
         scenario.thread("fork") {
@@ -160,7 +160,8 @@ import Testing
       }, with: Self.checker)
   }
 
-  /// The page is there. All of it takes two minutes and finds nothing either.
+  /// The page exists from the start. Bounded: the whole exploration takes two minutes and finds
+  /// nothing either.
   @Test(.enabled(if: isOptimized, "make interleave"))
   func threeFaultsOnOneSlot() {
     var checker = Self.checker

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// The frames of a scenario; production code allocates from it as from the arena.
+/// The frames of a scenario. Production code allocates from it as from the arena.
 struct Frames: ZeroFrameSource {
   let heap: ModelHeap
   init(_ capacity: Int) { heap = ModelHeap(capacity: capacity) }
@@ -11,7 +11,7 @@ struct Frames: ZeroFrameSource {
   func freeZeroFrame(_ frame: UInt32) { heap.free(frame) }
 }
 
-/// A zero page and its frames. What a user may hold must read as zeros.
+/// A zero page and its frames. A page that a user holds must read as zeros.
 final class Machine {
   let zeroPage = HugeZeroPage()
   let frames: Frames
@@ -25,7 +25,8 @@ final class Machine {
   }
   func use(_ frame: UInt32) { check(frames.heap.load(frame) == 0, "the zero page is not zero") }
 
-  /// At rest: the count is 0, or 1 plus the holders; no other frame is allocated.
+  /// Checks that at rest the count is 0, or 1 plus the holders, and that no other frames than
+  /// `others` are allocated.
   func checkAtRest(holders: UInt32 = 0, others: Int = 0) {
     let (frame, count) = zeroPage.snapshot()
     check(count == (frame == 0 ? 0 : 1 + holders), "count \(count) with \(holders) holders")
@@ -34,8 +35,8 @@ final class Machine {
   }
 }
 
-/// Explores and expects every schedule to be fine; prints a line for the table. A budget that ends
-/// before the exploration does is a failure, unless the scenario is known to be too large for it.
+/// Explores a scenario, expects no failure, and prints a line for the table. It is an error if the
+/// budget is exhausted first, unless the scenario is known to be too large for it.
 func verify(
   _ name: String, _ scenario: (Scenario) -> Void, with checker: Checker = Checker(),
   mayExhaustBudget: Bool = false,
@@ -49,8 +50,9 @@ func verify(
     sourceLocation: sourceLocation)
 }
 
-/// Runs scenarios, each within a bound on preemptions, with one ordering of the files a step weaker at
-/// a time; prints what came of each. Returns how many there are, and those that no scenario noticed.
+/// Makes the orderings in the files one step weaker, one at a time, and runs the scenarios with
+/// each, within their bounds on preemptions. Prints the result of each weakening. Returns the
+/// number of weakenings, and those that no scenario noticed.
 func weaken(
   files: Set<String>, _ scenarios: [(scenario: (Scenario) -> Void, bound: Int?)]
 ) -> (count: Int, unnoticed: [Weakening]) {
@@ -69,7 +71,7 @@ func weaken(
   return (results.count, results.filter { $0.value.failure == nil }.map(\.key))
 }
 
-/// Explores and expects the planted bug to be found; prints the shortest trace.
+/// Explores a scenario, expects its planted bug to be found, and prints the shortest trace.
 func refute(
   _ name: String, _ kinds: Set<Failure.Kind>, _ scenario: (Scenario) -> Void,
   with checker: Checker = Checker(), sourceLocation: SourceLocation = #_sourceLocation
@@ -81,8 +83,8 @@ func refute(
     sourceLocation: sourceLocation)
 }
 
-/// An unoptimized build takes forty times as long: it leaves the large scenarios to
-/// `make interleave`.
+/// Whether this is an optimized build. An unoptimized one takes forty times as long, so it leaves
+/// the large scenarios to `make interleave`.
 let isOptimized: Bool = {
   var optimized = true
   assert(

@@ -3,9 +3,9 @@ import Testing
 
 @testable import ProtocolsModel
 
-/// References by table and by mapping: faults on two slots of a table, a discard, the shrinker.
-/// The zero page, the grace period and the lock are production code; the table is as in
-/// `AddressSpace+Read` and `Retired`, cut down to two slots.
+/// References held by tables or by mappings: faults on two slots of a table, a discard, and the
+/// shrinker. The zero page, the grace period and the lock are production code. The table works as
+/// in `AddressSpace+Read` and `Retired` but has only two slots.
 @Suite struct TableTests {
   enum Policy { case perTable, perMapping }
 
@@ -50,7 +50,7 @@ import Testing
       machine.zeroPage.put()
     }
 
-    /// What a reader does: an entry that says zero reads the page that is published.
+    /// Reads as a reader does: for a zero entry, it reads the published page.
     func read(_ index: Int, _ grace: GracePeriod) {
       let section = grace.enter()
       if entries[index].word.load(.acquire) != 0 {

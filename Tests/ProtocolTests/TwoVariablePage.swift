@@ -2,20 +2,21 @@ import Interleave
 
 @testable import ProtocolsModel
 
-/// The kernel's protocol of 2012, for comparison and for its bugs: page and count are two
-/// variables, and since a later year there is a copy of the page's number beside them, for those
-/// who ask «is this the zero page?».
+/// The kernel's protocol of 2012, for comparison and for its bugs. Page and count are two
+/// variables. Later the kernel added a copy of the page's number, for code that asks "is this the
+/// zero page?".
 ///
-/// A getter that meets count 0 and a page waits for the publisher's second step, or for the
-/// shrinker's. In the kernel `preempt_disable` bounds that; `pause` here.
+/// A getter that finds count 0 and a page waits for the second step of the publisher or of the
+/// shrinker. In the kernel `preempt_disable` bounds that wait. Here the getter calls `pause`.
 final class TwoVariablePage {
   enum Plant {
     case none
-    /// The shrinker clears the copy after the page: a getter may have published anew (item 11).
+    /// The shrinker clears the copy after the page. A getter may have published another by then
+    /// (item 11).
     case copyClearedLate
     /// The count is published without ordering the page before it.
     case relaxedPublication
-    /// «No page» is 0, and so is the first frame (item 4).
+    /// 0 means "no page", but the first frame is 0 too (item 4).
     case frameZero
   }
 
@@ -67,6 +68,6 @@ final class TwoVariablePage {
     frames.freeZeroFrame(frame(old))
   }
 
-  /// Asked by somebody who holds a reference.
+  /// Whether a frame is the zero page. The caller holds a reference.
   func isZeroPage(_ frame: UInt32) -> Bool { copy.load(.relaxed) == name(frame) }
 }

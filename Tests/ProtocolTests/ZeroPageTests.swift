@@ -5,7 +5,7 @@ import Testing
 
 /// The production file HugeZeroPage.swift under every schedule and memory order.
 @Suite struct ZeroPageTests {
-  /// Threads that take a reference, read the page and give the reference back, and a shrinker.
+  /// Threads that take a reference, read the page and drop the reference, and a shrinker.
   static func getters(_ count: Int, rounds: Int = 1) -> (Scenario) -> Void {
     { scenario in
       let machine = Machine(frames: count + 1)
@@ -42,7 +42,8 @@ import Testing
     verify("3 getters, shrinker", Self.getters(3), with: Checker(preemptionBound: bound))
   }
 
-  /// Nobody ever waits for anybody: whoever is descheduled, some getter makes progress (item 23).
+  /// No thread ever waits for another: whichever is descheduled, some getter makes progress (item
+  /// 23).
   @Test func itIsLockFree() {
     var options = Checker.Options()
     options.forbidsWaiting = true
