@@ -1,9 +1,9 @@
 import Interleave
 import Testing
 
-/// A bound on preemptions leaves out the executions that have more, and nothing else, however
-/// the search is reduced. The results are those of a reference that shares nothing with the
-/// checker, where steps are sequential; elsewhere of plain search.
+/// A bound on preemptions leaves out the executions that have more, and nothing else, with every
+/// reduction. For sequential steps, the results are compared with a reference that shares nothing
+/// with the checker; for other steps, with plain search.
 @Suite struct BoundTests {
   static let programs = 32
   static let shards = 4
@@ -23,7 +23,7 @@ import Testing
         #expect(last.isSubset(of: reference.results))
         if !last.isEmpty && last.count < reference.results.count { grew += 1 }
         last = reference.results
-        // Plain search takes too long where it may often switch.
+        // Plain search takes too long if many switches are allowed.
         for reduction in reductions where (bound ?? .max) < 2 || reduction.contains(.stateCache) {
           let (found, report) = outcomes(reduction, program.litmus, preemptions: bound)
           #expect(
@@ -40,8 +40,8 @@ import Testing
     #expect(grew > Self.programs / Self.shards, "bounds made no difference to these programs")
   }
 
-  /// A preemption where nobody contends is none: with quiet locations, executions count that would
-  /// have had one more. Nothing is left out for it.
+  /// A preemption at a point where nobody contends does not count. So with quiet locations,
+  /// executions that would have one more preemption are within the bound. None is left out.
   private func agrees(
     _ found: Set<[UInt64]>, _ expected: Set<[UInt64]>, within all: Set<[UInt64]>,
     _ reduction: Checker.Reduction
@@ -50,7 +50,8 @@ import Testing
       ? found.isSuperset(of: expected) && found.isSubset(of: all) : found == expected
   }
 
-  /// The same where loads may be old and threads wait: plain search is the reference.
+  /// The same for programs whose loads may return old values and whose threads wait. The reference
+  /// is plain search.
   @Test(arguments: 0..<shards)
   func reductionsAgreeUnderABound(_ shard: Int) {
     for seed in stride(from: shard, to: Self.programs, by: Self.shards) {
@@ -70,7 +71,7 @@ import Testing
         #expect(last.isSubset(of: expected) && expected.isSubset(of: all))
         last = expected
       }
-      // More than so many preemptions are not in so few steps.
+      // So few steps cannot have more preemptions than this.
       let (found, _) = outcomes([.sleepSets, .stateCache], program.litmus, preemptions: 8)
       #expect(found == all, "seed \(seed): \(program)")
     }
@@ -78,7 +79,7 @@ import Testing
 }
 
 extension Program {
-  /// Three threads of sequential steps on x and y: each result is that of an interleaving.
+  /// Three threads of sequential steps on x and y. Each result is that of some interleaving.
   fileprivate init(interleavedUsing generator: inout SeededGenerator) {
     threads = (0..<3).map { _ in
       (0..<Int.random(in: 2...3, using: &generator)).map { _ in

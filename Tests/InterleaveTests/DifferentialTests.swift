@@ -1,8 +1,8 @@
 import Interleave
 import Testing
 
-/// Random small programs: every reduction finds the results of the plain search, no more and no
-/// fewer, and a livelock where it finds one.
+/// Random small programs: every reduction finds exactly the results of plain search, and finds a
+/// livelock if plain search does.
 @Suite struct DifferentialTests {
   static let programs = 1_000
   static let sequentialPrograms = 60
@@ -24,8 +24,8 @@ import Testing
     #expect(livelocks < compared / 3, "few of the programs were of use")
   }
 
-  /// Larger programs, for which plain search takes too long. Here the reductions, of which the
-  /// test above shows that each finds what plain search does, stand for it in turn.
+  /// Larger programs, for which plain search takes too long. The reductions are compared with each
+  /// other instead; the test above shows that each of them finds what plain search finds.
   @Test(arguments: 0..<shards)
   func reductionsAgreeOnSequentialPrograms(_ shard: Int) {
     for seed in stride(from: shard, to: Self.sequentialPrograms, by: Self.shards) {
@@ -35,7 +35,7 @@ import Testing
     }
   }
 
-  /// The programs whose states are easily taken for one another, and random ones near them.
+  /// Programs in which one state is easily taken for another, and random programs similar to them.
   @Test(arguments: lookalikes)
   func reductionsAgreeOnLookalikes(_ lookalike: Lookalike) {
     let reductions: [Checker.Reduction] = [.sleepSets, .stateCache, [.sleepSets, .stateCache]]
@@ -46,7 +46,7 @@ import Testing
     }
   }
 
-  /// Whether the program has no livelock, which ends the search.
+  /// Compares the reductions. Returns false if the program has a livelock, which ends the search.
   @discardableResult
   private func agree(
     _ program: Program, on reductions: [Checker.Reduction], _ seed: Int

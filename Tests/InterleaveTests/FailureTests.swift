@@ -1,7 +1,7 @@
 import Interleave
 import Testing
 
-/// Each kind of failure is found, and what looks like it is not.
+/// Each kind of failure is found, and what only looks like one is not reported.
 @Suite struct FailureTests {
   private func kind(_ scenario: (Scenario) -> Void) -> Failure.Kind? {
     let report = Checker().run(scenario)
@@ -126,7 +126,7 @@ import Testing
     #expect(try #require(report.failure).message.contains("waiter"))
   }
 
-  /// The turn in which x is new and y still old is among those explored.
+  /// The explored turns include the one in which x is new and y is still old.
   @Test func aTurnMaySeeOneOfTwoNews() {
     var mixed = false
     let report = Checker().run { scenario in
@@ -172,7 +172,8 @@ import Testing
     #expect(failure.kind == .trap && failure.trace.count == 3)
   }
 
-  /// An object that only a thread's closure holds, and whose end is a step, such as a space's.
+  /// An object that only a thread's closure holds and whose deinitializer is a step, such as a
+  /// space.
   @Test(arguments: [false, true])
   func anObjectOfAThreadEndsWithTheExecution(failing: Bool) {
     final class Held: @unchecked Sendable {
@@ -227,8 +228,8 @@ import Testing
     #expect(result == .nondeterminism)
   }
 
-  /// Only the set-up makes what the model consists of: which words there are would depend on the
-  /// schedule otherwise. A thread that does traps, and is found like any other trap.
+  /// Only the set-up may add to the model. Otherwise the set of words would depend on the schedule.
+  /// A thread that tries it traps, and this is found like any other trap.
   @Test(arguments: ["word", "cell", "heap", "thread"])
   func aThreadThatAddsToTheModelIsFound(_ what: String) throws {
     let report = Checker().run { scenario in

@@ -2,11 +2,12 @@ import Foundation
 import Interleave
 import Testing
 
-/// Writes each litmus shape in herd's language, with all results that the checker finds, into
-/// the folder that HUGEMEMORY_HERD names. `scripts/herd` compares them with herd's.
+/// Writes each litmus shape in herd's language, with all results that the checker finds, to the
+/// directory that HUGEMEMORY_HERD names. `scripts/herd` compares them with herd's results.
 ///
-/// A shape is code. Its source is what `Words` and `Registers` are asked for while each thread
-/// runs by itself, outside of the checker; a load returns a token that stands for its register.
+/// A shape is code. To get its source, each thread runs by itself, outside of the checker, and the
+/// calls of `Words` and `Registers` are recorded. A load returns a token that stands for its
+/// register.
 @Suite struct HerdExport {
   private static let folder = ProcessInfo.processInfo.environment["HUGEMEMORY_HERD"]
 
@@ -39,8 +40,8 @@ import Testing
   }
 }
 
-/// Where the checker and `rc11.cat` differ, as known: whether it finds more results or fewer, and
-/// why. (Load buffering is not among them: RC11 forbids it, only C11 allows it.)
+/// The known differences between the checker and `rc11.cat`: whether the checker finds more results
+/// or fewer, and why. (Load buffering is not among them: RC11 forbids it, and only C11 allows it.)
 private let deviations = [
   "release sequence, own plain store": "more: C++20 ends the sequence there",
   "IRIW sequential loads": "fewer: in C++20, coherence-ordered before is transitive",
@@ -50,10 +51,10 @@ private let deviations = [
   "Z6.U: S is execution order": "fewer: a limit",
 ]
 
-/// What a shape does, as a C program.
+/// Records what a shape does, as a C program.
 final class Recorder {
   private var bodies: [[String]] = []
-  /// Of each register: where herd finds it, by name.
+  /// For each register, the name under which herd finds it.
   private var places: [Int: String] = [:]
   private var locations: Set<String> = []
   private var expected: [String: UInt64] = [:]
@@ -66,13 +67,13 @@ final class Recorder {
 
   private func line(_ line: String) { bodies[thread].append("  \(line);") }
 
-  /// A token that stands for what `place` will hold.
+  /// A token that stands for the value that `place` will have.
   private func token(_ place: String) -> UInt64 {
     temporaries.append(place)
     return Self.firstToken + UInt64(temporaries.count - 1)
   }
 
-  /// The source of a value: a number, or the register that it came from.
+  /// The source text of a value: a number, or the register that it came from.
   private func source(_ value: UInt64) -> String {
     guard value >= Self.firstToken else { return "\(value)" }
     return temporaries[Int(value - Self.firstToken)].split(separator: ":").last.map(String.init)!
@@ -97,7 +98,8 @@ final class Recorder {
     return token("\(thread):\(register)")
   }
 
-  /// The value found is afterwards in the word of the expected value, whether it was that or not.
+  /// Afterwards the word of the expected value holds the value found, whether the exchange
+  /// succeeded or not.
   func compareExchange(
     _ name: String, _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder
   ) -> UInt64 {
@@ -140,7 +142,7 @@ final class Recorder {
       """
   }
 
-  /// A result in the form that herd gives it.
+  /// A result in the form in which herd prints it.
   func result(_ registers: [UInt64]) -> String {
     var values = places.map { "\($0.value)=\(registers[$0.key]);" }
     for (name, register) in [("x", 14), ("y", 15)] where locations.contains(name) {

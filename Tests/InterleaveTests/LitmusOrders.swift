@@ -1,8 +1,8 @@
 import Interleave
 
-// Shapes whose question is the order of stores. Registers 14 and 15 are x and y at the end.
+// Shapes about the order of stores. Registers 14 and 15 hold the final values of x and y.
 
-/// One location: everybody agrees on the order of its stores.
+/// One location: all threads agree on the order of its stores.
 let coherence: [Shape] = [
   Shape("CoRR", .forbidden, { $0[0] == 1 && $0[1] == 0 }) { w, r in
     [
@@ -55,8 +55,8 @@ let coherence: [Shape] = [
   },
 ]
 
-/// R, S, 2+2W: two locations whose stores race. Where C11 lets the modification order go
-/// against the order in which the stores happen, the checker misses it.
+/// R, S, 2+2W: two locations whose stores race. C11 allows a modification order other than the
+/// order in which the stores are executed. The checker misses that.
 let orders: [Shape] = [
   Shape("R relaxed", .allowed, { $0[0] == 0 && $0[15] == 2 }) { w, r in
     [
@@ -87,8 +87,8 @@ let orders: [Shape] = [
   twoByTwo("2+2W relaxed: modification order is execution order", .missed, .relaxed),
   twoByTwo("2+2W release: modification order is execution order", .missed, .release),
   twoByTwo("2+2W sequential", .forbidden, .sequential),
-  // Lahav et al. 2017, figure 1: C11 forbade it, C++20 allows it, Power does it. Sequential and
-  // other accesses to one location.
+  // Lahav et al. 2017, figure 1: sequential and other accesses to one location. C11 forbade it,
+  // C++20 allows it, and Power does it.
   Shape("Z6.U: S is execution order", .missed, { $0[0] == 1 && $0[1] == 3 && $0[2] == 0 }) { w, r in
     [
       {
@@ -141,7 +141,8 @@ private func twoByTwo(
   }
 }
 
-/// Read-modify-writes read the newest store, whatever their order; a failure need not.
+/// Read-modify-writes read the newest store, whatever their memory order. A compare-and-swap that
+/// fails may read an older one.
 let readModifyWrites: [Shape] = [
   Shape("increments", .forbidden, { $0[0] == $0[1] || $0[14] != 2 }) { w, r in
     [

@@ -1,6 +1,6 @@
 import Interleave
 
-// Shapes whose question is what a load may return. `w` are the words, `r` the registers.
+// Shapes about what a load may return. `w` are the words, `r` the registers.
 
 /// SB: can both threads miss the other's store?
 let storeBuffering: [Shape] = [
@@ -108,7 +108,7 @@ private func message(
   }
 }
 
-/// MP in which the flag goes on to 2 after its release.
+/// MP in which the flag changes to 2 after its release.
 let releaseSequences: [Shape] = [
   Shape("release sequence by another's exchange", .forbidden, { $0[0] == 2 && $0[1] == 0 }) {
     w, r in
@@ -124,7 +124,7 @@ let releaseSequences: [Shape] = [
       },
     ]
   },
-  // C11 and rc11.cat forbid it; C++20 took the thread's own plain stores out of the sequence.
+  // C11 and rc11.cat forbid it. C++20 removed the thread's own plain stores from the sequence.
   Shape("release sequence, own plain store", .allowed, { $0[0] == 2 && $0[1] == 0 }) { w, r in
     [
       {
@@ -197,7 +197,7 @@ let causality: [Shape] = [
   independentReads("IRIW sequential", .forbidden, .sequential, .sequential),
   independentReads("IRIW fences", .forbidden, .relaxed, .relaxed, fence: .sequential),
   independentReads("IRIW weak fences", .allowed, .relaxed, .relaxed, fence: .acquireRelease),
-  // rc11.cat allows it; C++20's «coherence-ordered before» is transitive and forbids it.
+  // rc11.cat allows it. "Coherence-ordered before" of C++20 is transitive and forbids it.
   independentReads("IRIW sequential loads", .forbidden, .relaxed, .sequential),
   loadBuffer("LB relaxed: no load buffering", .missed, .relaxed, .relaxed),
   loadBuffer("LB release, acquire", .forbidden, .acquire, .release),

@@ -1,13 +1,13 @@
 import Interleave
 import Testing
 
-/// A shape of the literature, the result in question, and whether C11 allows it: as herd7 gives
-/// it for `rc11.cat` (`make herd` compares all results), except where a comment says what C++20
-/// says instead.
+/// A shape from the literature, the result in question, and whether C11 allows it. The expectations
+/// are those of herd7 for `rc11.cat` (`make herd` compares all results), unless a comment says that
+/// C++20 differs.
 struct Shape: Sendable, CustomTestStringConvertible {
   enum Expectation: Sendable {
     case allowed, forbidden
-    /// C11 allows it and the checker does not find it: one of its documented limits.
+    /// C11 allows it, but the checker does not find it. This is one of its documented limits.
     case missed
   }
   let name: String

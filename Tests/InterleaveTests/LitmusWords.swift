@@ -1,6 +1,7 @@
 import Interleave
 
-/// The locations of a litmus shape: words of the checker or, to print the shape, names.
+/// The locations of a litmus shape. They are words of the checker or, when the shape is printed,
+/// names.
 final class LitmusWords {
   let x: LitmusWord, y: LitmusWord, z: LitmusWord
   private let recorder: Recorder?
@@ -24,7 +25,7 @@ final class LitmusWords {
   }
 }
 
-/// One of them, with the methods of `ModelWord`. What it returns to a recorder is a token.
+/// A location, with the methods of `ModelWord`. With a recorder, it returns tokens.
 struct LitmusWord {
   let location: Program.Location
   let words: Words?

@@ -1,12 +1,12 @@
 import Interleave
 import Testing
 
-/// Random programs of what models of an engine are made of: locks that threads wait for and hand
-/// over, variables outside of the model under them, words that are mostly used under a lock, and
-/// fences on every thread. Every reduction finds what the plain search finds, quiet locations
-/// among them.
+/// Random programs with the ingredients of an engine's model: locks that threads wait for and hand
+/// over, variables outside of the model under these locks, words that are mostly used under a lock,
+/// and fences on every thread. Every reduction, including quiet locations, finds what plain search
+/// finds.
 @Suite struct LockProgramTests {
-  /// An optimizer makes them thirty times as fast.
+  /// Fewer without an optimizer, which makes them thirty times as fast.
   static let programs = _isDebugAssertConfiguration() ? 40 : 400
   static let shards = 4
 
@@ -26,11 +26,11 @@ import Testing
   }
 }
 
-/// Two threads of three steps or three of two; a locked section is one step.
+/// Two threads of three steps, or three threads of two. A locked section is one step.
 private struct LockProgram: CustomStringConvertible {
   indirect enum Step {
     case load(Int, MemoryOrder), store(Int, UInt64, MemoryOrder), processFence
-    /// With the variable that the lock guards. Only under it.
+    /// An exchange with the variable that the lock guards. Occurs only under the lock.
     case exchange(UInt64)
     case locked(Int, [Step])
   }
@@ -76,7 +76,7 @@ private struct LockProgram: CustomStringConvertible {
       : .store(location, value, isStrong ? .release : .relaxed)
   }
 
-  /// A lock and what it guards.
+  /// A lock and the variable that it guards.
   final class Guarded {
     let lock = ModelLock(name: "lock")
     var value: UInt64 = 0

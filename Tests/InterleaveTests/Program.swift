@@ -1,10 +1,11 @@
 import Interleave
 
-/// A litmus test as data: it can be made at random, changed, and run by something else than the
-/// checker. Two or more threads of a few steps on three locations.
+/// A litmus test as data, so that it can be made at random, changed, and run by something other
+/// than the checker. It has two or more threads of a few steps on three locations.
 ///
-/// Values are few, so that two stores often write the same. Only then can two states agree in all
-/// that the threads have read and differ in what they may read next, which a hash must tell apart.
+/// There are few values, so that two stores often write the same one. Only then can two states
+/// agree in everything that the threads have read and differ in what they may read next. A hash
+/// must tell such states apart.
 struct Program: CustomStringConvertible, Sendable {
   enum Location: Int, CaseIterable { case x, y, z }
 
@@ -14,14 +15,16 @@ struct Program: CustomStringConvertible, Sendable {
     case fence(MemoryOrder)
     /// Waits until the location is not 0.
     case await(Location, MemoryOrder)
-    /// Waits until x, read relaxed, or y is not 0. The result tells both, and whether it waited.
+    /// Waits until x, by relaxed loads, or y is not 0. The result has both values, and whether it
+    /// waited.
     case awaitEither(MemoryOrder)
-    /// Waits until x is 2, by relaxed loads, and looks at y too. The result tells of every turn.
+    /// Waits until x is 2, by relaxed loads, and also reads y. The result has the values of every
+    /// turn.
     case watch(MemoryOrder)
   }
   var threads: [[Step]]
 
-  /// Of a thread, at most so many steps have a result.
+  /// The most steps of a thread that have a result.
   static let registersPerThread = 4
 
   var litmus: Litmus {
@@ -83,7 +86,7 @@ struct Program: CustomStringConvertible, Sendable {
 }
 
 extension Program.Step {
-  /// Whether it has no result.
+  /// Whether the step has no result.
   var isSilent: Bool {
     switch self {
     case .store, .fence: true
@@ -122,8 +125,8 @@ extension Program {
     }
   }
 
-  /// Three threads of three steps, most of them sequential: only there a result can hang on the
-  /// order of two loads or two fences.
+  /// Three threads of three steps, most of them sequential. Only in such programs can a result
+  /// depend on the order of two loads or two fences.
   init(sequentialUsing generator: inout SeededGenerator) {
     threads = (0..<3).map { _ in
       (0..<3).map { _ in
@@ -139,7 +142,8 @@ extension Program {
     }
   }
 
-  /// With its threads in every order, for the search prefers the first.
+  /// The program with its threads in every order. The order matters because the search prefers the
+  /// first.
   var reorderings: [Program] {
     guard threads.count > 1 else { return [self] }
     return threads.indices.flatMap { first in
@@ -149,8 +153,8 @@ extension Program {
     }
   }
 
-  /// With its threads in some order, and some of its steps left out, others in their place, or
-  /// done in another memory order.
+  /// A similar program: its threads are in a random order, and some steps are left out, replaced,
+  /// or done with another memory order.
   func neighbour(using generator: inout SeededGenerator) -> Program {
     var neighbour = Program(threads: threads.shuffled(using: &generator))
     for _ in 0..<Int.random(in: 0...2, using: &generator) {

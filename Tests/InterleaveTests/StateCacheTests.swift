@@ -2,10 +2,10 @@ import Testing
 
 @testable import Interleave
 
-/// The cache by itself. That it looks at who sleeps cannot show in a scenario whose states never
-/// come back: there each step that sleeps was explored to its end before, so that a known state
-/// has nothing new (by induction over the order in which explorations end). Loops that `forget`
-/// may make states come back; then it does matter (Godefroid 1996, chapter 5).
+/// The cache by itself. In a scenario whose states never come back, it makes no difference that the
+/// cache knows which threads sleep: each step that sleeps was fully explored before, so a known
+/// state has nothing new (by induction over the order in which explorations end). In loops that
+/// `forget`, states may come back, and then it matters (Godefroid 1996, chapter 5).
 @Suite struct StateCacheTests {
   private let one = ThreadSet(1), two = ThreadSet(2)
 
@@ -27,7 +27,7 @@ import Testing
       return unexpected()
     }
     #expect(asleep == two && woken == one)
-    // That was the last time for thread 1.
+    // Thread 1's step has been explored now.
     guard case .covered = cache.visit(7, asleep: two, next: 0) else { return unexpected() }
     guard case .partly(let none, let other) = cache.visit(7, asleep: one, next: 0) else {
       return unexpected()
@@ -55,7 +55,7 @@ import Testing
     #expect(cache.count == 5_000)
   }
 
-  /// A thread that has read 1 is not one that has come to position 1.
+  /// A thread that has read 1 must not have the same history as one that has reached position 1.
   @Test func aPositionIsNoValueThatWasRead() {
     let report = Checker().run { scenario in
       let word = ModelWord(1)

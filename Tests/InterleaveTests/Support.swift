@@ -1,9 +1,9 @@
 import Interleave
 
-/// What the threads of a litmus test read, by register.
+/// The values that the threads of a litmus test read, by register.
 final class Registers {
   var values = [UInt64](repeating: 0, count: 16)
-  /// Set while a shape is printed, not run.
+  /// Set while a shape is printed and not run.
   private let recorder: Recorder?
   init(_ recorder: Recorder? = nil) { self.recorder = recorder }
 
@@ -16,20 +16,20 @@ final class Registers {
   }
 }
 
-/// Three locations, all 0.
+/// Three locations, initially 0.
 final class Words {
   let x = ModelWord(0, name: "x"), y = ModelWord(0, name: "y"), z = ModelWord(0, name: "z")
 }
 
 typealias Litmus = (Words, Registers) -> [() -> Void]
 
-/// The ways to search, which must agree.
+/// The reductions of the search, whose results must agree.
 let reductions: [Checker.Reduction] = [
   [], .sleepSets, .stateCache, [.sleepSets, .stateCache], .quietLocations,
   [.sleepSets, .quietLocations], [.sleepSets, .stateCache, .quietLocations],
 ]
 
-/// All results of a program. Registers 14 and 15 are the last values of x and y.
+/// All results of a program. Registers 14 and 15 hold the final values of x and y.
 func outcomes(
   _ reduction: Checker.Reduction, _ litmus: Litmus, preemptions: Int? = nil
 ) -> (Set<[UInt64]>, Report) {

@@ -1,9 +1,9 @@
 import Interleave
 import Testing
 
-/// The report says what was covered, never more.
+/// The report never claims more than what was covered.
 @Suite struct VerdictTests {
-  /// Two threads that increment, not atomically.
+  /// Two threads that increment a word, but not atomically.
   static func lostUpdate(_ scenario: Scenario) {
     let words = Words()
     for name in ["one", "two"] {
@@ -47,14 +47,14 @@ import Testing
     #expect(report.executions == 5 && !report.isComplete)
   }
 
-  /// A relaxed load may be old, so that this bug needs no preemption at all.
+  /// A relaxed load may return an old value, so this bug needs no preemption at all.
   @Test func aBoundOfZeroStillSeesOldValues() {
     let report = Checker(preemptionBound: 0).run(Self.lostUpdate)
     #expect(report.failure?.kind == .check)
   }
 
   @Test func theShortestTraceHasTheFewestPreemptions() throws {
-    // One preemption is enough and needed: between load and store of a sequential counter.
+    // One preemption, between load and store of a sequential counter, is necessary and sufficient.
     let report = Checker().run { scenario in
       let words = Words()
       for name in ["one", "two"] {
