@@ -33,7 +33,7 @@ import Testing
     #expect(arena.limit == 3 * Self.huge)
     frames += (0..<2 * Self.huge).compactMap { _ in arena.allocateSmall() }
     #expect(frames.count == 3 * Self.huge && arena.allocateSmall() == nil)
-    // Below what is in use: nothing more, until enough has gone.
+    // The limit is below what is in use, so nothing can be allocated until enough is freed.
     arena.setLimit(100)
     for frame in frames.dropFirst(100) { arena.release(frame) }
     arena.drainCaches()
@@ -59,7 +59,7 @@ import Testing
     let frames = (0..<Self.huge).map { _ in arena.allocate(order: 0, zeroed: false)! }
     #expect(arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false) != nil)
     #expect(arena.allocate(order: 0, zeroed: false) == nil)
-    // Every other one: nothing coalesces.
+    // Free every other frame, so that nothing coalesces.
     for frame in frames where frame % 2 == 0 { arena.giveBack(frame, order: 0) }
     #expect(arena.allocate(order: 1, zeroed: false) == nil)
     let before = arena.bytesGivenBack
@@ -68,7 +68,7 @@ import Testing
     #expect(arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false) != nil)
   }
 
-  /// History item 1: what is freed with another order is lost or handed out twice.
+  /// History item 1: a block that is freed with another order is lost or handed out twice.
   @Test func history1_everyOrderIsFreedAsItWasAllocated() throws {
     let arena = try Arena(limit: 2 << 20)
     for order in 0...FrameGeometry.hugeOrder {
@@ -118,7 +118,7 @@ import Testing
     arena.drainCaches()
     #expect(arena.caches.count == 0)
     #expect(arena.bytesGivenBack == 2 << 20)
-    // A huge allocation drains them itself.
+    // A huge allocation drains the caches itself.
     arena.release(try #require(arena.allocateSmall()))
     #expect(arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false) != nil)
   }
@@ -152,8 +152,8 @@ import Testing
     for _ in 0..<4 { #expect(arena.allocate(order: 9, zeroed: false) != nil) }
   }
 
-  /// A block on its way back to the system belongs to nobody, but is not gone: two halves of one
-  /// block are enough for two threads.
+  /// A block that is being given back to the system is in no list, but an allocation waits for it.
+  /// So the two halves of one block are enough for two threads.
   @Test func aBlockOnItsWayToTheSystemIsNotMissed() async throws {
     let arena = try Arena(limit: 2 << 20)
     await withTaskGroup(of: Void.self) { group in

@@ -4,8 +4,8 @@ import Testing
 @testable import Frames
 
 extension Arena {
-  /// The buddy allocator's books: every free block is in the list of its order, aligned, linked both
-  /// ways, disjoint from the others, with no free buddy of its order; and
+  /// Checks the buddy allocator's books. Every free block is in the list of its order, aligned,
+  /// linked both ways and disjoint from the others, and has no free buddy of its order; and
   ///
   ///     free + outstanding + being given back = handed out so far
   func checkInvariants(

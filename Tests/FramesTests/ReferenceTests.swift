@@ -52,7 +52,7 @@ import Testing
     arena.splitMapping(head)
     #expect(arena.references(head) == 513 && arena.references(head + 511) == 513)
     #expect(arena.isHuge(head + 77))
-    // The other mapping is split as well.
+    // Split the other mapping too.
     arena.splitMapping(head)
     #expect(arena.references(head) == 1024)
     for part in 0..<Self.parts { arena.releaseSmall(head + part) }
@@ -60,7 +60,7 @@ import Testing
     #expect(arena.references(head) == 1 && arena.framesInUse == 512)
     arena.releaseSmall(head)
     #expect(arena.framesInUse == 0 && arena.bytesGivenBack == 2 << 20)
-    // No mark is left: the block serves as anything.
+    // No mark is left, so the block can be allocated for any use.
     let again = try #require(arena.allocate(order: 9, zeroed: false))
     #expect(again == head && arena.splitFrame(again))
   }
@@ -143,8 +143,8 @@ import Testing
     }
   }
 
-  /// Blocks of all orders, split and retained at random, against a dictionary; the buddy
-  /// allocator's books are checked throughout.
+  /// Blocks of all orders are split and retained at random and compared with a dictionary. The
+  /// buddy allocator's books are checked throughout.
   @Test(arguments: 1...8) func randomProgramsAgreeWithADictionary(_ seed: Int) throws {
     var random = SystemlessRandom(state: UInt64(seed))
     let arena = try Arena(limit: 8 << 20)
@@ -204,8 +204,9 @@ import Testing
 }
 
 extension ReferenceTests {
-  /// Shared huge frames, mapped small by several, their parts unmapped, mapped again and pinned in
-  /// any order, the queue split now and then: counts agree with a model, and all comes back.
+  /// Several holders map shared huge frames small. Parts are unmapped, mapped again and pinned in
+  /// any order, and the queue is split now and then. The counts agree with a model, and at the end
+  /// all frames are free.
   @Test(arguments: 1...8) func randomSmallMappingsAgreeWithAModel(_ seed: Int) throws {
     var random = SystemlessRandom(state: UInt64(seed) &* 77)
     let arena = try Arena(limit: 8 << 20)
@@ -260,7 +261,8 @@ extension ReferenceTests {
     var gone: [FrameNumber] = []
     _ = arena.splitQueued { gone.append($0) }
     for frame in gone { arena.release(frame) }
-    // What is mapped or not a part any more is all there is.
+    // Nothing else is in use than whole huge frames with a mapping, and mapped parts that were
+    // split off.
     let whole = Set(mappings.keys.filter(arena.isHuge).map { $0 / 512 }).count
     let small = mappings.keys.filter { !arena.isHuge($0) }.count
     #expect(arena.framesInUse == whole * 512 + small, "seed \(seed)")
@@ -272,7 +274,7 @@ extension ReferenceTests {
   }
 }
 
-/// An LCG: the same numbers for a seed, everywhere.
+/// An LCG, which gives the same numbers for a seed on every machine.
 private struct SystemlessRandom: RandomNumberGenerator {
   var state: UInt64
   mutating func next() -> UInt64 {

@@ -5,7 +5,7 @@ import Testing
 @testable import Frames
 
 @Suite struct TrimTests {
-  /// Pages with memory behind them, of the arena's first `frames` frames.
+  /// The number of pages with memory behind them among the arena's first `frames` usable frames.
   static func resident(_ arena: Arena, frames: Int) -> Int {
     var pages = [UInt8](repeating: 0, count: frames)
     let start = unsafe arena.address(FrameNumber(FrameGeometry.framesPerHuge))
@@ -13,7 +13,7 @@ import Testing
     return pages.count { $0 & 1 != 0 }
   }
 
-  /// Fills `blocks` blocks of 2 MiB with small frames, each holding its number.
+  /// Fills `blocks` blocks of 2 MiB with small frames. Each frame holds its own number.
   static func filled(_ arena: Arena, blocks: Int) -> [FrameNumber] {
     (0..<blocks * FrameGeometry.framesPerHuge).map { _ in
       let frame = arena.allocate(order: 0, zeroed: false)!
@@ -22,7 +22,7 @@ import Testing
     }
   }
 
-  /// The same, and every second of them is free again. Returns all.
+  /// Does the same and frees every second frame. Returns all frames.
   static func halved(_ arena: Arena, blocks: Int) -> [FrameNumber] {
     let frames = filled(arena, blocks: blocks)
     for frame in frames where frame % 2 == 0 { arena.release(frame) }
@@ -37,7 +37,7 @@ import Testing
     for frame in frames where frame % 64 != 0 { arena.release(frame) }
     arena.drainCaches()
     #expect(arena.framesFreeDirty == frames.count - frames.count / 64)
-    // Only now it is known to have been free for a while.
+    // Only the second call knows that the memory was free for a while.
     #expect(arena.trim() == 0)
     #expect(arena.trim() >= frames.count * 62 / 64)
     #expect(Self.resident(arena, frames: frames.count) <= frames.count * 2 / 64)
@@ -57,7 +57,7 @@ import Testing
       let freed = frames.filter { $0 % 2 == 0 }
       for frame in freed { arena.release(frame) }
       arena.drainCaches()
-      // All of it is taken between two calls.
+      // Between two calls, all of the memory is allocated again.
       for _ in freed { #expect(arena.allocate(order: 0, zeroed: false) != nil) }
       arena.trim()
     }
@@ -85,14 +85,14 @@ import Testing
     arena.checkInvariants()
   }
 
-  /// The system does not take memory back: it stays ours, and can be used.
+  /// The system fails to take memory back. The memory stays with the arena and can be used.
   @Test(arguments: [0, 3]) func aFailureLosesNothing(_ after: Int) throws {
     let arena = try Arena(limit: 8 << 20)
     let frames = Self.halved(arena, blocks: 4)
     hm_fail(1, Int32(after), EAGAIN, 1)
     arena.trim(all: true)
     #expect(arena.framesFreeDirty == frames.count / 2 - after * 64)
-    // Whole blocks as well.
+    // The same for whole blocks.
     for frame in frames where frame % 2 == 1 { arena.release(frame) }
     arena.drainCaches()
     hm_fail(1, 0, 0, 0)
@@ -105,7 +105,8 @@ import Testing
     }
   }
 
-  /// The system does not split its huge page: what was given back is given back all the same.
+  /// The system does not split its huge page. The parts that were given back still count as given
+  /// back.
   @Test(arguments: [0, 1]) func aBackingThatIsNotSplitLosesNothing(_ after: Int) throws {
     let arena = try Arena(limit: 8 << 20)
     let frames = Self.halved(arena, blocks: 4)
