@@ -5,7 +5,7 @@ import Testing
 @testable import GracePeriods
 import Primitives
 
-/// The process has one set of slots, so these tests run one after the other.
+/// The process has only one set of slots, so these tests run one after the other.
 @Suite(.serialized) struct GracePeriodTests {
   @Test func withoutReadersItReturns() {
     let grace = GracePeriod.shared
@@ -37,7 +37,8 @@ import Primitives
     #expect(late)
   }
 
-  /// Readers that come and go must not keep a waiter for ever: it waits for those that were there.
+  /// Readers that come and go must not keep a waiter waiting for ever: it waits only for those that
+  /// were inside a section when it began.
   @Test func itDoesNotWaitForSectionsThatOpenLater() {
     let grace = GracePeriod.shared
     let done = Atomic(false)
@@ -59,8 +60,8 @@ import Primitives
     for reader in readers { reader.join() }
   }
 
-  /// What is unpublished and then waited for is seen by no reader any more: the reader would find
-  /// the poison.
+  /// After a cell is unpublished and a grace period has passed, no reader reads it any more. A
+  /// reader that did would find the poison.
   @Test func whatWasUnpublishedIsReadByNobodyAfterwards() {
     let grace = GracePeriod.shared
     let cells = Cells()
@@ -97,7 +98,7 @@ import Primitives
     startThread(visit).join()
     let before = grace.highest.load(.acquire)
     for _ in 0..<500 { startThread(visit).join() }
-    // Other suites' threads may take one now and then.
+    // Threads of other suites may take a slot now and then.
     #expect(grace.highest.load(.acquire) < before + 100)
     grace.synchronize()
   }
@@ -138,7 +139,7 @@ private final class Cell: Sendable {
   func get() -> Int { value.load(ordering: .relaxed) }
 }
 
-/// A thread of its own; after `join` it has ended.
+/// Starts a thread. It has ended when its `join` returns.
 private func startThread(_ body: @escaping @Sendable () -> Void) -> WorkerThread {
   WorkerThread(body)!
 }
