@@ -3,9 +3,9 @@ import Primitives
 import Synchronization
 import Testing
 
-/// Hands out frame numbers and remembers which are out.
+/// Hands out frame numbers and remembers which are in use.
 private final class Source: ZeroFrameSource, @unchecked Sendable {
-  // Under the lock, which ThreadSanitizer knows.
+  // Guarded by a lock that ThreadSanitizer understands.
   private var next: UInt32 = 1
   private var frames: Set<UInt32> = []
   private var isEmpty = false
