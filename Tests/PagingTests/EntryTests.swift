@@ -23,7 +23,7 @@ import Testing
     let entry = Entry(.small, 77, writable: true)
     #expect(entry.protected.kind == .small && entry.protected.frame == 77)
     #expect(!entry.protected.isWritable && entry.protected.madeWritable == entry)
-    // It stays dirty: its contents are still its own.
+    // The entry stays dirty, since its contents are still its own.
     #expect(entry.protected.raw & Entry.dirtyBit != 0)
   }
 
@@ -35,7 +35,7 @@ import Testing
     #expect(!Entry(.small, 77, writable: false).isCharged)
   }
 
-  /// History items 10 and 13: the mark is part of the kind.
+  /// History items 10 and 13: "zero" is a kind and not a mark beside it.
   @Test func noneAndZeroAreKindsOfTheirOwn() {
     #expect(Entry.none.raw == 0 && Entry.none.kind == .none)
     #expect(Entry.zero.kind == .zero && !Entry.zero.isWritable && Entry.zero.frame == 0)
@@ -44,22 +44,22 @@ import Testing
   }
 }
 
-/// What an entry is, it says by its kind, and by nothing else.
+/// The kind of an entry alone says what it is.
 @Suite struct EntryKindTests {
   @Test func history10_anEntryThatIsNotPresentIsNotTheZeroPage() {
-    // Whatever bits it has besides.
+    // No other bit changes that.
     for bits: UInt64 in [1 << 12, 0xffff_ffff << 12, Entry.dirtyBit, Entry.hiddenBit] {
       let entry = Entry(raw: bits)
       #expect(entry.kind == .none && !entry.isVisible(.zero))
     }
-    // And one without access is there, but not to be seen.
+    // A zero entry without access keeps its kind but is not visible.
     let hidden = Entry.zero.hidden
     #expect(hidden.kind == .zero && !hidden.isVisible(.zero) && !hidden.isVisible(.none))
     #expect(hidden.shown == .zero)
   }
 
   @Test func history13_theZeroMarkIsTheEntrysType() {
-    // It needs no bit that a frame's number, or another flag, may take.
+    // The kind uses no bit that a frame number or another flag may use.
     for frame: UInt32 in [1, 512, UInt32.max] {
       for kind in [Entry.Kind.huge, .small, .table] {
         let entry = Entry(kind, frame, writable: true)

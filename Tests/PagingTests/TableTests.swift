@@ -7,7 +7,7 @@ import Testing
   @Test func aTableIsOneFrameAndStartsEmpty() throws {
     let arena = try Arena(limit: 2 << 20)
     for _ in 0..<3 {
-      // The frame comes back soiled.
+      // In later rounds the frame comes back with the old contents.
       let table = try #require(Table.make(in: arena))
       #expect(arena.framesInUse == 1)
       #expect(table.liveEntries == 0 && table.zeroEntries == 0)
@@ -58,7 +58,7 @@ import Testing
     let table = try #require(Table.make(in: arena))
     let entry = Entry(.small, 600, writable: true)
     table.set(511, entry)
-    // Another view of the same table sees it.
+    // A change through another `Table` value of the same frame is seen.
     Table(table.frame, in: arena).protect(511)
     #expect(table[511] == entry.shared && table.liveEntries == 1)
     #expect(table[510] == .none)
