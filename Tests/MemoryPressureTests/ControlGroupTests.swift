@@ -9,7 +9,7 @@ import Testing
   {
     let fake = try FakeTree(files + ["/proc/self/cgroup": cgroup])
     if let mounts { try fake.write("/proc/self/mountinfo", mounts) }
-    // The files stay open after the folder went.
+    // The files stay open after the directory is removed.
     return try ControlGroup(in: fake.tree)
   }
 
@@ -46,7 +46,7 @@ import Testing
   @Test func overTheLimitNothingIsAvailable() throws {
     let group = try group(v2("/a", max: 100, usage: 150, file: 10), "0::/a\n")
     #expect(group.available == 0)
-    // Statistics lag behind: what is reclaimable may seem more than all.
+    // Statistics lag behind, so more may seem reclaimable than is used.
     let odd = try self.group(v2("/a", max: 100, usage: 20, file: 900), "0::/a\n")
     #expect(odd.available == 100)
   }
@@ -89,7 +89,7 @@ import Testing
     let keep = { (name: String) in files.filter { $0.key.hasSuffix(name) } }
     let limited = try group(keep("limit_in_bytes"), "4:memory:/a\n")
     #expect(limited.limit == 100 && limited.usage == nil && limited.available == nil)
-    // Without statistics nothing is known to be reclaimable.
+    // Without statistics, nothing counts as reclaimable.
     let plain = try group(keep("_in_bytes"), "4:memory:/a\n")
     #expect(plain.available == 40 && plain.reclaimable == nil && plain.problems == [])
   }

@@ -2,7 +2,7 @@ import Foundation
 
 @testable import MemoryPressure
 
-/// A folder with files like those of `/proc` and `/sys`, removed with the last reference.
+/// A directory with files like those of `/proc` and `/sys`. It is removed with the last reference.
 final class FakeTree: Sendable {
   let root: String
 
@@ -18,7 +18,7 @@ final class FakeTree: Sendable {
     let path = root + path
     let folder = (path as NSString).deletingLastPathComponent
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    // In place: the monitor has it open.
+    // Written in place, because the monitor has the file open.
     guard FileManager.default.fileExists(atPath: path) else {
       return try Data(text.utf8).write(to: URL(fileURLWithPath: path))
     }
@@ -44,7 +44,7 @@ final class FakeTree: Sendable {
   func tree(_ calls: any SystemCalls) -> FileTree { FileTree(root: root, calls: calls) }
 }
 
-/// A v1 group's files.
+/// The files of a v1 group.
 func v1(_ path: String, limit: UInt64? = nil, usage: UInt64 = 0, file: UInt64 = 0) -> [String:
   String]
 {
@@ -58,7 +58,7 @@ func v1(_ path: String, limit: UInt64? = nil, usage: UInt64 = 0, file: UInt64 = 
   ]
 }
 
-/// A v2 group's files; the mount is at `mount`.
+/// The files of a v2 group in a hierarchy that is mounted at `mount`.
 func v2(
   _ path: String, max: UInt64? = nil, high: UInt64? = nil, usage: UInt64 = 0, file: UInt64 = 0,
   mount: String = "/sys/fs/cgroup"

@@ -3,10 +3,10 @@ import Testing
 
 @testable import MemoryPressure
 
-/// An errno as the system words it.
+/// The system's text for an errno.
 private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(errno)) }
 
-/// Every call of the monitor's made to fail, one at a time.
+/// Makes every system call of the monitor fail, one at a time.
 @Suite struct FaultTests {
   private static let errors = [EMFILE, EIO, ENOMEM]
 
@@ -27,7 +27,8 @@ private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(e
       guard let failed = rig.calls.failed else { break }
       calls += 1
       guard let monitor else {
-        // Only the counter that wakes the thread: without it, it could not be ended.
+        // Only the counter that wakes the thread is necessary: without it, the thread could not be
+        // ended.
         #expect(failed == "eventfd counter", "call \(calls)")
         #expect("\(try #require(thrown))".contains(words(errno)))
         #expect(rig.calls.openCount == 0, "call \(calls)")
@@ -35,15 +36,15 @@ private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(e
       }
       let lost = all.subtracting(monitor.sources.map { "\($0.kind) \($0.detail)" })
       let spoken = monitor.unavailable.filter { "\($0)".contains(words(errno)) }
-      // Each loss is said, with its cause.
+      // Each lost source is listed with the cause.
       #expect(lost.isEmpty || !spoken.isEmpty, "call \(calls): \(failed)")
       #expect(monitor.unavailable == spoken, "call \(calls): \(failed)")
-      // A file that one source reads costs no other.
+      // If only one source reads a file, no other source is lost with it.
       let isCommon =
         failed.contains("/proc/self/") || !failed.split(separator: "/").last!.contains(".")
       #expect(isCommon || spoken.count <= 1, "call \(calls): \(failed): \(spoken)")
       #expect(spoken.count <= 3, "call \(calls): \(failed)")
-      // Those that are left do their work.
+      // The remaining sources do their work.
       try expectTheRestToWork(rig, monitor, "call \(calls): \(failed)")
     }
     #expect(calls > 60)
@@ -72,7 +73,8 @@ private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(e
     print("memory pressure: \(calls) calls failed in turn while running with \(errno)")
   }
 
-  /// Raises an event of each kind in turn; at least one way to each level is left, whichever fails.
+  /// Raises an event of each kind in turn. Whichever call failed, at least one source is left for
+  /// each level.
   private func expectTheRestToWork(
     _ rig: Rig, _ monitor: PressureMonitor, _ comment: Comment
   ) throws {
@@ -106,7 +108,7 @@ private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(e
       monitor.waitFailure?.description
         == "poll of the sources failed: Cannot allocate memory; "
         + "the kernel is out of memory; try again later")
-    // Its use is looked at all the same, and what is pending stays so.
+    // The group's use is still read, and pending events stay pending.
     try rig.fake.write("/sys/fs/cgroup/memory/m/memory.usage_in_bytes", "1000")
     rig.calls.advance(.milliseconds(200))
     #expect(eventually { monitor.level == .critical })
@@ -151,7 +153,7 @@ private func words(_ errno: Int32) -> String { unsafe String(cString: strerror(e
     #expect("\(monitor.unavailable[0])".contains("holds \"high many\" and not lines high, max"))
   }
 
-  /// What each refusal says: what, where, why, and what to do.
+  /// Each refusal says what failed, where, why, and what to do.
   @Test(arguments: [
     ("/proc/pressure/memory", EOPNOTSUPP, "boot the kernel with psi=1"),
     ("memory.pressure_level", EACCES, "run with the right to open it"),

@@ -2,14 +2,14 @@ import Foundation
 
 @testable import MemoryPressure
 
-/// Control groups of the machine's own, for the tests that want a kernel.
+/// The machine's own control groups, for the tests that need a kernel.
 enum Machine {
   static let v1 = "/sys/fs/cgroup/memory"
   static let v2 =
     FileManager.default.fileExists(atPath: "/sys/fs/cgroup/cgroup.controllers")
     ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified"
 
-  /// Why there can be no test of v1's memory controller; nil if there can.
+  /// Why v1's memory controller cannot be tested; nil if it can.
   static let unfitForV1 = unfit(v1, "memory.pressure_level")
   static let unfitForV2 = unfit(v2, "memory.pressure")
   static let unfitForPython: String? =
@@ -24,7 +24,7 @@ enum Machine {
     } catch { return "no group can be made in \(mount): \(error)" }
   }
 
-  /// Whether the machine takes any PSI trigger.
+  /// Why the machine accepts no PSI trigger; nil if it accepts one.
   static let unfitForStalls: String? = {
     let trigger = StallTrigger(.some, .milliseconds(150), in: .seconds(2), means: .medium)
     do {
@@ -49,7 +49,7 @@ enum Machine {
   }
 }
 
-/// A control group below a mount, removed with the last reference.
+/// A control group below a mount. It is removed with the last reference.
 final class TestGroup: Sendable {
   let name = "pressure-test-\(UUID().uuidString)"
   let path: String
@@ -61,9 +61,9 @@ final class TestGroup: Sendable {
 
   deinit { _ = remove() }
 
-  /// Whether it is gone. Its processes must be.
+  /// Removes the group and returns whether it is gone. Its processes must have ended.
   func remove() -> Bool {
-    // A process that was killed is in its group a little longer.
+    // A process that was killed stays in its group a little longer.
     eventually { unsafe rmdir(path) == 0 || errno == ENOENT }
   }
 
@@ -76,7 +76,7 @@ final class TestGroup: Sendable {
     try Machine.start("echo $$ > \(path)/cgroup.procs && exec python3 -c '\(script)'")
   }
 
-  /// The machine's files, but as a process in this group sees them.
+  /// The machine's files as a process in this group sees them.
   func tree(_ line: String) throws -> FakeTree {
     let fake = try FakeTree(["/proc/self/cgroup": "\(line)/\(name)\n"])
     try fake.link("/sys", to: "/sys")

@@ -4,8 +4,8 @@ import Testing
 
 @testable import MemoryPressure
 
-/// A monitor on a fake tree of everything: PSI, a v2 group with limits, and a v1 group, as no one
-/// machine has them.
+/// A monitor on a fake tree that has everything: PSI, a v2 group with limits, and a v1 group. No
+/// real machine has all of these.
 struct Rig {
   let fake: FakeTree
   let calls = TestCalls()
@@ -30,7 +30,7 @@ struct Rig {
   }
 }
 
-/// What an observation was called with.
+/// Records the levels that an observation was called with.
 final class Heard: Sendable {
   private let list = Mutex<[PressureLevel]>([])
   var levels: [PressureLevel] { list.withLock { $0 } }
@@ -122,7 +122,7 @@ final class Heard: Sendable {
         StallTrigger(.some, .zero, in: .zero, means: .low),
       ]
     }
-    // The first is all of the time, and rounded to it.
+    // The first trigger asks for stalls all of the time, and is rounded to that.
     #expect(monitor.sources.count + monitor.unavailable.count == 3)
     #expect(monitor.unavailable.count >= 2)
   }
@@ -134,7 +134,7 @@ final class Heard: Sendable {
     #expect(rig.calls.settle() && monitor.level == .medium)
     rig.calls.raise("/proc/pressure/memory", written: "full", POLLPRI)
     #expect(rig.calls.settle() && monitor.level == .critical)
-    // Two seconds of decay, and the two of the window, in which the kernel says nothing twice.
+    // Two seconds of decay plus the two of the window, in which the kernel does not report again.
     rig.calls.advance(.milliseconds(3999))
     rig.calls.raise("memory.pressure", written: "some", POLLPRI)
     #expect(rig.calls.settle() && monitor.level == .critical)
@@ -150,7 +150,7 @@ final class Heard: Sendable {
     #expect(monitor.cause == nil)
     rig.calls.raise("/proc/pressure/memory", written: "full", POLLPRI)
     #expect(rig.calls.settle() && monitor.cause?.kind == .systemStall)
-    // One that is not so high does not take its place until that is over.
+    // A source that reports a lower level becomes the cause only when the higher level is over.
     rig.calls.advance(.milliseconds(3999))
     rig.calls.raise("memory.pressure", written: "some", POLLPRI)
     #expect(rig.calls.settle() && monitor.cause?.detail.hasPrefix("full") == true)
@@ -169,7 +169,7 @@ final class Heard: Sendable {
     ]
     for (text, level) in steps {
       try rig.fake.write(Rig.events, text)
-      // As kernfs says it.
+      // As kernfs reports it.
       rig.calls.raise(Rig.events, POLLPRI | POLLERR)
       #expect(rig.calls.settle() && monitor.level == level, "\(text)")
       rig.calls.advance(.seconds(3))
@@ -329,7 +329,7 @@ final class Heard: Sendable {
     #expect(rig.calls.openCount > 10)
     monitor = nil
     for await _ in sequence {}
-    // What the thread holds goes with it, and it holds every descriptor.
+    // The thread holds every descriptor, and they are closed when it ends.
     withExtendedLifetime(observation) {}
     #expect(try await eventually { rig.calls.openCount <= 1 })
     observation.cancel()

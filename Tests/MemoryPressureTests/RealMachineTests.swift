@@ -3,7 +3,7 @@ import Testing
 
 @testable import MemoryPressure
 
-/// What the running kernel does, with groups and processes of the test's own.
+/// Tests on the running kernel, with groups and processes of their own.
 @Suite(.serialized) struct RealMachineTests {
   @Test func theMachineIsRead() throws {
     let totals = try MemoryTotals()
@@ -27,7 +27,7 @@ import Testing
     ]
     let monitor = try PressureMonitor(options: options)
     #expect(monitor.unavailable == [] && monitor.sources.count == 2)
-    // With CAP_SYS_RESOURCE the second is taken as it is.
+    // With CAP_SYS_RESOURCE, the kernel accepts the second trigger unchanged.
     let taken = monitor.sources.last?.detail ?? ""
     #expect(
       taken == "full 100 ms in 1000 ms means critical"
@@ -55,7 +55,7 @@ import Testing
     #expect(eventually { monitor.unavailable.filter { isOwn($0.source) }.count == 4 })
     let reasons = monitor.unavailable.filter { isOwn($0.source) }.map(\.reason.description)
     #expect(reasons.allSatisfy { $0.contains("was removed") })
-    // The groups above go on.
+    // The sources of the groups above stay in use.
     #expect(monitor.sources.contains { $0.kind == .pressureLevel && !isOwn($0) })
     #expect(found.usage == nil)
   }
@@ -75,7 +75,7 @@ import Testing
     let child = try group.python(
       "import time; x = b\"x\" * (85 << 20); open(\"\(fake.root)/ready\", \"w\"); time.sleep(600)")
     defer {
-      // Not SIGTERM: Foundation's threads block it, and children inherit that.
+      // Not SIGTERM: Foundation's threads block it, and children inherit the mask.
       kill(child.processIdentifier, SIGKILL)
       child.waitUntilExit()
     }
@@ -84,7 +84,7 @@ import Testing
     #expect(try #require(found.usage) >= 85 << 20)
     let available = try #require(found.available)
     #expect(available <= 15 << 20)
-    // A limit just above what cannot be reclaimed, and back.
+    // Set a limit just above what cannot be reclaimed, and then raise it again.
     let kept = UInt64(100 << 20) - available
     try group.set("memory.limit_in_bytes", "\(kept + kept / 20)")
     #expect(eventually { monitor.level >= .medium })
@@ -106,7 +106,7 @@ import Testing
     let monitor = try PressureMonitor(in: fake.tree, options: options)
     let heard = Heard()
     let observation = monitor.observe(heard.note)
-    // More than the limit: the group's OOM killer ends it.
+    // It allocates more than the limit, so the group's OOM killer ends it.
     let child = try group.python("x = b\"x\" * (200 << 20)")
     child.waitUntilExit()
     #expect(child.terminationReason == .uncaughtSignal)

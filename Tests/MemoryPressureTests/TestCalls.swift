@@ -4,9 +4,9 @@ import Synchronization
 
 @testable import MemoryPressure
 
-/// The running kernel's calls on a fake tree, but: one of them may fail, events may be raised on
-/// files that know none, triggers are refused as the kernel does, and time stands still until it is
-/// moved.
+/// Makes the running kernel's calls on a fake tree, with these differences: a test can make a call
+/// fail, it can raise events on files that have none, triggers are refused as the kernel would, and
+/// time stands still until a test advances it.
 final class TestCalls: SystemCalls {
   private let real = LinuxCalls()
   private let state = Mutex(State())
@@ -14,20 +14,20 @@ final class TestCalls: SystemCalls {
   struct State {
     var open: [Int32: String] = [:]
     var written: [Int32: String] = [:]
-    /// Raised and not yet polled, by descriptor.
+    /// Events that were raised and not yet polled, by descriptor.
     var raised: [Int32: Int16] = [:]
     var registrations: [String] = []
     var time = Duration.seconds(1000)
-    /// Counts down; the call that makes it 0 fails.
+    /// Counts down. The call that makes it 0 fails.
     var untilFailure: Int?
     var failure = Errno(0)
-    /// What failed, in words.
+    /// The call that failed, in words.
     var failed: String?
-    /// What fails each time: by a piece of the path.
+    /// Calls that fail each time, by a piece of their path.
     var broken: [String: Int32] = [:]
-    /// Counts what was made to happen.
+    /// Counts the events and changes that tests made.
     var happened = 0
-    /// Whether the monitor has dealt with all of that, and waits.
+    /// Whether the monitor has handled all of them, and waits.
     var isWaiting = false
 
     mutating func happen() {
@@ -36,7 +36,8 @@ final class TestCalls: SystemCalls {
     }
   }
 
-  /// Waits until the monitor has dealt with all that was raised, signalled, and past; whether it has.
+  /// Waits until the monitor has handled all events, signals and changes of the time. Returns
+  /// whether it has.
   func settle() -> Bool { eventually { with { $0.isWaiting } } }
 
   func with<T>(_ body: (inout State) -> sending T) -> sending T { state.withLock { body(&$0) } }
@@ -49,7 +50,8 @@ final class TestCalls: SystemCalls {
   var failed: String? { with { $0.failed } }
   var openCount: Int { with { $0.open.count } }
 
-  /// Makes files whose path ends so ready, if what was written to them starts so.
+  /// Raises events on the open files whose path ends with `suffix` and whose written text starts
+  /// with `written`.
   func raise(_ suffix: String, written: String = "", _ events: Int32) {
     with { state in
       for (descriptor, path) in state.open where path.hasSuffix(suffix) {
@@ -60,7 +62,7 @@ final class TestCalls: SystemCalls {
     }
   }
 
-  /// Adds to the event counter that was registered with these words, as the kernel would.
+  /// Adds to the event counter whose registration ends with `words`, as the kernel would.
   func signal(_ words: String) {
     let registered = with { $0.registrations.first { $0.hasSuffix(words) } }
     let counter = registered.flatMap { $0.split(separator: " ").first }.flatMap { Int32($0) }
@@ -117,7 +119,7 @@ final class TestCalls: SystemCalls {
     try count("write", path)
     let text = String(decoding: bytes, as: UTF8.self)
     if path.hasSuffix("pressure") || path.hasSuffix("pressure/memory") {
-      // psi_trigger_create, for a process without CAP_SYS_RESOURCE.
+      // As psi_trigger_create does for a process without CAP_SYS_RESOURCE.
       let words = text.dropLast().split(separator: " ").compactMap { Int($0) }
       guard bytes.last == 0, words.count == 2, words[1] % 2_000_000 == 0, words[1] <= 10_000_000,
         words[0] > 0, words[0] <= words[1]
@@ -142,7 +144,8 @@ final class TestCalls: SystemCalls {
     try real.drain(counter)
   }
 
-  /// Returns once something is ready or raised, or the time has been moved far enough.
+  /// Returns once a descriptor is ready, an event is raised, or the time has been advanced far
+  /// enough.
   func poll(_ descriptors: inout [pollfd], milliseconds: Int32) throws(Errno) {
     let end = now() + .milliseconds(milliseconds)
     try count("poll", "poll")
@@ -169,7 +172,7 @@ final class TestCalls: SystemCalls {
   func now() -> Duration { with { $0.time } }
 }
 
-/// Waits until `condition` holds; whether it did within a time that only a hang exceeds.
+/// Waits until `condition` holds. Returns false after a time that only a hang exceeds.
 func eventually(
   _ seconds: Int = 60, _ condition: () throws -> Bool
 ) rethrows -> Bool {
@@ -181,9 +184,9 @@ func eventually(
   return true
 }
 
-/// The same where blocking would keep the pool's thread from what is waited for. The pool has a thread
-/// a core for the tests of all suites, of which some keep theirs for minutes: a task that was just
-/// made may not run before.
+/// The same without blocking a thread of the pool, which may be needed for what the condition waits
+/// for. The pool has one thread per core for the tests of all suites, and some tests keep theirs
+/// for minutes. A new task may not run before then.
 func eventually(_ condition: () -> Bool) async throws -> Bool {
   let deadline = ContinuousClock.now + .seconds(600)
   while !condition() {
