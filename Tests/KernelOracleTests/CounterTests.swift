@@ -5,9 +5,9 @@ import Testing
 @testable import HugeMemory
 
 extension OracleTests {
-  /// What the engine counts under the kernel's names is what the kernel counts for the same
-  /// program. Its counters are the whole system's: other tests must not run meanwhile, and a program
-  /// during which somebody else moved them is run again.
+  /// For the same program, the engine's counters grow as the kernel's counters of the same names.
+  /// The kernel's counters are those of the whole system. So no other test may run at the same
+  /// time, and a program is run again if somebody else moved the counters.
   @Test(
     .enabled(if: KernelFacts.unfit == nil, "\(KernelFacts.unfit ?? "")"),
     .enabled(if: isAlone, "other tests move the kernel's counters: `make oracle` runs it alone"))
@@ -21,8 +21,8 @@ extension OracleTests {
         $0.process == 0 && $0.operation != .fork && $0.operation != .exit
       }
     }
-    // First the kernel's side of all: once the engine has read its fresh memory, this process holds
-    // the kernel's zero page.
+    // Run all programs on the kernel first: once the engine has read its fresh memory, this process
+    // holds the kernel's zero page.
     let kernels = try programs.map { try growth(of: $0, on: kernel) }
     var held = 0
     for (seed, (program, expected)) in zip(seeds, zip(programs, kernels)) {
@@ -33,7 +33,7 @@ extension OracleTests {
       var engine = try Engine(policy)
       _ = try engine.run(program)
       let own = Growth(engine.machine)
-      // No allocation where one is needed: another process holds the page, so it did not go.
+      // The kernel did not have to allocate the zero page, because another process holds it.
       if expected.zeroPageAlloc < own.zeroPageAlloc {
         held += 1
         expected.zeroPageAlloc = own.zeroPageAlloc
@@ -48,7 +48,8 @@ extension OracleTests {
     #expect(compared * 2 > programs.count, "the system was too busy to tell")
   }
 
-  /// What the kernel counts for a program, twice in a row the same; nil if it never settles.
+  /// How much the kernel's counters grow during a program, once two runs in a row agree; nil if
+  /// they never do.
   private func growth(
     of program: [Step], on kernel: Kernel
   ) throws -> Growth? {
@@ -63,16 +64,16 @@ extension OracleTests {
     return nil
   }
 
-  /// Lets the kernel's shrinkers run; needs root.
+  /// Makes the kernel run its shrinkers. This needs root.
   private func dropZeroPage() {
     try? "2".write(toFile: "/proc/sys/vm/drop_caches", atomically: false, encoding: .utf8)
   }
 }
 
-/// `make oracle` says so.
+/// Whether no other test runs. `make oracle` sets this.
 private let isAlone = ProcessInfo.processInfo.environment["ORACLE_ALONE"] != nil
 
-/// The counters that both have.
+/// The growth of the counters that both sides have.
 private struct Growth: Equatable, CustomStringConvertible {
   var zeroPageAlloc: UInt64
   var faultAlloc: UInt64

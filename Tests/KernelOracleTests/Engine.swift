@@ -4,7 +4,7 @@ import Paging
 
 @testable import HugeMemory
 
-/// Programs run by the engine: a process is an address space.
+/// Runs programs on the engine. A process is an address space.
 struct Engine: Subject {
   let machine: Machine
   private var spaces: [Int: AddressSpace] = [:]
@@ -67,8 +67,8 @@ struct Engine: Subject {
     } catch {
       outcome = Self.outcome(error)
     }
-    // References that wait for a grace period are dropped now, and not in a while: whether a page is
-    // shared decides what the next write does.
+    // Drop references that wait for a grace period now and not later: whether a page is shared
+    // decides what the next write does.
     machine.settle()
     if let space = spaces[step.process] { views[step.process]!.look(space, step.slots) }
     return observe(outcome, value)
@@ -90,12 +90,12 @@ struct Engine: Subject {
   }
 }
 
-/// What a space maps, slot by slot; only those are looked at again that a step may have changed.
+/// What a space maps, slot by slot. Only slots that a step may have changed are looked at again.
 private struct View {
   private var slots = [[Run]](repeating: [], count: KO_SLOTS)
   private(set) var runs: [Run] = []
 
-  /// Reads entries and contents without a fault. Nothing else is going on.
+  /// Reads entries and contents without a fault. Nothing else runs at the same time.
   mutating func look(_ space: AddressSpace, _ changed: Set<Int>) {
     for index in changed { slots[index] = Self.slot(space, index) }
     runs = []

@@ -5,9 +5,9 @@ import Testing
 @testable import HugeMemory
 
 extension OracleTests {
-  /// Programs run again with one of their allocations failing, each in turn: only that one, so that
-  /// reclaim helps, or all until the end of the step. A step that ran out of memory has left
-  /// everything as it was, any other has done all of its work; nothing traps, and nothing leaks.
+  /// Runs programs again and makes one of their allocations fail, each in turn: either only that
+  /// one, so that reclaim helps, or all until the end of the step. A step that runs out of memory
+  /// changes nothing, and any other step does all of its work. Nothing traps, and nothing leaks.
   @Test(arguments: [false, true]) func anyAllocationMayFail(untilTheEndOfTheStep: Bool) throws {
     let first = UInt64(Self.setting("ORACLE_SEED", default: 1)) &+ 1 << 32
     for seed in first..<first + UInt64(Self.setting("ORACLE_FAILING", default: 4)) {
@@ -28,7 +28,7 @@ extension OracleTests {
     }
   }
 
-  /// Runs a program with a failure; returns what is wrong.
+  /// Runs a program with a failing allocation. Returns what is wrong, or nil.
   private func run(
     _ program: [Step], _ expected: [Observation], failing: UInt64
   ) throws -> String? {
@@ -41,7 +41,7 @@ extension OracleTests {
       guard arena.failing.load(.relaxed) >> 62 & 1 != 0 else { continue }
       arena.failing.store(0, .relaxed)
       let wanted = expected[observed.outcome == .noMemory ? index - 1 : index]
-      // Where nothing could be mapped, there is nothing to collapse.
+      // If nothing could be mapped, there is nothing to collapse.
       let isSame =
         observed.outcome == .noMemory || observed.outcome == wanted.outcome
         || step.operation == .advise(KO_COLLAPSE)
@@ -49,7 +49,7 @@ extension OracleTests {
         let lines = program[...index].map(\.description).joined(separator: "\n")
         return "\(observed.outcome), half done\n\(lines)\n\(observed.views)\n\(wanted.views)"
       }
-      // It goes on, if from somewhere else.
+      // The program goes on, although from another state.
       for step in program.dropFirst(index + 1).prefix(20) { _ = engine.perform(step) }
       break
     }
@@ -60,12 +60,12 @@ extension OracleTests {
       ? nil : "\(used) bytes and \(references) references are left at the end"
   }
 
-  /// What every process would read: pages that do not read as zeros.
+  /// What every process would read: the pages that do not read as zeros.
   private func contents(_ observation: Observation) -> [Int: [Run]] {
     observation.views.mapValues { runs in
       var found: [Run] = []
       for var run in runs where run.digest != 0 {
-        // However it is mapped.
+        // Ignore how the page is mapped.
         run.state = 0
         if let last = found.last, last.first + last.count == run.first, last.digest == run.digest {
           found[found.count - 1].count += run.count

@@ -1,7 +1,7 @@
 import CKernelOracle
 
-/// Random programs that come often to where it is interesting: the same few slots, their first and
-/// last pages, whole slots, and pairs of them.
+/// Makes random programs that often use the interesting places: the same few slots, their first and
+/// last pages, whole slots, and pairs of slots.
 struct Generator {
   private var random: Random
   private var live: Set<Int> = [0]
@@ -99,7 +99,8 @@ struct Generator {
     step.count = min(step.count, KO_PAGES - step.first)
   }
 
-  /// Where to move to: mostly aligned alike; never onto itself.
+  /// The target of a move. It mostly has the same offset in its slot, and never overlaps the
+  /// source.
   private mutating func target(for step: Step) -> Int {
     let room = KO_PAGES - step.count
     for _ in 0..<20 {

@@ -1,6 +1,6 @@
 import CKernelOracle
 
-/// Programs run by the kernel on real mappings of real processes.
+/// Runs programs on the kernel, with real mappings of real processes.
 @safe final class Kernel: Subject {
   enum Failure: Error { case noServer, hung, tooLarge, noScan, disturbed(String) }
 
@@ -15,8 +15,8 @@ import CKernelOracle
   deinit { unsafe ko_close(oracle) }
 
   func run(_ program: [Step]) throws -> [Observation] {
-    // The system is not ours alone: a huge page that could not be had, or khugepaged passing by,
-    // says nothing about the program.
+    // Others use the system too. If no huge page was free, or khugepaged passed by, the result says
+    // nothing about the program.
     var reason = ""
     for _ in 0..<4 {
       let observations = try runOnce(program)
@@ -46,7 +46,7 @@ import CKernelOracle
     }
     growth = unsafe ko_growth(oracle).pointee
     let records = unsafe UnsafeBufferPointer(start: ko_records(oracle), count: steps.count)
-    // Views that did not change are the same range of runs: made once.
+    // Views that did not change are the same range of runs, so each range is converted only once.
     var made: [UInt64: [Run]] = [:]
     return unsafe zip(program, records).map { step, record in
       observation(step, record, &made)
@@ -78,7 +78,7 @@ import CKernelOracle
     return Observation(outcome: outcome, value: isRead ? record.value : 0, views: views)
   }
 
-  /// The errno of a call, by what it means for that call.
+  /// The outcome of a call: what its errno means for that call.
   private static func outcome(_ step: Step, _ code: Int32) -> Outcome {
     let (noMemory, invalid, fault): (Int32, Int32, Int32) = (12, 22, 14)
     switch code {

@@ -3,7 +3,7 @@ import Foundation
 
 @testable import HugeMemory
 
-/// What differs from kernel to kernel, read off the one that this runs on.
+/// What differs between kernels, determined on the one that this runs on.
 enum KernelFacts {
   private static let directory = "/sys/kernel/mm/transparent_hugepage/"
 
@@ -25,7 +25,7 @@ enum KernelFacts {
     guard ko_has_scan() != 0 else { return "the kernel has no ioctl PAGEMAP_SCAN (Linux 6.7)" }
     guard let enabled = choice("enabled") else { return "the kernel has no transparent huge pages" }
     guard enabled != "never" else { return "transparent huge pages are switched off" }
-    // Sizes in between would map more than a page for a fault.
+    // With sizes in between, a fault would map more than one page.
     let sizes = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     for size in sizes where size.hasPrefix("hugepages-") && size != "hugepages-2048kB" {
       if let value = choice(size + "/enabled"), value != "never" {
@@ -53,7 +53,7 @@ enum KernelFacts {
 
   static let zeroHuge = UInt32(KO_PRESENT) | UInt32(KO_ZERO) | UInt32(KO_IS_HUGE)
 
-  /// The policy that does as this kernel does.
+  /// The policy with which the engine behaves like this kernel.
   static func policy(_ kernel: Kernel) throws -> Policy {
     var policy = Policy()
     policy.followsLinux = true

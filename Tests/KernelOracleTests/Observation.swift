@@ -1,10 +1,10 @@
 import CKernelOracle
 
-/// What a step came to, in words that both sides know.
+/// The outcome of a step, in terms that both sides have.
 enum Outcome: Equatable {
   case ok
   case notMapped, denied, notCollapsible, overlap, noMemory
-  /// There was no such process (a shrunk program), or something else went wrong.
+  /// There was no such process, which can happen in a shrunk program.
   case noProcess
   case other(Int32)
 }
@@ -24,16 +24,16 @@ struct Run: Equatable, CustomStringConvertible {
   }
 }
 
-/// What all live processes see after a step; absent pages are in no run.
+/// What all live processes see after a step. Absent pages are in no run.
 struct Observation: Equatable {
   var outcome: Outcome
   var value: UInt64 = 0
   var views: [Int: [Run]]
 }
 
-/// Whatever runs programs: the kernel, or the engine.
+/// A subject of the tests that runs programs: the kernel or the engine.
 protocol Subject {
-  /// One observation a step; fewer only if the run broke off.
+  /// Returns one observation for each step. There are fewer only if the run broke off.
   mutating func run(_ program: [Step]) throws -> [Observation]
 }
 

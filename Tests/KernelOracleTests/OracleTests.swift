@@ -7,7 +7,8 @@ import Testing
 /// Random programs on the kernel and on the engine. After every step all processes must see the
 /// same contents, and every page must be in the same state: absent, zero or data, huge or small.
 ///
-/// `ORACLE_PROGRAMS`, `ORACLE_STEPS` and `ORACLE_SEED` choose; `make oracle` sets them.
+/// `ORACLE_PROGRAMS`, `ORACLE_STEPS` and `ORACLE_SEED` select the programs. `make oracle` sets
+/// them.
 @Suite(.serialized) struct OracleTests {
   static func setting(_ name: String, default value: Int) -> Int {
     ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? value
@@ -26,7 +27,7 @@ import Testing
       let program = generator.program(steps: steps)
       do {
         guard let found = try difference(program, kernel, policy) else { continue }
-        // What it does once in a while is not what it does.
+        // A difference that does not occur again comes from other load on the system.
         guard try difference(program, kernel, policy) != nil else {
           disturbed += 1
           print("oracle: seed \(seed) differed once and not again:\n\(found)")

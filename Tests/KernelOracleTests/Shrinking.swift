@@ -1,5 +1,5 @@
-/// The smallest part of a program that still fails, as far as leaving out steps gets: large pieces
-/// first, then single ones (Zeller's delta debugging).
+/// Shrinks a program that fails by leaving out steps for as long as it still fails: first large
+/// pieces, then single steps (Zeller's delta debugging).
 func shrink(_ program: [Step], while fails: ([Step]) -> Bool) -> [Step] {
   var program = program
   var piece = program.count / 2

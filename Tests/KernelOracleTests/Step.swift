@@ -1,7 +1,7 @@
 import CKernelOracle
 
-/// One operation of a program on memory, by one of its processes. Places are in pages of 4 KiB,
-/// from the start of a range of four slots of 2 MiB.
+/// One operation on memory, by one process of a program. Places are counted in pages of 4 KiB from
+/// the start of a range of four slots of 2 MiB.
 struct Step: CustomStringConvertible {
   enum Operation: Equatable {
     case map, unmap, read, write, move, fork, exit
@@ -13,15 +13,15 @@ struct Step: CustomStringConvertible {
   var process = 0
   var first = 0
   var count = 0
-  /// Of a move, its target; of a fork, the new process.
+  /// The target of a move, or the new process of a fork.
   var target = 0
-  /// Which word of the page, and what is stored there.
+  /// The word of the page to read or write, and the value to write.
   var word = 0
   var stamp: UInt64 = 0
 
   var pages: Range<Int> { first..<first + count }
 
-  /// The slots whose contents it may change or show.
+  /// The slots whose contents the step may change or show.
   var slots: Set<Int> {
     func slots(_ pages: Range<Int>) -> [Int] {
       pages.isEmpty ? [] : Array(pages.lowerBound / 512...(pages.upperBound - 1) / 512)
@@ -79,7 +79,7 @@ struct Step: CustomStringConvertible {
     return "\(process): \(what)"
   }
 
-  /// The step that a line stands for, as `description` prints it.
+  /// Parses a line as `description` prints it.
   init?(_ line: String) {
     let words = line.split(whereSeparator: { $0 == " " || $0 == ":" }).map(String.init)
     guard words.count >= 2, let process = Int(words[0]) else { return nil }
@@ -128,7 +128,7 @@ struct Step: CustomStringConvertible {
   }
 }
 
-/// Steps from lines of text.
+/// Parses a program, one step a line.
 func program(_ text: String) -> [Step] {
   text.split(separator: "\n").map { line in
     guard let step = Step(String(line)) else { preconditionFailure("no step: \(line)") }

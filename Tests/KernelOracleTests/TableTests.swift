@@ -3,12 +3,12 @@ import Testing
 
 @testable import HugeMemory
 
-/// The table of what a huge page becomes, row by row: what the engine makes of it on any machine,
-/// and the kernel too where it is one that can be asked.
+/// The table of what a huge page becomes, row by row. The engine is tested on any machine, and the
+/// kernel too if it can be compared with.
 extension OracleTests {
   struct Row: CustomTestStringConvertible {
     var steps: String
-    /// Process and the runs that it sees at the end.
+    /// For each process, the runs that it sees at the end.
     var states: [Int: String]
     var testDescription: String { steps.split(separator: "\n").joined(separator: "; ") }
     init(_ steps: String, _ state: String, child: String? = nil) {
@@ -91,7 +91,7 @@ extension OracleTests {
     #expect(views.mapValues(text) == row.states, side)
   }
 
-  /// Runs by their states alone; a slot that is one run goes without its range.
+  /// The runs as text, by their states alone. A single run that is a whole slot has no range.
   private func text(_ runs: [Run]) -> String {
     var joined: [Run] = []
     for var run in runs {
