@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// The engine and its stress tests once more, for `swift test --sanitize=thread`: see scripts/tsan.
-// A package of its own, since the compiler crashes on the server's targets under that option.
+// Builds the engine and its stress tests for `swift test --sanitize=thread`: see scripts/tsan. This
+// is a package of its own because the compiler crashes on the server's targets with that option.
 let settings: [SwiftSetting] = [.define("THREAD_SANITIZER")]
 
 let package = Package(
