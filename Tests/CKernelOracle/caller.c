@@ -1,4 +1,4 @@
-// The caller's side: starts the server, hands it programs, ends it.
+// The caller's side. It starts the server, gives it programs, and ends it.
 #define _GNU_SOURCE
 #include "internal.h"
 #include <errno.h>
@@ -19,12 +19,12 @@ struct ko_oracle {
   pid_t server;
 };
 
-// posix_spawn and not fork: it copies no page tables, so the huge pages of the caller stay
-// writable, and no lock of another thread is held in the child.
+// Uses posix_spawn instead of fork. It copies no page tables, so the huge pages of the caller stay
+// writable, and the child never holds a lock of another thread.
 static int start(struct ko_oracle *oracle) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return errno;
-  // Away from the numbers that they are given in the server: a dup2 onto itself keeps CLOEXEC.
+  // Use a number other than those in the server, because a dup2 onto the same number keeps CLOEXEC.
   int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, 10);
   close(pair[1]);
   posix_spawn_file_actions_t actions;
@@ -33,7 +33,7 @@ static int start(struct ko_oracle *oracle) {
   posix_spawn_file_actions_adddup2(&actions, theirs, KO_SOCKET_DESCRIPTOR);
   posix_spawn_file_actions_addclosefrom_np(&actions, KO_SOCKET_DESCRIPTOR + 1);
   char variable[] = KO_SERVER_VARIABLE "=1";
-  // The loader may need its search path; nothing else is wanted.
+  // Pass only the loader's search path, which it may need.
   const char *path = getenv("LD_LIBRARY_PATH");
   char *search = NULL;
   if (path) {
@@ -55,7 +55,7 @@ static int start(struct ko_oracle *oracle) {
   return error;
 }
 
-// The processes of a program die with the server, by PR_SET_PDEATHSIG.
+// Kills the server. The processes of a program die with it (PR_SET_PDEATHSIG).
 static void stop(struct ko_oracle *oracle) {
   if (!oracle->server) return;
   kill(oracle->server, SIGKILL);
@@ -102,7 +102,7 @@ int ko_execute(struct ko_oracle *oracle, const struct ko_step *steps, uint32_t c
   memcpy(shared->steps, steps, count * sizeof *steps);
   shared->step_count = count;
   char byte = 0;
-  // MSG_NOSIGNAL: a server that died is a status, not a SIGPIPE.
+  // MSG_NOSIGNAL: if the server has died, return a status instead of raising SIGPIPE.
   if (send(oracle->socket, &byte, 1, MSG_NOSIGNAL) == 1) {
     struct pollfd waiting = {.fd = oracle->socket, .events = POLLIN};
     int ready;

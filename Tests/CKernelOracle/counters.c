@@ -1,4 +1,4 @@
-// The system's counters of huge pages. Nothing here allocates.
+// Reads the system's counters of huge pages. Nothing here allocates.
 #include "internal.h"
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// One process of a program: performs the steps that are its own, and looks at its memory when it
-// is told to. Nothing here allocates or maps, except as a step says.
+// One process of a program. It performs its own steps and looks at its memory when it is told to.
+// Nothing here allocates or maps memory except for a step.
 #define _GNU_SOURCE
 #include "internal.h"
 #include <errno.h>
@@ -38,7 +38,7 @@ static void on_fault(int signal, siginfo_t *information, void *context) {
   siglongjmp(escape, 1);
 }
 
-// The signal mask is left alone (SA_NODEFER), so that a jump costs no system call.
+// SA_NODEFER leaves the signal mask alone, so that a jump out of the handler costs no system call.
 static void catch_faults(void) {
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
   sigaction(SIGSEGV, &action, NULL);
@@ -90,7 +90,7 @@ static struct ko_sight sight;
 
 static void begin(uint32_t index, struct ko_shared *shared) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  // If the server died before that.
+  // In case the server died before that call.
   if (getppid() == 1) _exit(1);
   shared->mailboxes[index].pid = getpid();
   if (!ko_open_pagemap(&sight)) _exit(1);
@@ -109,7 +109,8 @@ static uint32_t touched(const struct ko_step *step) {
          (step->kind == KO_MOVE ? slots(step->target, step->count) : 0);
 }
 
-// Where a fork comes back in the child, it goes on as another process of the same loop.
+// Performs the posted command. A fork also returns in the child, which goes on in the same loop as
+// another process.
 static void answer(struct ko_shared *shared, uint32_t *index) {
   struct ko_mailbox *box = &shared->mailboxes[*index];
   uint32_t i = box->step;
@@ -120,7 +121,7 @@ static void answer(struct ko_shared *shared, uint32_t *index) {
     if (step->kind == KO_READ || step->kind == KO_WRITE) {
       record->outcome = access_word(step, sight.base, &record->value);
     } else if (step->kind == KO_FORK) {
-      // CLONE_PARENT: all are children of the server, which can wait for each of them.
+      // CLONE_PARENT: all processes are children of the server, so it can wait for each of them.
       long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
       if (pid == 0) {
         *index = step->argument;

@@ -1,9 +1,8 @@
-// The server: the parent of all processes of a program, which tells them one after the other
-// what to do.
+// The server. It is the parent of all processes of a program, and tells one after the other what to do.
 //
-// It is this very executable, run again: a constructor takes over before anything of the tests
-// has started, so that there is one thread, little memory to fork, and no file of the tests open.
-// A program of its own would have to be found; this one is /proc/self/exe.
+// It is the same executable as the tests, run again. A constructor takes over before any of the tests
+// starts, so there is one thread, little memory to fork, and no open file of the tests. A separate
+// program would have to be found; this one is /proc/self/exe.
 #define _GNU_SOURCE
 #include "internal.h"
 #include <errno.h>
@@ -15,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// In milliseconds; a step takes a fraction of one.
+// In milliseconds. A step takes a fraction of one.
 enum { STEP_LIMIT = 10000 };
 
 static struct ko_shared *shared;
@@ -28,7 +27,7 @@ static void post(uint32_t process, uint32_t command, uint32_t step) {
   ko_wake(&box->posted);
 }
 
-// Waits until a process has done what was posted. False if it has died or does not answer.
+// Waits until a process has done what was posted. Returns false if it has died or does not answer.
 static int answered(uint32_t process) {
   struct ko_mailbox *box = &shared->mailboxes[process];
   for (int waited = 0; waited < STEP_LIMIT; waited += 1000) {
@@ -37,7 +36,7 @@ static int answered(uint32_t process) {
       if (answer == box->posted) return 1;
       if (!ko_wait(&box->answered, answer, 1000)) break;
     }
-    // A zombie stays one until `end` has waited for it.
+    // WNOWAIT: a process that has died stays a zombie until `end` waits for it.
     siginfo_t information = {0};
     waitid(P_PID, (id_t)box->pid, &information, WEXITED | WNOHANG | WNOWAIT);
     if (information.si_pid) return 0;
@@ -45,7 +44,7 @@ static int answered(uint32_t process) {
   return 0;
 }
 
-// Waits for a process that was told to leave, or kills it. Its memory is gone afterwards.
+// Waits for a process that was told to leave, or kills it first. Its memory is free afterwards.
 static void end(uint32_t process, int by_force) {
   pid_t pid = shared->mailboxes[process].pid;
   if (by_force) kill(pid, SIGKILL);
@@ -60,7 +59,7 @@ static int look(uint32_t live, uint32_t step, int first) {
   return 1;
 }
 
-// Runs the steps; returns a status and, in `live`, the processes that are left.
+// Runs the steps. Returns a status and, in `live`, the processes that are left.
 static enum ko_status perform(uint32_t *live) {
   for (uint32_t i = 0; i < shared->step_count; i++) {
     const struct ko_step *step = &shared->steps[i];
@@ -68,7 +67,7 @@ static enum ko_status perform(uint32_t *live) {
     *record = (struct ko_record){.outcome = KO_NO_PROCESS, .live = *live};
     int occupied = step->kind == KO_FORK && (*live >> step->argument & 1);
     if (!(*live >> step->process & 1) || occupied) {
-      // Shrinking took away the fork that made it, or the exit that made room for it.
+      // Shrinking removed the fork that made this process, or the exit that made room for a new one.
       if (!look(*live, i, -1)) return KO_HUNG;
       continue;
     }
@@ -109,7 +108,7 @@ static enum ko_status run(char *base) {
   ko_read_counters(&after);
   for (uint32_t p = 0; p < KO_PROCESSES; p++)
     if (live >> p & 1) end(p, 1);
-  // One that was made by a fork step that did not end.
+  // A fork step that did not end may have left another process.
   while (waitpid(-1, NULL, WNOHANG) > 0) {}
   uint64_t *growth = (uint64_t *)&shared->growth;
   for (size_t i = 0; i < sizeof before / sizeof *growth; i++)
@@ -118,8 +117,8 @@ static enum ko_status run(char *base) {
   return status;
 }
 
-// The middle of a range that is free, with a free slot on either side: nothing else is mapped
-// there later, since neither the server nor a process maps anything else.
+// Finds a free range with a free slot on either side. Nothing else is mapped there later, since neither
+// the server nor a process maps anything else.
 static char *find_range(void) {
   const size_t slot = KO_SLOT_PAGES * KO_PAGE_SIZE;
   const size_t length = (KO_SLOTS + 3) * slot;
@@ -134,7 +133,7 @@ static void serve(void) {
   char *base = find_range();
   if (shared == MAP_FAILED || !base) return;
   char byte;
-  // End of file: the tests have ended, however they did.
+  // End of file means that the tests have ended, in whatever way.
   while (read(KO_SOCKET_DESCRIPTOR, &byte, 1) == 1) {
     shared->status = run(base);
     if (write(KO_SOCKET_DESCRIPTOR, &byte, 1) != 1) return;

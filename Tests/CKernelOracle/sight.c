@@ -1,5 +1,5 @@
-// What a process sees of its own memory: the state of every page, and the contents of those with
-// data. Absent and zero pages are never read, since that would change them.
+// What a process sees of its own memory: the state of every page, and the contents of the pages with
+// data. Absent and zero pages are never read, because reading would change them.
 #define _GNU_SOURCE
 #include "internal.h"
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-// Of Linux 6.7; <linux/fs.h> of Debian 12 is older.
+// Declared here because PAGEMAP_SCAN came with Linux 6.7, and <linux/fs.h> of Debian 12 is older.
 struct region {
   __u64 start, end, categories;
 };
@@ -18,7 +18,7 @@ struct scan {
 #define SCAN_IOCTL _IOWR('f', 16, struct scan)
 enum { IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4, IS_ZERO = 1 << 5, IS_HUGE = 1 << 6 };
 
-// A region can be as small as a page.
+// There may be as many regions as pages, since a region can be a single page.
 static struct region regions[KO_PAGES];
 
 static long scan(int pagemap, const char *start, size_t pages) {
@@ -75,11 +75,11 @@ uint64_t ko_digest(const void *page, int thorough) {
       if (words[i] && !written) digest = mix(digest + (uint64_t)i, words[i]);
     }
   }
-  // Neither the zeros' nor that of what may not be read.
+  // Must be neither 0, the digest of zeros, nor the digest of a page that may not be read.
   return digest == KO_UNREADABLE ? 1 : digest;
 }
 
-// Appends a page, or takes it into the last run.
+// Appends a page as a new run, or adds it to the last run.
 static void append(struct ko_run *runs, uint32_t *count, uint32_t page, uint32_t state,
                    uint64_t digest) {
   struct ko_run *last = &runs[*count - 1];
@@ -114,7 +114,7 @@ void ko_look(struct ko_sight *sight, struct ko_shared *shared, uint32_t slots, i
       append(runs, &count, page, state, zero ? 0 : *digest);
     }
   }
-  // What was seen last time is not written down again.
+  // If nothing changed since the last look, use the same runs again.
   const struct ko_run *before = shared->runs + sight->runs_start;
   uint32_t same = 0;
   while (count == sight->runs_count && same < count && before[same].first == runs[same].first &&
