@@ -1,7 +1,7 @@
-/* The fibres by themselves, for every processor that they are written for: `scripts/fibres` runs
-   this on the machine and, under emulation, on the other one. What it shows: a switch keeps what
-   the ABI says a callee keeps; a new fibre's stack is aligned; the page below a stack is not
-   accessible; a fibre may be left for good, also from the handler of a trap. */
+/* Tests the fibres by themselves, on every processor that they are written for: `scripts/fibres` runs
+   this on the machine and, under emulation, on the other processor. The tests show that a switch keeps
+   all callee-saved registers, that the stack of a new fibre is aligned, that the page below a stack is
+   not accessible, and that a fibre may be left for good, even from the handler of a trap. */
 #define _GNU_SOURCE
 #include "fiber.h"
 
@@ -29,9 +29,9 @@ static void *stacks[fibres + 1];
 static int running;
 static long checked;
 
-/* Fills every register that a callee keeps with its own value, switches, and sees that each holds
-   it still. In assembly, as a compiler may keep what it likes where it likes. `values` are what to
-   fill in; `found` is what was there after the switch. */
+/* Fills every callee-saved register with its own value of `values`, switches, and stores to `found` what
+   the registers hold after the switch. In assembly, because a compiler may use the registers as it
+   likes. */
 void switch_with_registers(il_context *save, il_context load, const uint64_t *values,
                            uint64_t *found);
 
@@ -88,8 +88,8 @@ static void go(int next) {
     require(values[i] == found[i], "fibre %d lost kept register %d", self, i);
 }
 
-/* Compiled code relies on the alignment of its stack. The frame's address says what it is: of a
-   variable's, the compiler would believe it. */
+/* Compiled code relies on the alignment of its stack. This checks the frame's address, because the
+   compiler would assume that the address of a variable is aligned and drop the check. */
 static inline __attribute__((always_inline)) void require_stack(void) {
   char *frame = __builtin_frame_address(0), *stack = stacks[running];
   require(((uintptr_t)frame & 15) == 0, "the stack of fibre %d is not aligned", running);
@@ -121,7 +121,7 @@ static void test_switches(void) {
   for (int round = 0; round < rounds; round++) go(1 + round % fibres);
 }
 
-/* A fibre that runs out of stack must die of it and not write into what lies below. */
+/* A fibre that runs out of stack must crash and not write to the memory below. */
 static volatile char *below;
 static int overflow(int depth) {
   volatile char frame[512];
@@ -133,7 +133,7 @@ static void touching(void) {
   below[0] = 1;
   _exit(0);
 }
-/* Dies quietly: no core, and nothing from an emulator. */
+/* Forks a child that can die quietly, without a core file or messages of an emulator. */
 static pid_t fork_to_die(void) {
   pid_t child = fork();
   if (child == 0) {
@@ -156,7 +156,7 @@ static void require_fault(void (*entry)(void), const char *what) {
           status);
 }
 
-/* A fibre in the middle of something is left: its stack can be unmapped, or made anew. */
+/* A fibre is left in the middle of a function. Its stack can be unmapped, or used for a new fibre. */
 static void half(void) {
   volatile char frame[4096];
   frame[0] = frame[4095] = 1;
@@ -175,7 +175,7 @@ static void test_abandoned(void) {
   }
 }
 
-/* The handler leaves a fibre that trapped by a switch; the next trap must arrive all the same. */
+/* The handler leaves a fibre that trapped by a switch. The next trap must still arrive. */
 static int traps;
 static void on_trap(void) {
   traps++;
