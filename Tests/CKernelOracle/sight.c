@@ -75,7 +75,7 @@ uint64_t ko_digest(const void *page, int thorough) {
       if (words[i] && !written) digest = mix(digest + (uint64_t)i, words[i]);
     }
   }
-  // Must be neither 0, the digest of zeros, nor the digest of a page that may not be read.
+  // 1 is neither the digest of zeros nor that of a page that may not be read.
   return digest == KO_UNREADABLE ? 1 : digest;
 }
 
