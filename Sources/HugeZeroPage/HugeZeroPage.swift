@@ -92,7 +92,7 @@ public struct HugeZeroPage: ~Copyable, Sendable {
             if seen != 0 { continue }
             return .unavailable
           }
-          precondition(frame != 0, "zero page: frame 0 means «none» and is not a legal frame")
+          precondition(frame != 0, "zero page: frame 0 means no page and is not a legal frame")
           fresh = frame
         }
         // One more reference, for the shrinker. `release` pairs with the `acquire` above. `acquire`

@@ -61,7 +61,8 @@ extension Explorer {
   private func countStep() -> Bool {
     steps += 1
     guard steps > options.maximalSteps else { return true }
-    fail(.stepLimit, "\(steps - 1) steps and no end: a loop without pause, or that feeds itself")
+    fail(
+      .stepLimit, "no end after \(steps - 1) steps: a loop without pause, or one that feeds itself")
     return false
   }
 
