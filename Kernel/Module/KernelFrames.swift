@@ -33,7 +33,7 @@ struct ShrinkerFrames: ZeroFrameSource {
   }
 }
 
-// With the order it was allocated with (history item 1).
+// Frees a page with the order it was allocated with (history item 1).
 @inline(__always) private func free(_ frame: UInt32) {
   unsafe __free_pages(hugezero_pfn_to_page(UInt(frame)), hugezero_order())
 }

@@ -193,7 +193,7 @@ static void operations(void)
 	memory[5 * HUGE + 123] = 0;
 	expect(is_zero(memory + 5 * HUGE, HUGE), "the copy was not zero");
 
-	/* discard: absent, then the zero page again; of a part: small entries */
+	/* discard: the page is absent, then the zero page again; a discard of a part leaves small entries */
 	madvise(memory + 10 * HUGE, HUGE, MADV_DONTNEED);
 	expect(!frame(memory + 10 * HUGE), "still there after a discard");
 	TOUCH(memory + 10 * HUGE);
@@ -204,7 +204,7 @@ static void operations(void)
 	memory[6 * HUGE + 9 * SMALL] = 1;
 	expect(memory[6 * HUGE + 9 * SMALL] == 1 && is_zero(memory + 6 * HUGE, 9 * SMALL), "split write");
 
-	/* protect: whole, and back, stays huge and is never written; of a part: split */
+	/* protect: if whole, and back, it stays huge and is never written; protection of a part splits it */
 	mprotect(memory + 7 * HUGE, HUGE, PROT_READ);
 	expect(is_huge_zero(memory + 7 * HUGE), "read-only");
 	mprotect(memory + 7 * HUGE, HUGE, PROT_READ | PROT_WRITE);
