@@ -66,12 +66,8 @@ struct Serve: ParsableCommand {
     var log = Logger(label: "hugemem") { _ in ServiceLogHandler(lines) }
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
-    let machine = try machine()
-    let budget = SystemBudget(ceiling: memory?.bytes)
     let pressure = try pressureMonitor(log)
-    guard let reclaimer = Reclaimer(machine, budget: budget, pressure: pressure) else {
-      throw ControlError("no thread to be had")
-    }
+    let machine = try machine(pressure)
     let disks = Disks(machine: machine)
     try fill(disks)
 
@@ -101,25 +97,20 @@ struct Serve: ParsableCommand {
       _exit(0)
     }
     announce(disks, directory, listeners)
-    withExtendedLifetime(reclaimer) { while true { pause() } }
+    while true { pause() }
   }
 
-  /// Disks use memory to the page: a write of 4 KiB takes 4 KiB. Dense data still comes to lie in
+  /// Disks use memory to the page, as is the library's default. Dense data still comes to lie in
   /// huge frames: a write of a whole 2 MiB takes one, and the background makes one of 512 pages
   /// that are all there and nobody else's.
-  private func machine() throws -> Machine {
-    var policy = Policy()
-    policy.enabled = .collapse
-    policy.maxPtesNone = 0
-    policy.maxPtesShared = 0
-    policy.pagesToScan = 16384
-    policy.scanSleepMilliseconds = 1000
+  private func machine(_ pressure: PressureMonitor) throws -> Machine {
     // The budget sets the limit. What it may become is for the machine's memory to say, since a
     // control group's limit can be lifted.
     let total = (try? MemoryTotals())?.total ?? 1 << 40
     do {
       return try Machine(
-        limit: memory?.bytes ?? total, capacity: max(memory?.bytes ?? 0, total), policy: policy)
+        limit: memory?.bytes ?? total, capacity: max(memory?.bytes ?? 0, total),
+        background: .own(budget: SystemBudget(ceiling: memory?.bytes), pressure: pressure))
     } catch {
       throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
     }

@@ -110,7 +110,7 @@ import Testing
   }
 
   @Test func thePolicyTravelsInOneWord() {
-    var policy = Policy()
+    var policy = Policy.linux
     policy.enabled = .collapse
     policy.defrag = .never
     policy.useZeroPage = false

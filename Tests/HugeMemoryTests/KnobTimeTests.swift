@@ -12,15 +12,15 @@ import Testing
     policy.scanSleepMilliseconds = 60_000
     let machine = try Machine(limit: 64 * mib, policy: policy)
     let space = try machine.makeSpace(size: 8 * slot)
-    var cycle = ReclaimCycle(machine: machine, pressure: nil)
-    _ = cycle.turn()
+    var cycle = ReclaimCycle(pressure: nil)
+    _ = cycle.turn(machine)
     // Dense after the scan, so the next one makes it huge.
     try space.fill(7, at: 0, count: slot - page)
     try space.fill(7, at: slot - page, count: page)
-    _ = cycle.turn()
+    _ = cycle.turn(machine)
     #expect(machine[counter: "thp_collapse_alloc"] == 0, "a scan a minute")
     machine.tune { $0.scanSleepMilliseconds = 100 }
-    _ = cycle.turn()
+    _ = cycle.turn(machine)
     #expect(machine[counter: "thp_collapse_alloc"] == 1)
     #expect(try space.pageState(at: 0).isHuge)
   }

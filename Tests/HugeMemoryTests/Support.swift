@@ -13,10 +13,20 @@ let gib: UInt64 = 1 << 30
 
 extension Policy {
   init(huge: Bool = true, zero: Bool = true, reference: ZeroReference = .perTable) {
-    self.init()
+    self = .linux
     enabled = huge ? .always : .never
     useZeroPage = zero
     zeroReference = reference
+  }
+}
+
+extension Machine {
+  /// What tests begin with: pages as Linux does, and nothing happens but what they do, so that they can
+  /// count. Instead of the library's, which has a background.
+  convenience init(
+    limit: UInt64, capacity: UInt64? = nil, policy: Policy = .linux
+  ) throws(MemoryError) {
+    try self.init(limit: limit, capacity: capacity, policy: policy, background: .none)
   }
 }
 

@@ -11,7 +11,7 @@ struct Engine: Subject {
   private var views: [Int: View] = [:]
 
   init(_ policy: Policy, limit: UInt64 = 256 << 20) throws {
-    machine = try Machine(limit: limit, policy: policy)
+    machine = try Machine(limit: limit, policy: policy, background: .none)
   }
 
   mutating func run(_ program: [Step]) throws -> [Observation] {

@@ -13,7 +13,7 @@ extension OracleTests {
     for seed in first..<first + UInt64(Self.setting("ORACLE_FAILING", default: 4)) {
       var generator = Generator(seed: seed)
       let program = generator.program(steps: 100)
-      var undisturbed = try Engine(Policy())
+      var undisturbed = try Engine(.linux)
       undisturbed.machine.arena.failing.store(1 << 40, .relaxed)
       let expected = try undisturbed.run(program)
       let allocations = 1 << 40 - undisturbed.machine.arena.failing.load(.relaxed)
@@ -32,7 +32,7 @@ extension OracleTests {
   private func run(
     _ program: [Step], _ expected: [Observation], failing: UInt64
   ) throws -> String? {
-    var engine = try Engine(Policy())
+    var engine = try Engine(.linux)
     let arena = engine.machine.arena
     try engine.begin()
     arena.failing.store(failing, .relaxed)

@@ -55,7 +55,7 @@ enum KernelFacts {
 
   /// The policy with which the engine behaves like this kernel.
   static func policy(_ kernel: Kernel) throws -> Policy {
-    var policy = Policy()
+    var policy = Policy.linux
     policy.followsLinux = true
     policy.enabled = choice("enabled") == "always" ? .always : .madvise
     policy.useZeroPage = contents("use_zero_page") != "0"

@@ -76,7 +76,7 @@ extension OracleTests {
 
   @Test(arguments: rows) func aHugePageBecomes(_ row: Row) throws {
     let steps = program(Self.setUp + row.steps)
-    var policy = Policy()
+    var policy = Policy.linux
     policy.followsLinux = true
     policy.enabled = .madvise
     var engine = try Engine(policy)

@@ -93,6 +93,7 @@ public final class Counters: Sendable {
   var equalReclaim: Counter { Counter() }
   var tables: Int { 0 }
   var liveForks: Int { 0 }
+  var hugeFrames: UInt64 { 0 }
   var all: [(name: String, value: UInt64)] { [] }
 }
 
@@ -122,7 +123,7 @@ let pageSize = UInt64(FrameGeometry.frameSize)
 func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> Machine {
   physical = nil
   threadsNamed = 0
-  var policy = Policy()
+  var policy = Policy.linux
   policy.zeroReference = reference
   let machine = try? Machine(
     limit: UInt64(frames) * pageSize, policy: policy, grace: GracePeriod(expedited: true))
@@ -197,6 +198,8 @@ private func hash(mappings space: AddressSpace) -> UInt64 {
   if let limits = space.limits {
     hash = combine(hash, UInt64(limits.charge) << 32 | UInt64(limits.reserve))
     hash = combine(hash, UInt64(limits.quota ?? .max))
+    hash = combine(hash, limits.look.offset << 2 | (limits.look.isLast ? 2 : 0))
+    hash = combine(hash, limits.look.notBefore << 1 | (limits.look.hasNew ? 1 : 0))
   }
   guard let mappings = space.mappings else { return hash }
   hash = combine(hash, UInt64(mappings.all.count))

@@ -13,9 +13,9 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
 
   var machines: [Machine] = []
   for reference in policies {
-    var policy = Policy()
+    var policy = Policy.linux
     policy.zeroReference = reference
-    machines.append(try Machine(limit: 64 << 20, policy: policy))
+    machines.append(try Machine(limit: 64 << 20, policy: policy, background: .none))
   }
   var costs = policies.map { _ in Samples() }
   var slowdowns = policies.map { _ in Samples() }

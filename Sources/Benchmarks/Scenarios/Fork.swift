@@ -4,9 +4,9 @@ import HugeMemory
 func fork(_ options: Options) throws(MemoryError) -> Report {
   let rounds = options.rounds > 0 ? options.rounds : 400
   let data = UInt64(options.megabytes > 0 ? options.megabytes : 1024) << 20
-  var policy = Policy()
+  var policy = Policy.linux
   policy.enabled = .never
-  let machine = try Machine(limit: data + 384 * 1_048_576, policy: policy)
+  let machine = try Machine(limit: data + 384 * 1_048_576, policy: policy, background: .none)
   let golden = try machine.makeSpace(size: 1 << 40)
   let filler = Bytes(2 << 20, of: 0xa5)
   for offset in stride(from: 0, to: data, by: 2 << 20) {

@@ -37,7 +37,7 @@ private struct Step {
   let kernel: (() -> Double)?
 
   static func all() throws(MemoryError) -> [Step] {
-    let machine = try Machine(limit: 256 << 20)
+    let machine = try Machine(limit: 256 << 20, policy: .linux, background: .none)
     return [
       unsafe Step(
         name: "write fault, 2 MiB", on: machine,
@@ -93,7 +93,7 @@ private struct Step {
     self.name = name
     engine = { () throws(MemoryError) in
       machine.tune {
-        $0 = Policy()
+        $0 = .linux
         tune(&$0)
       }
       let space = try machine.makeSpace(size: UInt64(slots * slotSize))

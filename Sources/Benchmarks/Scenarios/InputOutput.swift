@@ -119,11 +119,11 @@ extension AddressSpace {
 private func filled(
   _ size: UInt64, _ layout: Layout
 ) throws(MemoryError) -> AddressSpace {
-  var policy = Policy()
+  var policy = Policy.linux
   policy.enabled = layout == .huge ? .always : .never
   // Frames of all blocks are in use until the last slots are collapsed.
   let room = layout == .collapsed ? size : 16 * 1_048_576
-  let machine = try Machine(limit: size + room, policy: policy)
+  let machine = try Machine(limit: size + room, policy: policy, background: .none)
   let space = try machine.makeSpace(size: 1 << 40)
   var order = Array(0..<size / 4096)
   if layout == .shuffled || layout == .collapsed {

@@ -5,11 +5,11 @@ import HugeMemory
 /// page, and all of it should go back to the system when it is discarded.
 func memory() throws(MemoryError) -> Report {
   var report = Report(.memory)
-  var policy = Policy()
+  var policy = Policy.linux
   policy.enabled = .never
   let size: UInt64 = 10 << 30
   let before = residentBytes()
-  let machine = try Machine(limit: 512 << 20, policy: policy)
+  let machine = try Machine(limit: 512 << 20, policy: policy, background: .none)
   let space = try machine.makeSpace(size: size)
   let written = try scatter(25_600, over: space)
 

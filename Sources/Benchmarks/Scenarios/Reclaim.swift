@@ -41,10 +41,11 @@ private func writesBesideReclaim(
   _ data: UInt64, rounds: Int, _ report: inout Report
 ) throws(MemoryError) {
   let fresh = UInt64(operations) * page
-  var policy = Policy()
+  var policy = Policy.linux
   policy.enabled = .never
   // With all fresh memory written, and the tables, fewer frames are free than the low watermark, 1/64.
-  let machine = try Machine(limit: data + fresh + (data + fresh) / 64, policy: policy)
+  let machine = try Machine(
+    limit: data + fresh + (data + fresh) / 64, policy: policy, background: .none)
   let space = try machine.makeSpace(size: 1 << 40)
   let content = Bytes(4096, of: 0x5a)
   for at in stride(from: 0, to: data, by: Int(page)) {
@@ -163,9 +164,9 @@ private final class Pressure: Sendable {
 /// Nanoseconds until a write is refused where every page is in use and none is zero: the first
 /// looks through memory, the next ones need not.
 private func refusals(_ report: inout Report) throws(MemoryError) {
-  var policy = Policy()
+  var policy = Policy.linux
   policy.enabled = .never
-  let machine = try Machine(limit: 256 << 20, policy: policy)
+  let machine = try Machine(limit: 256 << 20, policy: policy, background: .none)
   let space = try machine.makeSpace(size: 1 << 40)
   let content = Bytes(4096, of: 0x5a)
   var at: UInt64 = 0

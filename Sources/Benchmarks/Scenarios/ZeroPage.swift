@@ -23,9 +23,9 @@ func zeroPage() throws(MemoryError) -> Report {
 private func readThrough(
   _ size: UInt64, useZeroPage: Bool
 ) throws(MemoryError) -> (frames: UInt64, left: UInt64) {
-  var policy = Policy()
+  var policy = Policy.linux
   policy.useZeroPage = useZeroPage
-  let machine = try Machine(limit: size + 16 * 1_048_576, policy: policy)
+  let machine = try Machine(limit: size + 16 * 1_048_576, policy: policy, background: .none)
   var frames: UInt64 = 0
   do {
     let space = try machine.makeSpace(size: size)

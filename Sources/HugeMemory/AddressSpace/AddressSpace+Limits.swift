@@ -14,6 +14,19 @@ struct Limits {
   /// `refreservation`. `Usage.own` is the exact figure: it is larger where what was shared is not any
   /// more, until the space writes there and so takes it back.
   var charge: Int
+  /// How far this space's huge frames were looked through, for a write over the quota.
+  var look = Look()
+
+  struct Look {
+    /// Where it goes on.
+    var offset: UInt64 = 0
+    /// Whether it takes apart frames that are rather dense, too.
+    var isLast = false
+    /// Whether the space has a huge frame more since.
+    var hasNew = false
+    /// Nanoseconds of `monotonicTime`: until when it is not begun again, having found nothing.
+    var notBefore: UInt64 = 0
+  }
 
   /// What is kept for the space: its part of `Arena.framesPromised`.
   var promised: Int { max(0, reserve - charge) }
@@ -149,7 +162,10 @@ extension AddressSpace {
   func takeHuge(zeroed: Bool) -> FrameNumber? {
     let frame = arena.allocate(
       order: FrameGeometry.hugeOrder, zeroed: zeroed, own: limits?.promised ?? 0)
-    if frame != nil { limits?.charge += FrameGeometry.framesPerHuge }
+    if frame != nil {
+      limits?.charge += FrameGeometry.framesPerHuge
+      limits?.look.hasNew = true
+    }
     return frame
   }
 
@@ -218,6 +234,7 @@ extension AddressSpace {
     guard var limits else { return }
     let before = limits.promised
     limits.charge += frames
+    if frames >= FrameGeometry.framesPerHuge { limits.look.hasNew = true }
     arena.changePromise(by: limits.promised - before)
     self.limits = limits
   }

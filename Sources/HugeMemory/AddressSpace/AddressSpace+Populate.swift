@@ -45,9 +45,7 @@ extension AddressSpace {
     do {
       _ = unsafe try writeFault(offset, ZeroSource.page, 0)
     } catch {
-      guard case .outOfMemory = error else { throw error }
-      guard machine.reclaimDirectly() else { throw error }
-      _ = unsafe try writeFault(offset, ZeroSource.page, 0)
+      _ = unsafe try writeAgain(offset, ZeroSource.page, 0, after: error)
     }
   }
 

@@ -5,8 +5,9 @@ import Paging
 extension AddressSpace {
   /// Copies bytes in. Memory shared with a fork is copied first, 4 KiB at a time.
   ///
-  /// On `outOfMemory` a part of a write of several pages may have been done. Throws `notMapped` or
-  /// `accessDenied`, and changes nothing, where a mapping does not allow writing.
+  /// Throws `outOfMemory` or `overQuota` where there is no room, after all that reclaim could find; a
+  /// part of a write of several pages may have been done then. Throws `notMapped` or `accessDenied`,
+  /// and changes nothing, where a mapping does not allow writing.
   /// - Complexity: O(length); lock-free where this space alone owns the memory.
   public func write(
     at offset: UInt64, from source: UnsafeRawBufferPointer
@@ -26,9 +27,7 @@ extension AddressSpace {
         do {
           done += unsafe try writeFault(at, from + copied, length - copied)
         } catch {
-          guard case .outOfMemory = error else { throw error }
-          guard machine.reclaimDirectly() else { throw error }
-          done += unsafe try writeFault(at, from + copied, length - copied)
+          done += unsafe try writeAgain(at, from + copied, length - copied, after: error)
         }
       }
     }

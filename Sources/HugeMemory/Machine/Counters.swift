@@ -80,6 +80,9 @@ import Primitives
   var tables: Int { Int(truncatingIfNeeded: tableAlloc.value &- tableFree.value) }
   var liveForks: Int { Int(truncatingIfNeeded: forkBorn.value &- forkGone.value) }
 
+  /// Huge frames that were taken so far, by faults and by collapse.
+  var hugeFrames: UInt64 { faultAlloc.value &+ collapseAlloc.value }
+
   /// Each exact once the threads that count are at rest.
   var all: [(name: String, value: UInt64)] {
     [

@@ -9,6 +9,14 @@ import Primitives
 /// Memory for address spaces: an arena with a hard limit, one zero page, and what was unmapped
 /// but may still be read.
 ///
+///     let machine = try Machine(limit: 1 << 30)            // at most 1 GiB
+///     let space = try machine.makeSpace(size: 1 << 40)     // 1 TiB that costs nothing yet
+///     try space.store(UInt64(42), at: 1 << 39)             // 4 KiB, and its page tables
+///
+/// A machine looks after itself: a thread of its own gives memory back, reclaims where it gets short
+/// and makes huge frames of dense memory (see `Background`). You, and each of its spaces, keep the
+/// machine; with the last reference it gives all its memory back and its thread ends.
+///
 /// - Thread safety: every method may be called on any thread.
 public final class Machine: Sendable {
   let arena: Arena
@@ -37,20 +45,19 @@ public final class Machine: Sendable {
   /// what is set in a running machine acts at once. The `release` of a change pairs with the
   /// `acquire` of who sees it: the new value comes with it.
   let changes = ChangeWord(0)
-  /// (L) reclaiming: until when direct reclaim does not look through memory again, and the `changes`
-  /// that it had seen.
-  @safe nonisolated(unsafe) var fruitless: (until: UInt64, changes: UInt64) = (0, 0)
+  /// (L) reclaiming: direct reclaim's looks through memory that found nothing; of all of it, and of the
+  /// huge frames alone.
+  @safe nonisolated(unsafe) var fruitless = Fruitless()
+  @safe nonisolated(unsafe) var fruitlessSplit = Fruitless()
+  @safe nonisolated(unsafe) var sparseScanner = SlotScanner()
+  /// (C) Nanoseconds that direct reclaim looks through memory for.
+  @safe nonisolated(unsafe) var directReclaimTime: UInt64 = 100_000_000
   /// (C) once other threads know the machine.
   @safe nonisolated(unsafe) var budget: (any MemoryBudget)?
+  /// (C) once other threads know the machine. What ends with it.
+  @safe nonisolated(unsafe) var companion: AnyObject?
 
-  /// Reserves address space; memory is committed as it is used. `limit` is in bytes, from 2 MiB
-  /// to 8 TiB; it may be changed later up to `capacity`.
-  public convenience init(
-    limit: UInt64, capacity: UInt64? = nil, policy: Policy = Policy()
-  ) throws(MemoryError) {
-    try self.init(limit: limit, capacity: capacity, policy: policy, grace: .shared)
-  }
-
+  /// A machine without a background.
   init(
     limit: UInt64, capacity: UInt64? = nil, policy: Policy, grace: GracePeriod
   ) throws(MemoryError) {
@@ -71,8 +78,8 @@ public final class Machine: Sendable {
   /// How this machine pages now.
   public var policy: Policy { Policy(word: knobs.load(.relaxed)) }
 
-  /// Changes how this machine pages, for faults from now on. `zeroReference` and `followsLinux`
-  /// stay what they are.
+  /// Changes how this machine pages, for faults from now on and for the background's next turn, within
+  /// a tenth of a second. `zeroReference` and `followsLinux` stay what they are.
   public func tune(_ change: (inout Policy) -> Void) {
     let old = policy
     var new = old
@@ -83,7 +90,8 @@ public final class Machine: Sendable {
     changes.add(1, .release)
   }
 
-  /// A new space of `size` bytes, all untouched. Costs an object until it is used.
+  /// A new space of `size` bytes, all untouched. Costs an object until it is used. Throws
+  /// `invalidSize` unless that is 1 byte to 256 TiB.
   public func makeSpace(size: UInt64) throws(MemoryError) -> AddressSpace {
     guard size > 0, size <= AddressSpace.maximalSize else {
       throw .invalidSize(size, reason: "a space has 1 byte to 256 TiB")

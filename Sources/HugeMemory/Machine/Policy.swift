@@ -1,8 +1,23 @@
 /// How a machine pages: the knobs of `/sys/kernel/mm/transparent_hugepage`, by the kernel's names
-/// and with its meanings, and the few choices that are ours. The defaults are Linux 6.18's.
+/// and with its meanings, and the few choices that are ours.
 ///
-/// All can be changed while the machine is in use (`Machine.tune`), but for `zeroReference` and
+/// There are two to start from, and every knob can be changed:
+///
+/// | | `Policy()`, the default | `Policy.linux` |
+/// |---|---|---|
+/// | a write to untouched memory takes | 4 KiB | 2 MiB |
+/// | the background makes a huge frame of | 512 pages that hold data | 1 page of data or more |
+/// | ... which are shared with forks | never | up to 256 of them |
+/// | the background looks at | 16,384 pages each second | 4,096 pages each 10 s |
+///
+/// With the default you use memory to the page, and dense memory still comes to lie in huge frames.
+/// With Linux's values the first write to each 2 MiB is faster to follow, and scattered writes cost
+/// up to 512 times what they hold. The server uses the default.
+///
+/// You can change a policy while its machine is in use (`Machine.tune`), but for `zeroReference` and
 /// `followsLinux`. What is mapped stays as it is.
+///
+/// - Thread safety: a value; share it as you like.
 ///
 /// All of it is one word, so that a fault reads one consistent set without a lock, and decodes only
 /// the knob that it asks for.
@@ -71,12 +86,16 @@ public struct Policy: Sendable, Equatable {
 
   /// `khugepaged/max_ptes_none`: up to how many untouched or zero entries of 512 the background
   /// scanner fills with zeros to make a huge frame; and above how many all-zero pages of a huge
-  /// frame the underused splitter takes it apart. 0...511.
+  /// frame the underused splitter takes it apart. 0...511; a larger value counts as 511.
+  ///
+  /// A write that finds no memory has huge frames taken apart that are zeros for the most part,
+  /// whatever this says.
   public var maxPtesNone: UInt16 {
     get { UInt16(field(11, 9)) }
     set { set(11, 9, UInt64(min(newValue, 511))) }
   }
-  /// `khugepaged/max_ptes_shared`: up to how many pages shared with forks it copies. 0...511.
+  /// `khugepaged/max_ptes_shared`: up to how many pages shared with forks it copies. 0...511; a
+  /// larger value counts as 511.
   public var maxPtesShared: UInt16 {
     get { UInt16(field(20, 9)) }
     set { set(20, 9, UInt64(min(newValue, 511))) }
@@ -86,12 +105,13 @@ public struct Policy: Sendable, Equatable {
     get { UInt16(field(29, 16)) }
     set { set(29, 16, UInt64(newValue)) }
   }
-  /// `khugepaged/scan_sleep_millisecs`: how long it sleeps.
+  /// `khugepaged/scan_sleep_millisecs`: how long it sleeps, in milliseconds.
   public var scanSleepMilliseconds: UInt16 {
     get { UInt16(field(45, 16)) }
     set { set(45, 16, UInt64(newValue)) }
   }
-  /// `shrink_underused`: whether reclaim takes apart huge frames that are mostly zeros.
+  /// `shrink_underused`: whether reclaim takes apart huge frames that are mostly zeros. Off, nobody
+  /// does, not even before a write is refused.
   public var shrinkUnderused: Bool {
     get { field(9, 1) != 0 }
     set { set(9, 1, newValue ? 1 : 0) }
@@ -123,17 +143,29 @@ public struct Policy: Sendable, Equatable {
     set { set(10, 1, newValue ? 1 : 0) }
   }
 
-  /// Linux's defaults, with huge pages on.
+  /// Memory to the page, and huge frames where memory is dense.
   public init() {
-    enabled = .always
-    defrag = .madvise
-    useZeroPage = true
-    zeroWrite = .huge
-    maxPtesNone = 511
-    maxPtesShared = 256
-    pagesToScan = 4096
-    scanSleepMilliseconds = 10_000
-    shrinkUnderused = true
+    self = .linux
+    enabled = .collapse
+    maxPtesNone = 0
+    maxPtesShared = 0
+    pagesToScan = 16_384
+    scanSleepMilliseconds = 1_000
+  }
+
+  /// The values of Linux 6.18, with huge pages on: `enabled` is `always`.
+  public static var linux: Policy {
+    var policy = Policy(word: 0)
+    policy.enabled = .always
+    policy.defrag = .madvise
+    policy.useZeroPage = true
+    policy.zeroWrite = .huge
+    policy.maxPtesNone = 511
+    policy.maxPtesShared = 256
+    policy.pagesToScan = 4096
+    policy.scanSleepMilliseconds = 10_000
+    policy.shrinkUnderused = true
+    return policy
   }
 
   init(word: UInt64) { self.word = word }

@@ -27,7 +27,7 @@ extension Machine {
   public func reclaim(untilFree frames: UInt64 = .max) -> UInt64 {
     let before = arena.framesInUse
     let wanted = Int(clamping: frames)
-    let round = reclaimRounds { self.framesSpare >= wanted }
+    let round = reclaimRounds(isDirect: false) { self.framesSpare >= wanted }
     events.pgscanKswapd.count(round.scanned)
     events.pgstealKswapd.count(round.freed)
     return Self.bytes(before - arena.framesInUse)
@@ -44,14 +44,14 @@ extension Machine {
   }
 
   private func reclaimRounds(
-    until isDone: () -> Bool
+    isDirect: Bool, until isDone: () -> Bool
   ) -> ShrinkerRegistry.Round {
     var sum = ShrinkerRegistry.Round()
     // Not the mild ones at which all of a small machine is no share yet.
     for priority in stride(from: ShrinkerRegistry.mildest, through: 0, by: -1)
     where arena.capacity >> priority > 0 {
       guard !isDone() else { break }
-      let round = shrinkers.shrink(priority: priority, until: isDone)
+      let round = shrinkers.shrink(.init(priority: priority, isDirect: isDirect), until: isDone)
       sum.scanned += round.scanned
       sum.freed += round.freed
       if round.freed > 0 { settle() }
@@ -62,9 +62,11 @@ extension Machine {
   /// Direct reclaim, for a thread that found no memory: it holds no lock and is in no section. One
   /// thread at a time; the others wait, and have what it found. Returns whether to try again.
   ///
-  /// What costs nobody anything comes first, the look through memory after it. That takes no
-  /// longer than `directReclaimTime`, and is not done again within a second of having found nothing:
-  /// so a full machine refuses a write within a bounded time, and many writes fast.
+  /// What costs nobody anything comes first, the look through memory after it: there huge frames are
+  /// taken apart whatever `max_ptes_none` says, those that are zeros for the most part first. The look
+  /// takes no longer than `directReclaimTime`, and is not done again within a second of having found
+  /// nothing, unless there are new huge frames: so a full machine refuses a write within a bounded
+  /// time, and many writes fast. If it ran out of its time, all huge frames are looked at nevertheless.
   func reclaimDirectly() -> Bool {
     // A shrinker that writes finds no memory: it is not reclaimed for (`PF_MEMALLOC`), whoever asked
     // it. Nor could it be: the scan that it is in would have to end first.
@@ -77,10 +79,13 @@ extension Machine {
   }
 
   /// As many frames as a core's cache takes at once (`SWAP_CLUSTER_MAX`).
-  private static var cluster: Int { 32 }
-  /// Nanoseconds.
-  private static var directReclaimTime: UInt64 { 100_000_000 }
-  private static var directReclaimPause: UInt64 { 1_000_000_000 }
+  static var cluster: Int { 32 }
+  /// When to look again that began at a time and found nothing: in a second, and for less than a tenth
+  /// of the time. In nanoseconds, as all times here.
+  static func lookAgain(after start: UInt64) -> UInt64 {
+    let now = monotonicTime()
+    return now + max(1_000_000_000, 10 * (now - start))
+  }
 
   private func reclaimDirectlyAlone() -> Bool {
     events.allocstall.count()
@@ -90,16 +95,54 @@ extension Machine {
     if framesFree >= Self.cluster { return true }
     let start = monotonicTime()
     let seen = changes.load(.acquire)
-    guard start >= fruitless.until || seen != fruitless.changes else { return framesFree > 0 }
-    let end = start + Self.directReclaimTime
-    let round = reclaimRounds { self.framesFree >= Self.cluster || monotonicTime() >= end }
+    let huge = events.hugeFrames
+    guard fruitless.isOver(start, seen, huge) else { return framesFree > 0 }
+    let end = start + directReclaimTime
+    let round = reclaimRounds(isDirect: true) {
+      self.framesFree >= Self.cluster || monotonicTime() >= end
+    }
     events.pgscanDirect.count(round.scanned)
     events.pgstealDirect.count(round.freed)
+    let isThrough = monotonicTime() < end
+    if framesFree < Self.cluster && !isThrough { splitSparse(huge, seen) }
     // The last resort: the zero page, though it is mapped.
     if framesFree < Self.cluster { revokeZeroPage() }
-    if framesFree < Self.cluster && monotonicTime() < end {
-      fruitless = (monotonicTime() + Self.directReclaimPause, seen)
+    if framesFree < Self.cluster && isThrough {
+      fruitless = Fruitless(until: Self.lookAgain(after: start), changes: seen, hugeFrames: huge)
     }
     return framesFree > 0
+  }
+
+  /// Takes apart what is zeros for the most part until there is enough, or all was looked at.
+  private func splitSparse(_ hugeFrames: UInt64, _ changes: UInt64) {
+    let start = monotonicTime()
+    guard policy.shrinkUnderused, fruitlessSplit.isOver(start, changes, hugeFrames) else { return }
+    let limit = min(Int(policy.maxPtesNone), Self.sparseLimit(isLast: false))
+    var freed = 0
+    // To the end, and once more from the start.
+    for _ in 0..<2 where freed < Self.cluster {
+      sparseScanner.scan(self, entries: .max, { $0 == .huge }) { space, slot in
+        freed += space.splitUnderused(slot, limit)
+        return freed < Self.cluster
+      }
+    }
+    events.pgstealDirect.count(freed)
+    settle()
+    if freed == 0 {
+      fruitlessSplit = Fruitless(
+        until: Self.lookAgain(after: start), changes: changes, hugeFrames: hugeFrames)
+    }
+  }
+}
+
+/// A look through memory that found nothing, and until when it is not done again.
+struct Fruitless {
+  var until: UInt64 = 0
+  /// `Machine.changes` and the number of huge frames taken, as it saw them.
+  var changes: UInt64 = 0
+  var hugeFrames: UInt64 = 0
+
+  func isOver(_ now: UInt64, _ changes: UInt64, _ hugeFrames: UInt64) -> Bool {
+    now >= until || changes != self.changes || hugeFrames != self.hugeFrames
   }
 }

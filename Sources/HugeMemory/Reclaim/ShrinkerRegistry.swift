@@ -41,6 +41,16 @@ public final class ShrinkerRegistry: Sendable {
   /// Whether this thread is a shrinker's scan: memory is not reclaimed for it (`PF_MEMALLOC`).
   var isScanning: Bool { scanner.load(.relaxed) == currentThread() }
 
+  /// How pressing the need is that a shrinker is asked for.
+  struct Need {
+    /// As of `shrink`.
+    var priority = ShrinkerRegistry.mildest
+    /// A write waits for the memory, and is refused if there is none.
+    var isDirect = false
+  }
+  /// (L) scanning: why `count` and `scan` are being called.
+  @safe private(set) nonisolated(unsafe) var need = Need()
+
   /// From now on the shrinker is asked, after those before it.
   @discardableResult
   public func register(_ shrinker: some Shrinker) -> Token {
@@ -80,13 +90,26 @@ public final class ShrinkerRegistry: Sendable {
   /// each batch.
   @discardableResult
   public func shrink(priority: Int, until isDone: () -> Bool = { false }) -> Round {
+    shrink(Need(priority: priority), until: isDone)
+  }
+
+  func shrink(_ need: Need, until isDone: () -> Bool) -> Round {
     var round = Round()
     var position = 0
     while !isDone(), let entry = scanning.withLock({ entry(at: position) }) {
-      shrink(entry, priority, &round, isDone)
+      shrink(entry, need, &round, isDone)
       position += 1
     }
     return round
+  }
+
+  /// Runs `body`, which asks a shrinker, while no other does.
+  private func asking(_ need: Need, _ body: () -> Void) {
+    scanning.withLock {
+      self.need = need
+      body()
+      self.need = Need()
+    }
   }
 
   private func entry(at position: Int) -> Entry? {
@@ -94,15 +117,16 @@ public final class ShrinkerRegistry: Sendable {
   }
 
   private func shrink(
-    _ entry: Entry, _ priority: Int, _ round: inout Round, _ isDone: () -> Bool
+    _ entry: Entry, _ need: Need, _ round: inout Round, _ isDone: () -> Bool
   ) {
+    let priority = need.priority
     let shrinker = entry.shrinker
     let batch = max(1, shrinker.batch)
     var objects = 0
     // What nobody could scan so far is for this caller to do, part of it at the milder priorities.
     var left = 0
     var kept = 0
-    scanning.withLock {
+    asking(need) {
       objects = shrinker.count()
       var share =
         shrinker.seeks == 0 ? objects / 2 : (objects >> priority) * 4 / max(1, shrinker.seeks)
@@ -115,7 +139,7 @@ public final class ShrinkerRegistry: Sendable {
     }
     var isStopped = false
     while left > 0, left >= batch || left >= objects || priority == 0, !isStopped {
-      scanning.withLock {
+      asking(need) {
         let target = min(batch, left)
         scanner.store(currentThread(), .relaxed)
         defer { scanner.store(0, .relaxed) }

@@ -2,13 +2,15 @@ import Frames
 import Paging
 
 /// Goes through a machine's spaces and collapses slots of small pages into huge frames where the
-/// policy allows it: the work of `khugepaged`, a portion at a time.
+/// policy allows it: the work of `khugepaged`, a portion at a time. For a machine without a
+/// background, which does it by itself.
 ///
 /// Not thread safe: one owner at a time. What it does to spaces is.
 public struct CollapseScanner: ~Copyable {
   private let machine: Machine
   private var scanner = SlotScanner()
 
+  /// Keeps the machine.
   public init(machine: Machine) { self.machine = machine }
 
   /// Times that it has been through all spaces.
@@ -19,12 +21,18 @@ public struct CollapseScanner: ~Copyable {
   ///
   /// - Complexity: O(`entries`), and a copy of 2 MiB for each slot that becomes huge.
   public mutating func scan(entries: Int? = nil) -> Int {
-    let policy = machine.policy
+    machine.collapse(&scanner, entries: entries ?? Int(machine.policy.pagesToScan))
+  }
+}
+
+extension Machine {
+  /// Collapses what the policy allows of the next `entries` entries of 4 KiB. Returns how many slots
+  /// became huge.
+  func collapse(_ scanner: inout SlotScanner, entries: Int) -> Int {
     let limits = AddressSpace.CollapseLimits.scanned(
       none: Int(policy.maxPtesNone), shared: Int(policy.maxPtesShared))
     var collapsed = 0
-    scanner.scan(machine, entries: entries ?? Int(policy.pagesToScan), { $0 == .table }) {
-      space, slot in
+    scanner.scan(self, entries: entries, { $0 == .table }) { space, slot in
       do throws(MemoryError) {
         if try space.collapseSlot(slot, limits) { collapsed += 1 }
       } catch {

@@ -53,17 +53,34 @@ extension Machine {
     shrinkers.register(
       SpaceShrinker(
         "thp-underused", seeks: 4, self,
-        // As the kernel: at 511 every huge frame is used enough.
-        objects: {
-          $0.policy.shrinkUnderused && $0.policy.maxPtesNone < 511 ? $0.dataFrames : 0
-        },
+        objects: { $0.underusedLimit == nil ? 0 : $0.dataFrames },
         kinds: { $0 == .huge },
-        visit: { $1.splitUnderused($2, Int($0.policy.maxPtesNone)) }))
+        visit: { machine, space, slot in
+          machine.underusedLimit.map { space.splitUnderused(slot, $0) } ?? 0
+        }))
     shrinkers.register(
       SpaceShrinker(
         "zero-scan", seeks: 8, self, objects: { $0.mappedEntries },
         kinds: { $0 == .huge || $0 == .table }, visit: { $1.dropZeros($2) }))
     shrinkers.register(EqualToOriginShrinker(machine: self))
+  }
+
+  /// Above how many pages of zeros a shrinker takes a huge frame apart; nil: never. While it is asked.
+  private var underusedLimit: Int? {
+    let policy = policy
+    let limit = Int(policy.maxPtesNone)
+    let need = shrinkers.need
+    guard policy.shrinkUnderused else { return nil }
+    if need.isDirect { return min(limit, Self.sparseLimit(isLast: need.priority == 0)) }
+    // As the kernel: at 511 every huge frame is used enough.
+    return limit < 511 ? limit : nil
+  }
+
+  /// The same for a write that would be refused: first what is zeros for the most part, at last
+  /// whatever gives back more than the table that it takes.
+  static func sparseLimit(isLast: Bool) -> Int {
+    let half = Table.count / 2 - 1
+    return isLast ? min(1, half) : half
   }
 
   /// Frames with data, about.

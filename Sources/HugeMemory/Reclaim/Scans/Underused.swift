@@ -5,7 +5,11 @@ import Paging
 // become zero entries again (`thp_underused`, history item 20).
 extension Machine {
   /// Takes apart the huge frames with more than `maxPtesNone` pages of zeros. Returns how many;
-  /// their memory is back after `settle`.
+  /// their memory is back after `settle`. Does nothing if the policy has `shrinkUnderused` off, or
+  /// `maxPtesNone` at 511. Frames that a fork shares stay whole.
+  ///
+  /// Reclaim does this by itself: in the background where memory is short, and before a write is
+  /// refused.
   ///
   /// - Complexity: O(memory in huge frames): it is looked through.
   @discardableResult
@@ -31,7 +35,7 @@ extension AddressSpace {
     let section = grace.enter()
     let seen = self.slot(slot)
     let isLikely =
-      seen.exclusive && seen.entry.kind == .huge && zeroPages(of: seen.entry.frame) > limit
+      seen.exclusive && seen.entry.kind == .huge && isUnderused(seen.entry.frame, limit)
     section.leave()
     guard isLikely else { return 0 }
     let held = machine.getZeroPage() != nil
@@ -48,7 +52,7 @@ extension AddressSpace {
     givesBack = true
     defer { givesBack = false }
     return withoutWriters(upper, index) { entry in
-      guard zeroPages(of: entry.frame) > limit, let table = try? smallTable(upper, index) else {
+      guard isUnderused(entry.frame, limit), let table = try? smallTable(upper, index) else {
         return 0
       }
       var dropped = 0
@@ -64,8 +68,16 @@ extension AddressSpace {
     }
   }
 
-  private func zeroPages(of frame: FrameNumber) -> Int {
-    (0..<FrameNumber(Table.count)).reduce(0) { $0 + (isZeroPage(frame + $1) ? 1 : 0) }
+  /// Whether a huge frame has more than `limit` pages of zeros. Reads no more of it than it takes to
+  /// know.
+  private func isUnderused(_ frame: FrameNumber, _ limit: Int) -> Bool {
+    var zeros = 0
+    for page in 0..<Table.count {
+      if isZeroPage(frame + FrameNumber(page)) { zeros += 1 }
+      if zeros > limit { return true }
+      if zeros + (Table.count - 1 - page) <= limit { return false }
+    }
+    return false
   }
 
   private func isZeroPage(_ frame: FrameNumber) -> Bool {

@@ -1,0 +1,60 @@
+import Glibc
+
+/// How a thread that sleeps most of the time is told to end, and does at once.
+@safe public final class StopSignal: @unchecked Sendable {
+  // Sendable: (C) pointers to what the C library synchronizes, and (L) under `mutex`.
+  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let condition: UnsafeMutablePointer<pthread_cond_t>
+  /// (L) mutex.
+  private var isStopped = false
+  private var isEnded = false
+
+  public init() {
+    unsafe mutex = .allocate(capacity: 1)
+    unsafe condition = .allocate(capacity: 1)
+    unsafe pthread_mutex_init(mutex, nil)
+    var attributes = pthread_condattr_t()
+    unsafe pthread_condattr_init(&attributes)
+    // By the clock that nobody sets.
+    unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    unsafe pthread_cond_init(condition, &attributes)
+    unsafe pthread_condattr_destroy(&attributes)
+  }
+
+  deinit {
+    unsafe pthread_cond_destroy(condition)
+    unsafe pthread_mutex_destroy(mutex)
+    unsafe condition.deallocate()
+    unsafe mutex.deallocate()
+  }
+
+  /// Waits until the time is over; true as soon as the thread is to end.
+  public func wait(microseconds: UInt32) -> Bool {
+    let at = monotonicTime() + UInt64(microseconds) * 1000
+    var deadline = timespec(tv_sec: Int(at / 1_000_000_000), tv_nsec: Int(at % 1_000_000_000))
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    while !isStopped, unsafe pthread_cond_timedwait(condition, mutex, &deadline) != ETIMEDOUT {}
+    return isStopped
+  }
+
+  /// Tells the thread to end.
+  public func stop() { set { isStopped = true } }
+
+  /// The thread is about to end.
+  public func end() { set { isEnded = true } }
+
+  /// Whether it is.
+  public var hasEnded: Bool {
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    return isEnded
+  }
+
+  private func set(_ change: () -> Void) {
+    unsafe pthread_mutex_lock(mutex)
+    change()
+    unsafe pthread_cond_signal(condition)
+    unsafe pthread_mutex_unlock(mutex)
+  }
+}
