@@ -45,6 +45,19 @@ import Testing
     machine.expectBaseline()
   }
 
+  /// Nobody writes to the space that has the zeros, and its root is shared no more.
+  @Test func whatAForkThatIsGoneSharedMakesRoom() throws {
+    let machine = try Machine(limit: 18 * mib)
+    let origin = try machine.makeSpace(size: 8 * slot)
+    for index in 0..<UInt64(8) { try origin.store(index + 1, at: Self.place(index)) }
+    _ = try origin.fork()
+    let space = try machine.makeSpace(size: Self.stores * slot)
+    for index in 8..<Self.stores { try space.store(index + 1, at: Self.place(index)) }
+    for index in 0..<UInt64(8) {
+      #expect(try origin.load(at: Self.place(index), as: UInt64.self) == index + 1)
+    }
+  }
+
   /// Less than half of each frame is zeros; the last question takes that, too.
   @Test func ratherDenseFramesMakeRoomLastOfAll() throws {
     let machine = try Machine(limit: 16 * mib)

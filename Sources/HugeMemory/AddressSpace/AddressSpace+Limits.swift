@@ -219,7 +219,7 @@ extension AddressSpace {
   }
 
   /// Takes the tree back if its other sharers are gone, as the next write would.
-  private func regainRoot() {
+  func regainRoot() {
     let entry = Entry(raw: root.load(.relaxed))
     guard entry.kind == .table, !entry.isWritable, arena.references(entry.frame) == 1 else {
       return

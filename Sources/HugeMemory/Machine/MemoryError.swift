@@ -1,5 +1,5 @@
-/// What can go wrong. A failed call has changed nothing, except that a write or a discard of
-/// several pages may have completed some of them.
+/// What can go wrong; the description says what, where, and what to do about it. A failed call has
+/// changed nothing, except that a write or a discard of several pages may have completed some of them.
 public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The arena is full, or what is free is promised to others. `limit` is its size in bytes.
   case outOfMemory(limit: UInt64)
@@ -40,7 +40,11 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
       "no huge frame at offset \(offset): \(reason)"
     case .overlappingMove(let from, let to, let length):
       "a move of \(length) bytes from \(from) to \(to) would overwrite what it moves"
-    case .system(let call, let errno): "\(call) failed with errno \(errno)"
+    case .system("mmap", let errno):
+      "the system has no address space for this limit (mmap: errno \(errno)); lower the limit and the capacity, or raise `ulimit -v`"
+    case .system("pthread_create", let errno):
+      "the system has no thread for the background (pthread_create: errno \(errno)); raise `ulimit -u` or the control group's pids.max, or make the machine without a background"
+    case .system(let call, let errno): "the system refused \(call) with errno \(errno)"
     }
   }
 }

@@ -31,6 +31,8 @@ extension AddressSpace {
   /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
   /// zeros. Readers go on meanwhile, writers wait. Returns how many frames it no longer maps.
   func splitUnderused(_ slot: UInt64, _ limit: Int) -> Int {
+    // A fork that is gone has left the root shared until somebody writes, who may never come.
+    if !Entry(raw: root.load(.relaxed)).isWritable { lock.withLock { regainRoot() } }
     // A look without the lock, at contents that may be changing: only to save the work.
     let section = grace.enter()
     let seen = self.slot(slot)
