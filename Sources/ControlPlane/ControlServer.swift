@@ -7,6 +7,8 @@ public struct ControlServer: Sendable {
   let disks: Disks
   let directory: RuntimeDirectory
   let log: Logger
+  /// Seconds that a client has to end a line it has begun, and to take an answer.
+  public var patience = 30
   /// Returns the level of memory pressure and its cause, which `stat` and `top` show. Set it before the
   /// server takes its first request.
   public var pressure: @Sendable () -> (level: String, cause: String?) = { ("normal", nil) }
@@ -21,12 +23,15 @@ public struct ControlServer: Sendable {
   }
 
   /// One client, until it is gone.
-  public func serve(socket: Int32) {
-    var channel = Channel(socket: socket, lineLimit: Channel.requestLimit)
+  public func serve(_ place: Place) {
+    var channel = Channel(
+      socket: place.socket, lineLimit: Channel.requestLimit, patience: patience)
     while true {
       do {
+        place.offer()
         guard let request = try channel.receive(ControlRequest.self) else { return }
-        let caller = Caller(socket: socket, stop: stop?.descriptor ?? -1)
+        place.keep()
+        let caller = Caller(socket: place.socket, stop: stop?.descriptor ?? -1)
         let response = answer(request, channel.takeFile(), caller) { done, total in
           // If the client is gone, the work finds that out itself.
           try? channel.send(ControlResponse.progress(done: done, total: total))

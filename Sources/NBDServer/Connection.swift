@@ -4,19 +4,21 @@ import NBD
 
 /// One client, from its greeting to its end, on its own thread.
 struct Connection {
-  /// Seconds that a client has for each message of the negotiation.
-  static let patience = 30
   /// Seconds without a request after which a connection gives its buffers back.
   static let idleAfter = 1
 
-  let socket: Int32
+  let place: Place
   let disks: Disks
   let log: Logger
+  let timeouts: Timeouts
+
+  private var socket: Int32 { place.socket }
 
   /// Returns when the client is gone. Closes nothing.
   func serve() {
-    setTimeout(Self.patience)
-    guard send(Handshake.greeting) else { return }
+    // One for all of it: a client that sends a byte now and then gets no longer.
+    let deadline = Deadline(seconds: timeouts.negotiation)
+    guard send(Handshake.greeting, by: deadline) else { return }
     var handshake = Handshake()
     var received: [UInt8] = []
     var input = received[...]
@@ -27,11 +29,11 @@ struct Connection {
       switch action {
       case .receive:
         received = Array(input)
-        guard receive(&received) else { return }
+        guard receive(&received, by: deadline) else { return }
         input = received[...]
         action = handshake.step(&input)
       case .send(let bytes):
-        guard send(bytes) else { return }
+        guard send(bytes, by: deadline) else { return }
         action = handshake.step(&input)
       case .list:
         action = handshake.listed(disks.list().filter { !$0.isTemporary }.map(\.name))
@@ -49,16 +51,18 @@ struct Connection {
           action = handshake.resolved(.failure(Self.refusal(error)))
         }
       case .transmit(let bytes, let session):
-        guard let disk = connected, send(bytes) else { return }
+        // Before the client knows that it is in transmission.
+        place.keep()
+        guard let disk = connected, send(bytes, by: deadline) else { return }
         log.debug("connected", metadata: ["disk": "\(disk.name)", "session": "\(session)"])
-        setTimeout(Self.idleAfter)
+        setTimeout(SO_RCVTIMEO, seconds: Self.idleAfter)
         // A client sends no request before the answer to its last option, so nothing is left.
         guard input.isEmpty else { return }
         transmit(disk, session)
         log.debug("disconnected", metadata: ["disk": "\(disk.name)"])
         return
       case .close(let bytes):
-        _ = send(bytes)
+        _ = send(bytes, by: deadline)
         return
       }
     }
@@ -83,24 +87,24 @@ struct Connection {
     return Handshake.Refusal(reply, "\(error)")
   }
 
-  private func setTimeout(_ seconds: Int) {
+  private func setTimeout(_ option: Int32, seconds: Int) {
     var time = timeval(tv_sec: seconds, tv_usec: 0)
     let size = socklen_t(MemoryLayout<timeval>.size)
-    unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &time, size)
+    unsafe setsockopt(socket, SOL_SOCKET, option, &time, size)
   }
 
-  private func receive(_ bytes: inout [UInt8]) -> Bool {
+  private func receive(_ bytes: inout [UInt8], by deadline: Deadline) -> Bool {
     let old = bytes.count
     bytes.append(contentsOf: repeatElement(0, count: 4096))
     let count = unsafe bytes.withUnsafeMutableBytes { buffer in
-      unsafe recv(socket, buffer.baseAddress.unsafelyUnwrapped + old, 4096, 0)
+      unsafe Socket.receive(
+        into: UnsafeMutableRawBufferPointer(rebasing: buffer[old...]), from: socket, by: deadline)
     }
-    guard count > 0 else { return false }
     bytes.removeLast(4096 - count)
-    return true
+    return count > 0
   }
 
-  private func send(_ bytes: [UInt8]) -> Bool {
-    unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket) }
+  private func send(_ bytes: [UInt8], by deadline: Deadline) -> Bool {
+    unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket, by: deadline) }
   }
 }

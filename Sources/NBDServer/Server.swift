@@ -5,16 +5,27 @@ public struct Server: Sendable {
   public let disks: Disks
   private let log: Logger
   private let acceptor: Acceptor
+  private let timeouts: Timeouts
 
-  public init(disks: Disks, log: Logger, acceptor: Acceptor) {
+  public init(
+    disks: Disks, log: Logger, acceptor: Acceptor, timeouts: Timeouts = Timeouts()
+  ) {
     self.disks = disks
     self.log = log
     self.acceptor = acceptor
+    self.timeouts = timeouts
   }
 
   public func serve(_ listener: Listener) throws(SocketError) {
-    try acceptor.accept(on: listener) { [disks, log] socket in
-      Connection(socket: socket, disks: disks, log: log).serve()
+    try acceptor.accept(on: listener, as: .disks) { [disks, log, timeouts] place in
+      Connection(place: place, disks: disks, log: log, timeouts: timeouts).serve()
     }
   }
+}
+
+/// How long a client may keep the server waiting, in seconds; 0: for ever.
+public struct Timeouts: Sendable {
+  /// For the whole negotiation, from the greeting to the start of transmission.
+  public var negotiation = 10
+  public init() {}
 }

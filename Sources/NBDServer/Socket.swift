@@ -2,20 +2,6 @@ public import Glibc
 
 /// What listeners and both ends of a connection have in common.
 public enum Socket {
-  /// Sends everything; false if the other side is gone.
-  public static func send(_ bytes: UnsafeRawBufferPointer, to socket: Int32) -> Bool {
-    var done = 0
-    while done < bytes.count {
-      // SAFETY: `done` lies within `bytes`.
-      let count = unsafe Glibc.send(
-        socket, bytes.baseAddress.unsafelyUnwrapped + done, bytes.count - done,
-        Int32(MSG_NOSIGNAL))
-      guard count > 0 else { return false }
-      done += count
-    }
-    return true
-  }
-
   /// A new Unix socket, and what `use` (bind or connect) says to it and its address. Throws with
   /// the socket closed if that is not 0.
   public static func unix(

@@ -34,6 +34,7 @@ struct Serve: ParsableCommand {
     name: .customLong("import"),
     help: ArgumentHelp("Start with a disk from a raw image; repeatable.", valueName: "name=file"))
   var imports: [String] = []
+  @OptionGroup(title: "Limits of clients") var connections: ConnectionOptions
   @Option(help: "trace, debug, info, notice, warning or error; the log goes to standard error.")
   var logLevel: String = "notice"
 
@@ -71,8 +72,9 @@ struct Serve: ParsableCommand {
     let disks = Disks(machine: machine)
     try fill(disks)
 
-    let acceptor = Acceptor(log: log)
-    let nbd = Server(disks: disks, log: log, acceptor: acceptor)
+    let acceptor = Acceptor(log: log, limits: connections.limits)
+    let nbd = Server(
+      disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts)
     var listeners = [try Listener.unix(directory.diskSocket)]
     if let tcp, let (host, port) = address(tcp) {
       do { listeners.append(try Listener.tcp(host: host, port: port, anywhere: insecure)) } catch {
@@ -84,8 +86,8 @@ struct Serve: ParsableCommand {
     var control = ControlServer(disks: disks, directory: directory, log: log)
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
-    try acceptor.accept(on: Listener.unix(directory.controlSocket)) { [control] in
-      control.serve(socket: $0)
+    try acceptor.accept(on: Listener.unix(directory.controlSocket), as: .control) { [control] in
+      control.serve($0)
     }
     signals.onFirst { [log] signal in
       log.info("stopping", metadata: ["signal": "\(signal)"])

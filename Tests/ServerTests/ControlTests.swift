@@ -101,7 +101,7 @@ import Testing
   @Test func clientAndServerTalkOverTheSocket() throws {
     let listener = try Listener.unix(server.directory.controlSocket)
     let acceptor = Acceptor(log: server.log)
-    try acceptor.accept(on: listener) { [server] in server.serve(socket: $0) }
+    try acceptor.accept(on: listener, as: .control) { [server] in server.serve($0) }
     defer { acceptor.stop() }
     let client = ControlClient(server.directory)
     #expect(try client.ask(.create(name: "a", size: 1 << 40)) == .done)
@@ -122,7 +122,7 @@ import Testing
   @Test func thousandsOfDisksAreListed() throws {
     let listener = try Listener.unix(server.directory.controlSocket)
     let acceptor = Acceptor(log: server.log)
-    try acceptor.accept(on: listener) { [server] in server.serve(socket: $0) }
+    try acceptor.accept(on: listener, as: .control) { [server] in server.serve($0) }
     defer { acceptor.stop() }
     let client = ControlClient(server.directory)
     _ = try client.ask(.create(name: "a", size: 1 << 40))
@@ -145,7 +145,7 @@ import Testing
     let ours = sockets[0]
     let theirs = sockets[1]
     let thread = WorkerThread { [server] in
-      server.serve(socket: theirs)
+      server.serve(Place(uncounted: theirs))
       close(theirs)
     }
     unsafe Glibc.send(ours, "what?\n", 6, 0)

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Glibc
+import NBDServer
+
+/// What clients may take of the server; see docs/what-one-client-can-cost.md.
+struct ConnectionOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "How many clients may be connected to disks at the same time. When more come, the one that has negotiated for the longest is cut; if none negotiates, the new one is turned away.",
+      valueName: "n"))
+  var maxConnections: Int = Acceptor.Limits().disks
+  @Option(
+    help: ArgumentHelp(
+      "Seconds that a client has from the greeting to the start of transmission; 0: for ever.",
+      valueName: "seconds"))
+  var negotiationTimeout: Int = Timeouts().negotiation
+
+  func validate() throws {
+    guard (1...1_000_000).contains(maxConnections) else {
+      throw ValidationError("--max-connections \(maxConnections): use 1 to 1000000")
+    }
+    for (name, seconds) in [("negotiation", negotiationTimeout)] {
+      guard (0...1_000_000).contains(seconds) else {
+        throw ValidationError("--\(name)-timeout \(seconds): use 0 to 1000000 seconds")
+      }
+    }
+  }
+
+  var timeouts: Timeouts {
+    var timeouts = Timeouts()
+    timeouts.negotiation = negotiationTimeout
+    return timeouts
+  }
+
+  /// As many as there are descriptors for, with those of the control socket and of files kept free:
+  /// a full table of descriptors would shut the administrator out.
+  var limits: Acceptor.Limits {
+    var limits = Acceptor.Limits()
+    limits.disks = maxConnections
+    var descriptors = rlimit()
+    if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors) == 0 {
+      let most = Int(clamping: descriptors.rlim_cur)
+      limits.control = max(1, min(limits.control, most / 8))
+      // Each control client may have a file and a directory open; some are the server's own.
+      let kept = 3 * limits.control + 2 * Acceptor.Limits.slack + 64
+      limits.disks = max(1, min(limits.disks, most - min(kept, most / 2)))
+    }
+    return limits
+  }
+}
