@@ -99,7 +99,7 @@ public enum Limits {
   public static let largestPayload: UInt32 = 64 << 20
   /// An option of more than this is refused, and skipped.
   public static let option: UInt32 = 64 << 10
-  /// A name or query, as the protocol has it.
+  /// A name, a query or the text of an error, in bytes, as the protocol has it.
   public static let string = 4096
   /// Extents in one reply to BLOCK_STATUS; a client asks again for the rest.
   public static let extents = 4096

@@ -88,7 +88,7 @@ extension Handshake {
   }
 
   func refuse(_ type: OptionReply, _ message: String) -> Action {
-    .send(reply(type, Array(message.utf8)))
+    .send(reply(type, Array(message.cut(toBytes: Limits.string).utf8)))
   }
 
   func reply(_ type: OptionReply, _ payload: [UInt8] = []) -> [UInt8] {

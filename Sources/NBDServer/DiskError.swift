@@ -1,4 +1,5 @@
 public import HugeMemory
+import NBD
 
 /// What can be wrong with a request for a disk.
 public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -25,36 +26,41 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .invalidName(let name, let reason):
-      "disk name \"\(name)\": \(reason); use 1 to 255 of A-Z a-z 0-9 . _ - and no leading dot"
+      "disk name \(quoted(name)): \(reason); use 1 to 255 of A-Z a-z 0-9 . _ - and no leading dot"
     case .exists(let name):
-      "disk \"\(name)\" exists already; choose another name or remove it first"
+      "disk \(quoted(name)) exists already; choose another name or remove it first"
     case .notFound(let name):
-      "no disk is named \"\(name)\"; `hugemem list` shows which there are"
+      "no disk is named \(quoted(name)); `hugemem list` shows which there are"
     case .inUse(let name, let connections):
-      "disk \"\(name)\" has \(connections) connected client(s); disconnect them first"
+      "disk \(quoted(name)) has \(connections) connected client(s); disconnect them first"
     case .noOrigin(let name):
-      "disk \"\(name)\" is not a fork, so there is nothing to reset it to"
+      "disk \(quoted(name)) is not a fork, so there is nothing to reset it to"
     case .otherOrigin(let disk, let origin, let wanted):
-      "disk \"\(disk)\" is \(origin.map { "a fork of \"\($0)\"" } ?? "no fork"), not a fork of "
-        + "\"\(wanted)\"; choose another name after the @, or connect to \"\(disk)\" itself"
+      "disk \(quoted(disk)) is \(origin.map { "a fork of \(quoted($0))" } ?? "no fork"), "
+        + "not a fork of \(quoted(wanted)); choose another name after the @, or connect to "
+        + "\(quoted(disk)) itself"
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
     case .cannotReserve(let name, let reserve, let limit):
-      "disk \"\(name)\": \(reserve) bytes cannot be kept for it, since too much of the memory limit "
-        + "of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
+      "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
+        + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
         + "limit with `hugemem limit --memory`"
     case .cannotFork(let name, let reserve, let limit):
-      "disk \"\(name)\": a fork shares what it has, so its reserve of \(reserve) bytes would be "
-        + "needed again, and too much of the memory limit of \(limit) bytes is used; lower the "
+      "disk \(quoted(name)): a fork shares what it has, so its reserve of \(reserve) bytes "
+        + "would be needed again, and too much of the memory limit of \(limit) bytes is used; lower the "
         + "reserve with `hugemem limit \(name) --reserve`, or discard data"
     case .quotaTooSmall(let name, let quota):
-      "disk \"\(name)\": with a quota of \(quota) bytes nothing could be written; use 4096 or more, "
-        + "or none to lift it"
+      "disk \(quoted(name)): with a quota of \(quota) bytes nothing could be written; use "
+        + "4096 or more, or none to lift it"
     case .reserveOverQuota(let name, let quota, let reserve):
-      "disk \"\(name)\": a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
+      "disk \(quoted(name)): a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
         + "allows; lower the one or raise the other"
     case .memory(let error): "\(error)"
     case .cancelled(let reason): reason
     }
   }
+
+  /// A name for a message. A client may ask for one of 4,096 bytes; those of disks have at most 255,
+  /// and the first of them tell which is meant.
+  private func quoted(_ name: String) -> String { "\"\(name.cut(toBytes: 100))\"" }
 }

@@ -16,8 +16,9 @@ struct ConnectionOptions: ParsableArguments {
   var negotiationTimeout: Int = Timeouts().negotiation
 
   func validate() throws {
-    guard (1...1_000_000).contains(maxConnections) else {
-      throw ValidationError("--max-connections \(maxConnections): use 1 to 1000000")
+    // Each has a thread, and there are 8192 readers' slots for all threads of the process.
+    guard (1...7000).contains(maxConnections) else {
+      throw ValidationError("--max-connections \(maxConnections): use 1 to 7000")
     }
     for (name, seconds) in [("negotiation", negotiationTimeout)] {
       guard (0...1_000_000).contains(seconds) else {

@@ -124,6 +124,22 @@ extension Handshake {
     #expect(client.reply(option(6, [0, 0, 0, 1, 0xff, 0, 0])) == OptionReply.invalid.rawValue)
   }
 
+  @Test func theTextOfARefusalIsCutAtACharacter() {
+    for text in [String(repeating: "ä", count: 3000), "x" + String(repeating: "ä", count: 3000)] {
+      var client = Client()
+      _ = client.handshake.step(option(6, NBDTests.text("no") + [0, 0]))
+      guard case .send(let bytes) = client.handshake.resolved(.failure(.init(.unknown, text)))
+      else {
+        Issue.record("no refusal")
+        return
+      }
+      let sent = String(validating: bytes.dropFirst(20), as: UTF8.self)
+      #expect(bytes.count <= 20 + 4096 && bytes.count > 20 + 4090)
+      #expect(sent?.hasSuffix("ä…") == true)
+      #expect(bytes[16..<20].reduce(0) { $0 << 8 | Int($1) } == bytes.count - 20)
+    }
+  }
+
   @Test func goTransmitsAndUnknownNameDoesNot() {
     var client = Client()
     #expect(client.reply(option(7, text("no") + [0, 0])) == OptionReply.unknown.rawValue)

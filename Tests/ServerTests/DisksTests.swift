@@ -105,6 +105,20 @@ import Testing
     #expect(disks.list().map(\.name) == ["golden"])
   }
 
+  @Test func aLongNameIsCutInEveryMessage() throws {
+    let name = String(repeating: "ä", count: 2048)
+    let errors: [DiskError] = [
+      .invalidName(name, reason: "no"), .exists(name), .notFound(name),
+      .inUse(name, connections: 1), .noOrigin(name),
+      .otherOrigin(disk: name, origin: name, wanted: name),
+      .cannotReserve(name, reserve: 1, limit: 1),
+      .quotaTooSmall(name, quota: 1), .reserveOverQuota(name, quota: 1, reserve: 1),
+    ]
+    for error in errors {
+      #expect(error.description.utf8.count < 800 && error.description.contains("ä…"))
+    }
+  }
+
   @Test func emptyNameIsTheOnlyDisk() throws {
     #expect(try disks.connect("").disk.name == "golden")
     try disks.create("b", size: 1)
