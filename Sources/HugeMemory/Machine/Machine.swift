@@ -99,18 +99,21 @@ public final class Machine: Sendable {
     return AddressSpace(size: size, root: .none, machine: self)
   }
 
-  /// The hard limit, in bytes, of data, tables and the zero page together. Where it follows the
-  /// system, what could be had at the last look.
+  /// The hard limit, in bytes, of data, tables and the zero page together. With a budget it is what
+  /// the system could spare at the last look.
   public var limit: UInt64 { budget?.limit ?? Self.bytes(arena.limit) }
 
   /// The most that the limit may become, in bytes.
   public var capacity: UInt64 { Self.bytes(arena.capacity) }
 
-  /// Changes the limit, to `capacity` at the most; where it follows the system, that is its ceiling.
-  /// Below what is in use, nothing new is written until enough was discarded; what is there stays.
-  /// Below that and what is promised, a reserved space still has its reserve as far as the others'
-  /// leave room for it, and nobody else has any; with `keepsPromises` false is returned then, and
-  /// nothing changed.
+  /// Changes the limit, in bytes, to `capacity` at the most. With a budget you change its ceiling.
+  ///
+  /// You may set less than is in use: what is there stays, and nothing new is written until enough was
+  /// discarded. If you set less than is in use and promised, a reserved space still has its reserve as
+  /// far as the other reserves leave room for it, and nobody else gets memory. With `keepsPromises`
+  /// that is refused: false is returned, and nothing changed.
+  ///
+  /// - Complexity: O(1), and O(cores) where the limit is lowered below what is in use.
   @discardableResult
   public func setLimit(_ bytes: UInt64, keepsPromises: Bool = false) -> Bool {
     defer { changes.add(1, .release) }
@@ -157,21 +160,25 @@ public final class Machine: Sendable {
   /// References held on the zero page, the shrinker's included; 0 when there is none.
   public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
 
-  /// Event counters by the kernel's names.
+  /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`).
   public var counters: [(name: String, value: UInt64)] { events.all }
 
-  /// Waits for a grace period and frees all that was unmapped before the call.
+  /// Waits for a grace period and frees all that was unmapped before the call: for exact figures. The
+  /// background does it by itself.
+  ///
+  /// - Complexity: O(what was unmapped).
   public func settle() {
     retired.drain(into: self)
     arena.drainCaches()
   }
 
   /// Gives free memory between frames in use back to the system: what nobody needed since the last
-  /// call, or `all`. Returns the bytes.
+  /// call, or `all`. Returns the bytes. The background does it five times a second.
   @discardableResult
   public func trim(all: Bool = false) -> UInt64 { Self.bytes(arena.trim(all: all)) }
 
-  /// Settles, then lets the shrinker free the zero page if nobody holds it. Returns the bytes freed.
+  /// Settles, then frees the parts of split huge frames that nobody maps, and the zero page if nobody
+  /// holds it. Returns the bytes freed.
   @discardableResult
   public func shrink() -> UInt64 {
     let before = arena.framesInUse

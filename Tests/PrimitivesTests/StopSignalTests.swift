@@ -1,0 +1,28 @@
+import Testing
+
+@testable import Primitives
+
+@Suite struct StopSignalTests {
+  @Test func aWaitEndsWithItsTime() {
+    let signal = StopSignal()
+    let start = monotonicTime()
+    #expect(!signal.wait(microseconds: 20_000))
+    #expect(monotonicTime() - start >= 20_000_000)
+  }
+
+  @Test func aThreadThatSleepsIsToldToEnd() throws {
+    let signal = StopSignal()
+    let thread = try #require(
+      WorkerThread {
+        // An hour, if nobody says so.
+        while !signal.wait(microseconds: 3_600_000_000) {}
+        signal.end()
+      })
+    #expect(!signal.hasEnded)
+    signal.stop()
+    thread.join()
+    #expect(signal.hasEnded)
+    // For good.
+    #expect(signal.wait(microseconds: 3_600_000_000))
+  }
+}
