@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example bench peers churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -70,6 +70,10 @@ lint:
 # A package that depends on the library alone, without the server's dependencies.
 example:
 	cd Examples/Sparse && swift run -c release
+
+# The shell and Swift blocks of README.md and docs, executed as they stand there.
+readme: deps build
+	scripts/readme-blocks
 
 # Every figure of the README about the engine; wants the machine to itself.
 bench: build
