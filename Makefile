@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -79,9 +79,21 @@ readme: deps build
 bench: build
 	for scenario in zero-page faults fork io memory reclaim; do $(HUGEMEM) bench $$scenario || true; done
 
-# The server against nbdkit, alternating.
+# The server against nbdkit and qemu-nbd, alternating.
 peers: deps build
 	scripts/peers
+
+# The results in docs/figures that `make figures` draws; wants the machine to itself for ten minutes.
+measure: deps build
+	scripts/plots/measure
+	scripts/peers --json 5 2
+	scripts/peers --json --depths 5 1
+
+# The plots in docs/images, from docs/figures; and `hugemem top` as it looks. Needs Debian's
+# python3-matplotlib, python3-pyte and python3-rich.
+figures: build
+	scripts/plots/draw
+	scripts/plots/top
 
 clean:
 	rm -rf .build Examples/Sparse/.build ThreadSanitizer/.build

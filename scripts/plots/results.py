@@ -1,0 +1,37 @@
+"""Results as files: what was measured, with its command, its date and its machine."""
+import datetime, json, os, platform
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+DIRECTORY = f"{ROOT}/docs/figures"
+
+
+def machine():
+    """One line about this machine."""
+    cpu = open("/proc/cpuinfo").read()
+    model = next((line.split(":")[1].strip() for line in cpu.split("\n") if line.startswith("model name")),
+                 platform.machine())
+    memory = int(open("/proc/meminfo").readline().split()[1]) / (1 << 20)
+    kind = "virtual machine" if " hypervisor" in cpu else "machine"
+    cores = os.cpu_count()
+    linux = platform.release().split("-")[0]
+    return f"{kind}, {cores} cores of {model}, {memory:.0f} GiB of memory, Linux {linux}"
+
+
+def begin(command, **about):
+    """The head of a result. `load` is how many threads wanted the cores before it began."""
+    return {"command": command, "date": datetime.date.today().isoformat(), "machine": machine(),
+            "load": round(os.getloadavg()[0], 1), **about}
+
+
+def save(name, result):
+    os.makedirs(DIRECTORY, exist_ok=True)
+    path = f"{DIRECTORY}/{name}.json"
+    with open(path, "w") as file:
+        json.dump(result, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    print(f"{os.path.relpath(path, ROOT)} is written", flush=True)
+
+
+def load(name):
+    with open(f"{DIRECTORY}/{name}.json") as file:
+        return json.load(file)
