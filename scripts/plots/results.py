@@ -18,13 +18,14 @@ def machine():
 
 
 def begin(command, **about):
-    """The head of a result. `load` is how many threads wanted the cores before it began."""
+    """The head of a result. `load` is how many threads wanted the cores before it began; `save` adds it afterwards."""
     return {"command": command, "date": datetime.date.today().isoformat(), "machine": machine(),
             "load": round(os.getloadavg()[0], 1), **about}
 
 
 def save(name, result):
     os.makedirs(DIRECTORY, exist_ok=True)
+    result["loadAfter"] = round(os.getloadavg()[0], 1)
     path = f"{DIRECTORY}/{name}.json"
     with open(path, "w") as file:
         json.dump(result, file, indent=1, ensure_ascii=False)
