@@ -1,0 +1,154 @@
+"""Fixtures: a server in a directory of its own, a control group, and what tests are repeated over.
+
+Run them all with `/usr/bin/python3 -m pytest Tests/Clients`, one with `-k NAME`. HUGEMEM names the
+binary. Each test starts its own servers, so any of them can be run by itself, in any order.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True
+pytest.register_assert_rewrite("support")
+# What is compared and matched is English.
+os.environ["LC_ALL"] = "C"
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+from support.group import Group  # noqa: E402
+from support.server import BINARY, Server  # noqa: E402
+
+DEADLINE = 120
+
+
+def pytest_configure(config):
+    config.figures = []
+    if not os.access(BINARY, os.X_OK):
+        raise pytest.UsageError(f"{BINARY} is no program; `make build` makes it, HUGEMEM names another")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """Whatever hangs fails, and with the line it hangs at."""
+    marker = item.get_closest_marker("deadline")
+    seconds = marker.args[0] if marker else DEADLINE
+
+    def late(*_):
+        raise TimeoutError(f"the test did not end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def figure(request):
+    """figure(TEXT): a line for people, shown at the end. Nothing is asserted of it."""
+    return lambda text: request.config.figures.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.figures:
+        terminalreporter.section("figures")
+        for line in config.figures:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def tmp_path():
+    """A short name, since sockets' paths must be, and gone after the test: images are large."""
+    with tempfile.TemporaryDirectory(prefix="hugemem.") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """server(OPTION...): starts one, ready; `memory=` and `create=` are short for its options.
+
+    At the end of the test each is ended by SIGTERM and has to end cleanly: with status 0, without
+    its sockets, without a crash in its log. A test that has ended one itself is left alone.
+    """
+    servers = []
+
+    def start(*options, memory=None, create=(), **more):
+        options = [str(option) for option in options]
+        if memory:
+            options += ["--memory", memory]
+        for disk in [create] if isinstance(create, str) else create:
+            options += ["--create", disk]
+        servers.append(Server(tmp_path / f"run{len(servers)}", *options, **more))
+        return servers[-1]
+
+    yield start
+    failures = []
+    for one in servers:
+        # Shown with a failed test.
+        print(f"the server's log:\n{one.log.read_text(errors='replace')[-2000:]}")
+        try:
+            if one.process.returncode is None:
+                one.stops_cleanly()
+        except Exception as failure:
+            failures.append(failure)
+        finally:
+            one.kill()
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def group():
+    """group(BYTES): a memory control group, gone after the test. Skips it where none can be.
+
+    Name it before `server`, so that the server has gone when the group goes.
+    """
+    groups = []
+
+    def make(limit):
+        groups.append(Group(limit))
+        return groups[-1]
+
+    yield make
+    for one in groups:
+        one.remove()
+
+
+@pytest.fixture(params=[True, False], ids=["structured", "simple"])
+def structured(request):
+    """Repeats the test with structured replies and with simple ones."""
+    return request.param
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def transport(request):
+    """Repeats the test over a Unix socket and over TCP."""
+    return request.param
+
+
+@pytest.fixture
+def together():
+    """together(FUNCTION...): runs each in a thread of its own, and fails with the first failure."""
+
+    def run(*functions):
+        failures = []
+
+        def guarded(function):
+            try:
+                function()
+            except BaseException as failure:
+                failures.append(failure)
+
+        threads = [threading.Thread(target=guarded, args=(function,), daemon=True) for function in functions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    return run

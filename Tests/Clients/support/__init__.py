@@ -1,0 +1,1 @@
+"""What the tests are written with: a server, clients, a control group, and ways to compare."""

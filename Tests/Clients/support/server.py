@@ -1,0 +1,158 @@
+"""A `hugemem serve` in a directory of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from support.tools import refused, run
+from support.wire import Wire
+
+BINARY = os.path.abspath(
+    os.environ.get("HUGEMEM", Path(__file__).parents[3] / ".build/release/hugemem"))
+
+
+class Server:
+    """Starts one and waits until it is ready. `options` are those of `hugemem serve`.
+
+    `launcher` is a program that starts it: it gets the command as its arguments.
+    """
+
+    def __init__(self, directory, *options, launcher=()):
+        self.directory = Path(directory)
+        self.log = self.directory.with_suffix(".err")
+        self.output = self.directory.with_suffix(".out")
+        self.wires = []
+        with open(self.output, "w") as out, open(self.log, "w") as err:
+            self.process = subprocess.Popen(
+                [*launcher, BINARY, "serve", "--directory", str(directory), *map(str, options)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        end = time.monotonic() + 60
+        while ": ready" not in self.said():
+            assert self.process.poll() is None, f"the server did not start:\n{self.log.read_text()}"
+            assert time.monotonic() < end, f"the server is not ready after 60 s:\n{self.log.read_text()}"
+            time.sleep(0.01)
+
+    # Its end
+
+    def stop(self, number=signal.SIGTERM):
+        """Sends it a signal and waits for its end; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.kill()
+
+    def kill(self):
+        """SIGKILL, where it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for wire in self.wires:
+            wire.close()
+        self.wires = []
+
+    def stops_cleanly(self, number=signal.SIGTERM):
+        """Ends it, and fails unless it ended with 0, left no socket and did not crash."""
+        status = self.stop(number)
+        log = self.log.read_text(errors="replace")
+        assert status == 0, f"the server ended with {status}\n{log[-2000:]}"
+        assert os.listdir(self.directory) == ["lock"], "what is left in the directory"
+        crash = re.search("Fatal error|Crash|panic", log)
+        assert not crash, f"the server's log tells of a crash\n{log[-4000:]}"
+
+    # The command line
+
+    def command(self, name, *arguments):
+        return [BINARY, name, "--directory", str(self.directory), *map(str, arguments)]
+
+    def run(self, name, *arguments, **more):
+        """A command of the command line: the completed process."""
+        return run(*self.command(name, *arguments), **more)
+
+    def refused(self, pattern, name, *arguments, **more):
+        """A command that is refused with a message that `pattern` matches."""
+        return refused(pattern, *self.command(name, *arguments), **more)
+
+    def json(self, name, *arguments):
+        return json.loads(self.run(name, "--json", *arguments).stdout)
+
+    def stat(self):
+        return self.json("stat")
+
+    def counter(self, name):
+        return {counter["name"]: counter["value"] for counter in self.stat()["counters"]}[name]
+
+    def disk(self, name):
+        """What `stat` says of one disk."""
+        (disk,) = self.json("stat", name)["disks"]
+        return disk
+
+    def data(self, name):
+        """The bytes of memory with data that a disk sees."""
+        return self.disk(name)["data"]
+
+    def names(self):
+        return [disk["name"] for disk in self.json("list")]
+
+    # The process
+
+    def said(self):
+        return self.output.read_text()
+
+    def resident(self):
+        """Its resident memory in bytes, as the kernel counts it."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s*(\d+)", status).group(1)) * 1024
+
+    # Clients
+
+    @property
+    def tcp(self):
+        """HOST:PORT, where it listens on TCP."""
+        found = re.search(r"^ *over TCP: nbd://(.*)/NAME$", self.said(), re.MULTILINE)
+        assert found, f"no TCP address in:\n{self.said()}"
+        return found.group(1)
+
+    def uri(self, disk, transport="unix"):
+        if transport == "tcp":
+            return f"nbd://{self.tcp}/{quote(disk)}"
+        return f"nbd+unix:///{quote(disk)}?socket={self.directory}/nbd.sock"
+
+    def wire(self, flags=3, timeout=60, transport="unix"):
+        """A raw connection, at the beginning of its negotiation."""
+        address = f"{self.directory}/nbd.sock"
+        if transport == "tcp":
+            host, port = self.tcp.rsplit(":", 1)
+            address = (host.strip("[]"), int(port))
+        self.wires.append(Wire(address, flags, timeout))
+        return self.wires[-1]
+
+    def go(self, disk, structured=True, **more):
+        """A raw connection in transmission."""
+        return self.wire(**more).go(disk, structured=structured)
+
+    def io(self, disk, *commands, transport="unix"):
+        """qemu-io's commands over one connection. It exits with 1 where a pattern is not what is
+        there, and tells of other failures in words."""
+        done = self.qemu_io(disk, *commands, transport=transport)
+        assert done.returncode == 0 and not re.search("fail|error|mismatch", done.stdout + done.stderr, re.I), (
+            f"{' '.join(done.args)}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+
+    def qemu_io(self, disk, *commands, transport="unix"):
+        arguments = [part for command in commands for part in ("-c", command)]
+        return run("qemu-io", "-f", "raw", *arguments, self.uri(disk, transport), check=False)
+
+    def libnbd(self, disk, structured=True, transport="unix"):
+        import nbd
+        handle = nbd.NBD()
+        handle.set_request_structured_replies(structured)
+        if structured:
+            handle.add_meta_context("base:allocation")
+        handle.connect_uri(self.uri(disk, transport))
+        return handle

@@ -1,0 +1,65 @@
+"""`hugemem top` on a terminal of its own: its window, its keys, and what it leaves behind."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+
+
+class Screen:
+    """One run, in 12 rows of 100 columns; what it wrote and nobody looked at yet is in `text`."""
+
+    def __init__(self, server, *arguments, columns=100, rows=12):
+        self.ours, theirs = pty.openpty()
+        self.resize(columns, rows)
+        self.before = termios.tcgetattr(theirs)
+        self.theirs, self.text = theirs, b""
+        self.process = subprocess.Popen(
+            server.command("top", *arguments), stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True, preexec_fn=self.control)
+
+    def control(self):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+
+    def resize(self, columns, rows):
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def key(self, key):
+        os.write(self.ours, key)
+
+    def pump(self, seconds):
+        if select.select([self.ours], [], [], seconds)[0]:
+            self.text += os.read(self.ours, 1 << 16)
+
+    def wait_for(self, part, seconds=60):
+        end = time.monotonic() + seconds
+        while part not in self.text:
+            assert time.monotonic() < end, (part, self.text[-2000:])
+            self.pump(0.1)
+        self.text = self.text[self.text.index(part) + len(part):]
+
+    def frame(self):
+        """The next whole frame's lines."""
+        self.wait_for(b"\x1b[H")
+        end = time.monotonic() + 60
+        while b"\x1b[J" not in self.text:
+            assert time.monotonic() < end, self.text
+            self.pump(0.1)
+        frame, self.text = self.text.split(b"\x1b[J", 1)
+        return frame.decode().replace("\x1b[K", "").replace("\r", "").split("\n")
+
+    def ended(self, status):
+        """It ends by itself, and leaves the terminal as it was."""
+        end = time.monotonic() + 60
+        while self.process.poll() is None:
+            assert time.monotonic() < end, "does not end"
+            self.pump(0.1)
+        self.pump(0.1)
+        assert self.process.returncode == status, (self.process.returncode, self.text)
+        assert b"\x1b[?25h\x1b[?1049l" in self.text, self.text
+        assert termios.tcgetattr(self.theirs) == self.before, "the terminal's modes"
+        return self.text.split(b"\x1b[?1049l", 1)[1].decode()

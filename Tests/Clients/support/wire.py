@@ -1,0 +1,176 @@
+"""A bare NBD client: says exactly what it is told to, right or wrong, and shows what comes back.
+
+Numbers and layouts: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
+"""
+
+import socket
+import struct
+
+READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES, BLOCK_STATUS, RESIZE = range(9)
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = (1 << bit for bit in range(6))
+EXPORT_NAME, ABORT, LIST = 1, 2, 3
+STARTTLS, INFO, GO, STRUCTURED_REPLY, LIST_META, SET_META, EXTENDED = 5, 6, 7, 8, 9, 10, 11
+ACK, REP_SERVER, REP_INFO, REP_META = 1, 2, 3, 4
+UNSUP, POLICY, INVALID, UNKNOWN, TOO_BIG = (1 << 31 | number for number in (1, 2, 3, 6, 9))
+EPERM, EIO, ENOMEM, EINVAL, ENOSPC, ENOTSUP = 1, 5, 12, 22, 28, 95
+
+
+def text(string):
+    return struct.pack(">I", len(string)) + string.encode()
+
+
+class Reply:
+    """One reply: `error` (0: none) and `chunks`, (type, payload) pairs; a simple one has none."""
+
+    def __init__(self, cookie):
+        self.cookie, self.error, self.chunks, self.simple, self.data = cookie, 0, [], False, b""
+
+    def extents(self):
+        """(length, flags) pairs of a BLOCK_STATUS."""
+        (payload,) = [payload for kind, payload in self.chunks if kind == 5]
+        words = struct.unpack(f">{len(payload) // 4}I", payload)
+        return list(zip(words[1::2], words[2::2]))
+
+
+class Wire:
+    """A connection. Every wait has an end, so that a server out of step fails a test, not hangs it."""
+
+    def __init__(self, address, flags=3, timeout=60):
+        """`address` is a Unix socket's path, or a host and port."""
+        self.socket = socket.socket(socket.AF_UNIX) if isinstance(address, str) \
+            else socket.create_connection(address, timeout)
+        self.socket.settimeout(timeout)
+        if isinstance(address, str):
+            self.socket.connect(address)
+        assert self.take(16) == b"NBDMAGICIHAVEOPT"
+        assert self.take(2) == b"\0\3"
+        self.send(struct.pack(">I", flags))
+        self.structured = False
+        self.size = self.flags = self.contexts = None
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def take(self, count):
+        data = bytearray()
+        while len(data) < count:
+            part = self.socket.recv(min(count - len(data), 1 << 20))
+            if not part:
+                raise EOFError(f"the server closed after {len(data)} of {count} bytes")
+            data += part
+        return bytes(data)
+
+    def is_closed(self):
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self):
+        self.socket.close()
+
+    # Negotiation
+
+    def option(self, code, payload=b""):
+        """Sends an option; returns its replies as (type, payload) up to the final one."""
+        self.send(b"IHAVEOPT" + struct.pack(">II", code, len(payload)) + payload)
+        return self.answers(code)
+
+    def answers(self, code):
+        replies = []
+        while True:
+            magic, option, kind, length = struct.unpack(">QIII", self.take(20))
+            assert magic == 0x3E889045565A9, f"{magic:x}: the negotiation is out of step"
+            assert option == code, (option, code)
+            replies.append((kind, self.take(length)))
+            if kind == ACK or kind >> 31:
+                return replies
+
+    def status(self, code, payload=b""):
+        """The type of an option's final reply."""
+        return self.option(code, payload)[-1][0]
+
+    def meta(self, code, export, *queries):
+        payload = text(export) + struct.pack(">I", len(queries)) + b"".join(map(text, queries))
+        replies = self.option(code, payload)
+        return replies[-1][0], [payload[4:].decode() for kind, payload in replies if kind == REP_META]
+
+    def go(self, export, structured=True, allocation=True, option=GO, infos=()):
+        """Begins transmission, as a well-behaved client does. Returns self."""
+        if structured:
+            assert self.status(STRUCTURED_REPLY) == ACK
+            self.structured = True
+            if allocation:
+                status, self.contexts = self.meta(SET_META, export, "base:allocation")
+                assert status == ACK
+        payload = text(export) + struct.pack(f">H{len(infos)}H", len(infos), *infos)
+        replies = self.option(option, payload)
+        assert replies[-1][0] == ACK, replies
+        self.infos = {struct.unpack(">H", p[:2])[0]: p[2:] for k, p in replies if k == REP_INFO}
+        self.size, self.flags = struct.unpack(">QH", self.infos[0])
+        return self
+
+    # Transmission
+
+    def request(self, command, offset=0, length=0, flags=0, payload=b"", cookie=7):
+        self.send(struct.pack(">IHHQQI", 0x25609513, flags, command, cookie, offset, length) + payload)
+
+    def reply(self, length=0):
+        """The next reply; `length` is the data of a successful simple READ."""
+        reply = None
+        while True:
+            (magic,) = struct.unpack(">I", self.take(4))
+            if magic == 0x67446698:
+                error, cookie = struct.unpack(">IQ", self.take(12))
+                reply = Reply(cookie)
+                reply.simple, reply.error = True, error
+                reply.data = b"" if error else self.take(length)
+                return reply
+            assert magic == 0x668E33EF, f"{magic:x}: the stream is out of step"
+            assert self.structured, "a structured reply that was not negotiated"
+            flags, kind, cookie, count = struct.unpack(">HHQI", self.take(16))
+            reply = reply or Reply(cookie)
+            assert reply.cookie == cookie, "chunks of two replies mixed"
+            payload = self.take(count)
+            reply.chunks.append((kind, payload))
+            if kind >> 15:
+                (reply.error,) = struct.unpack(">I", payload[:4])
+            if flags & 1:
+                return reply
+
+    def ask(self, command, offset=0, length=0, flags=0, payload=b"", cookie=7):
+        """A request and its reply, with what must hold for every reply."""
+        self.request(command, offset, length, flags, payload, cookie)
+        reply = self.reply(length if command == READ and not self.structured else 0)
+        assert reply.cookie == cookie, (reply.cookie, cookie)
+        if self.structured and command in (READ, BLOCK_STATUS):
+            assert not reply.simple, "READ and BLOCK_STATUS are never answered simply"
+        return reply
+
+    def error(self, *request, **more):
+        return self.ask(*request, **more).error
+
+    def read(self, offset, length, flags=0):
+        """A READ's bytes, put together from its chunks, each checked for place and overlap."""
+        reply = self.ask(READ, offset, length, flags)
+        assert reply.error == 0, reply.error
+        if not self.structured:
+            return reply.data
+        data, seen = bytearray(length), 0
+        for kind, payload in reply.chunks:
+            if kind == 0:
+                continue
+            (at,) = struct.unpack(">Q", payload[:8])
+            if kind == 1:
+                part = payload[8:]
+            else:
+                assert kind == 2, kind
+                part = bytes(struct.unpack(">I", payload[8:])[0])
+            assert part and offset <= at and at + len(part) <= offset + length, (at, len(part))
+            data[at - offset : at - offset + len(part)] = part
+            seen += len(part)
+        assert seen == length, (seen, length)
+        return bytes(data)
+
+    def write(self, offset, data, flags=0):
+        assert self.error(WRITE, offset, len(data), flags, data) == 0
