@@ -6,7 +6,8 @@ import time
 
 def noise(length, seed=1):
     """Bytes that no two pages have in common; the same for the same seed."""
-    return random.Random(seed).randbytes(length)
+    source, piece = random.Random(seed), 16 << 20  # randbytes can only do so much at once
+    return b"".join(source.randbytes(min(piece, length - at)) for at in range(0, length, piece))
 
 
 def first_difference(got, wanted):
