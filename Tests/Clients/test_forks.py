@@ -43,14 +43,14 @@ def test_the_origin_has_nothing_of_its_forks(chain):
 
 
 def test_the_last_fork_has_everything_when_its_parents_are_removed(chain):
-    chain.run("remove", "golden", *(f"chain{depth}" for depth in range(1, DEEP)))
+    chain.remove("golden", *(f"chain{depth}" for depth in range(1, DEEP)))
     assert chain.names() == ["chain20"]
     chain.io("chain20", "read -P 100 0 1M", "read -P 100 8188k 4k",
              *(f"read -P {depth} {depth}M 4k" for depth in range(1, DEEP + 1)))
 
 
 def test_no_memory_is_left_when_all_are_removed(chain):
-    chain.run("remove", *chain.names())
+    chain.remove(*chain.names())
     eventually(lambda: chain.stat()["memoryUsed"] <= MIB, "no disks use 1 MiB at most")
 
 
@@ -119,7 +119,7 @@ def test_a_reset_goes_back_to_the_fork_not_to_what_the_origin_is_now(work):
 
 def test_a_reset_needs_no_origin(work):
     work.io("base", "write -P 9 0 8M")
-    work.run("remove", "base")
+    work.remove("base")
     work.io("work", "write -P 8 0 8M")
     work.run("reset", "work")
     work.io("work", "read -P 7 0 8M")

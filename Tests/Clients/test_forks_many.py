@@ -71,7 +71,7 @@ def test_10_000_forks_are_all_listed_and_leave_no_memory(golden):
     lines = golden.run("list").stdout.splitlines()
     assert sum(line.startswith("vm") and line.endswith(" golden") for line in lines) == 10_000
     assert (golden.stat()["memoryUsed"] - before) // 10_000 <= 16384
-    golden.run("remove", "golden")
+    golden.remove("golden")
     for batch in batches:
-        golden.run("remove", *batch)
+        golden.remove(*batch)
     eventually(lambda: golden.stat()["memoryUsed"] <= MIB, "no disks use 1 MiB at most")

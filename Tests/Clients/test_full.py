@@ -102,7 +102,7 @@ def test_forks_are_made_or_refused_clearly(full):
             break
     forks = [name for name in full.names() if name.startswith("f")]
     if forks:
-        full.run("remove", *forks)
+        full.remove(*forks)
     full.io("other", "read -P 33 0 4M")
 
 
@@ -126,6 +126,6 @@ def test_a_forks_write_is_refused_and_its_origin_is_sound(disks):
 
 
 def test_a_removal_makes_room_again(full):
-    full.run("remove", "big")
+    full.remove("big")
     full.run("create", "big", "--size", "10G")
     full.io("big", "write -P 37 0 50M", "read -P 37 0 50M")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+from support.compare import eventually
 from support.tools import refused, run
 from support.wire import Wire
 
@@ -78,6 +79,15 @@ class Server:
     def refused(self, pattern, name, *arguments, **more):
         """A command that is refused with a message that `pattern` matches."""
         return refused(pattern, *self.command(name, *arguments), **more)
+
+    def remove(self, *names):
+        """Removes disks whose clients have just gone, which the server may not have noticed yet."""
+        def removed():
+            done = self.run("remove", *names, check=False)
+            assert done.returncode == 0 or "connected client" in done.stderr, done.stderr
+            return done.returncode == 0
+
+        eventually(removed, f"{' '.join(names)} can be removed")
 
     def json(self, name, *arguments):
         return json.loads(self.run(name, "--json", *arguments).stdout)
