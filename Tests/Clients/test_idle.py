@@ -1,0 +1,48 @@
+"""500 connections at rest are cheap, also after having transferred much, and the server lives on."""
+
+import pytest
+
+from support.compare import falls_to
+from support.tools import run
+from support.wire import READ
+
+COUNT, LIMIT = 500, 64 << 10
+
+
+@pytest.fixture
+def data(server):
+    """Its first client has been through every buffer."""
+    server = server(create="data=64M")
+    wire = server.go("data")
+    wire.write(0, b"\1" * (4 << 20))
+    wire.read(0, 4 << 20)
+    return server
+
+
+def test_500_idle_connections_cost_less_than_64_kib_each(data, figure):
+    before = data.resident()
+
+    def settled(what):
+        """Buffers are given back after a second at rest."""
+        each, _ = falls_to(LIMIT, lambda: (data.resident() - before) / COUNT, f"bytes a connection, {what}")
+        figure(f"{what}: {each / 1024:.1f} KiB of resident memory each")
+
+    idle = [data.go("data") for _ in range(COUNT)]
+    settled("fresh")
+    for wire in idle:  # through every buffer that a connection has
+        wire.request(READ, 0, 1 << 20)
+        wire.reply()
+        wire.write(0, b"\1" * (1 << 19))
+    settled("after 1 MiB read and 512 KiB written")
+    for wire in idle:
+        assert wire.read(100, 4) == b"\1" * 4
+
+
+def test_500_clients_come_and_go_three_times_and_the_server_lives_on(data):
+    for _ in range(3):
+        clients = [data.go("data") for _ in range(COUNT)]
+        for wire in clients[::50]:
+            assert wire.read(0, 1) == b"\1"
+        for wire in clients:
+            wire.close()
+    run("nbdinfo", "--size", data.uri("data"))
