@@ -42,6 +42,11 @@ class Screen:
             self.pump(0.1)
         self.text = self.text[self.text.index(part) + len(part):]
 
+    def quiet(self, seconds):
+        """Returns once it has written nothing for so long."""
+        while select.select([self.ours], [], [], seconds)[0]:
+            self.text += os.read(self.ours, 1 << 16)
+
     def frame(self):
         """The next whole frame's lines."""
         self.wait_for(b"\x1b[H")
@@ -51,6 +56,19 @@ class Screen:
             self.pump(0.1)
         frame, self.text = self.text.split(b"\x1b[J", 1)
         return frame.decode().replace("\x1b[K", "").replace("\r", "").split("\n")
+
+    def fits(self, columns, rows, condition=lambda lines: True):
+        """Waits for a frame that fits the window and is as `condition` says; then the next one must
+        be so too. It may have drawn some for the window's size before."""
+        end = time.monotonic() + 60
+        while True:
+            lines = self.frame()
+            if len(lines) <= rows and max(map(len, lines)) <= columns and condition(lines):
+                break
+            assert time.monotonic() < end, (columns, rows, lines)
+        lines = self.frame()
+        assert len(lines) <= rows and max(map(len, lines)) <= columns, (columns, rows, lines)
+        return lines
 
     def ended(self, status):
         """It ends by itself, and leaves the terminal as it was."""
