@@ -77,7 +77,8 @@ def eventually(condition, what, seconds=60, pause=0.02):
         found = condition()
         if found:
             return found
-        assert time.monotonic() < end, f"after {seconds} s still not so: {what}; last seen: {found!r}"
+        if time.monotonic() >= end:
+            raise AssertionError(f"after {seconds} s still not so: {what}; last seen: {found!r}")
         time.sleep(pause)
 
 
@@ -85,6 +86,7 @@ def falls_to(limit, measure, what, seconds=60, pause=0.02):
     """Waits until the number that `measure()` returns is at most `limit`: (number, milliseconds)."""
     begin = time.monotonic()
     while (value := measure()) > limit:
-        assert time.monotonic() < begin + seconds, f"{what}: {value} after {seconds} s, should be at most {limit}"
+        if time.monotonic() >= begin + seconds:
+            raise AssertionError(f"{what}: {value} after {seconds} s, should be at most {limit}")
         time.sleep(pause)
     return value, int((time.monotonic() - begin) * 1000)
