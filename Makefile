@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn clean
 
 build:
 	swift build -c release --product hugemem
@@ -59,10 +59,15 @@ kernel-selftests:
 cgroup2: deps build
 	scripts/cgroup2
 
-# Random operations on a server against a reference model; SEED= and STEPS= replay a failure.
+# Real clients; NAME= runs those tests that have it in their name.
+clients: deps build
+	scripts/client-tests $(if $(NAME),-k '$(NAME)')
+
+# Random operations on a server against a model, for longer: EXAMPLES= histories of them, SEED= for
+# the same ones again. What failed last is tried first, without a seed.
 churn: deps build
-	CHURN_SECONDS=$(or $(SECONDS),600) SEED=$(or $(SEED),$(shell date +%s)) STEPS=$(STEPS) \
-	  scripts/clients/churn.sh
+	EXAMPLES=$(or $(EXAMPLES),500) scripts/client-tests -s -k test_churn \
+	  --hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel
