@@ -3,7 +3,7 @@ without."""
 
 import pytest
 
-from support.wire import *
+from support.wire import BLOCK_STATUS, REQ_ONE, WRITE
 
 
 @pytest.mark.parametrize("step", [(1 << 32) - 1, 1 << 31, (1 << 32) - 4096])

@@ -5,7 +5,7 @@ import pytest
 
 from support.compare import eventually, same_bytes
 from support.tools import refused
-from support.wire import *
+from support.wire import ACK, DISC, INFO, LIST, LIST_META, REP_SERVER, STRUCTURED_REPLY, WRITE, text
 
 MIB = 1 << 20
 

@@ -6,7 +6,7 @@ import pytest
 
 from support.compare import noise, same_bytes
 from support.tools import refused, run
-from support.wire import *
+from support.wire import ENOSPC, NO_HOLE, TRIM, WRITE, WRITE_ZEROES
 
 MIB = 1 << 20
 LIMIT = 64 * MIB

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from support.compare import eventually, same_bytes
-from support.wire import *
+from support.wire import GO, READ, TRIM, WRITE, text
 
 MIB = 1 << 20
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from support.compare import noise, same_files
-from support.wire import *
+from support.wire import ENOSPC, NO_HOLE, TRIM, WRITE, WRITE_ZEROES
 
 MIB = 1 << 20
 

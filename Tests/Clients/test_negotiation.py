@@ -4,7 +4,9 @@ import struct
 
 import pytest
 
-from support.wire import *
+from support.wire import (
+    ABORT, ACK, BLOCK_STATUS, EINVAL, EXPORT_NAME, INFO, LIST_META, REP_INFO, SET_META,
+    STRUCTURED_REPLY, UNKNOWN, text)
 
 BASE = ["base:allocation"]
 

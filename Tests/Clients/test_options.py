@@ -7,7 +7,9 @@ import struct
 
 import pytest
 
-from support.wire import *
+from support.wire import (
+    ACK, EXTENDED, GO, INFO, INVALID, LIST, LIST_META, REP_SERVER, SET_META, STARTTLS,
+    STRUCTURED_REPLY, TOO_BIG, UNKNOWN, UNSUP, text)
 
 
 @pytest.fixture

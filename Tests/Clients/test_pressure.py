@@ -62,12 +62,16 @@ def test_who_stalls_makes_the_server_give_up_its_zeros_and_nothing_is_lost(stall
 
     stalling.set("memory.high", HIGH)
     eventually(lambda: server.stat()["memoryLimit"] <= HIGH, "the limit follows memory.high")
-    hog = subprocess.Popen([*stalling.launcher(), sys.executable, "-c", HOG, str(stalling.path), str(HIGH * 103 // 100)])
+    hog = subprocess.Popen([*stalling.launcher(), sys.executable, "-c", HOG,
+                            str(stalling.path), str(HIGH * 103 // 100)])
+
+    def cause():
+        """PSI of the group or of the machine, not memory.events."""
+        return re.search("[^/]*/(memory.pressure|pressure/memory)", server.stat().get("pressureCause") or "")
+
     try:
-        # PSI of the group or of the machine, not memory.events.
-        cause = eventually(lambda: re.search("[^/]*/(memory.pressure|pressure/memory)", server.stat().get("pressureCause") or ""),
-                           "the server is told of the stalls", seconds=120)
-        figure(f"told by {cause.group()}")
+        told = eventually(cause, "the server is told of the stalls", seconds=120)
+        figure(f"told by {told.group()}")
         eventually(lambda: server.data("data") == NOISE * MIB, "the zeros are given up", seconds=120)
     finally:
         hog.kill()

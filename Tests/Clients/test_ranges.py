@@ -6,7 +6,7 @@ The right error, nothing changed, and the stream in step, with structured replie
 import pytest
 
 from support.compare import same_bytes
-from support.wire import *
+from support.wire import BLOCK_STATUS, CACHE, EINVAL, ENOSPC, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from support.compare import same_bytes
-from support.wire import *
+from support.wire import DF, FAST_ZERO, FUA, NO_HOLE, READ, WRITE_ZEROES
 
 MIB = 1 << 20
 

@@ -9,7 +9,9 @@ import struct
 import pytest
 
 from support.compare import same_bytes
-from support.wire import *
+from support.wire import (
+    BLOCK_STATUS, CACHE, DF, EINVAL, ENOSPC, ENOTSUP, FAST_ZERO, FLUSH, FUA, NO_HOLE, READ,
+    REQ_ONE, RESIZE, TRIM, WRITE, WRITE_ZEROES)
 
 
 @pytest.fixture

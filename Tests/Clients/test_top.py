@@ -4,7 +4,6 @@ a terminal that is as it was."""
 import os
 import re
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from support.server import BINARY
 from support.terminal import Screen
 from support.tools import refused
-from support.wire import *
+from support.wire import EINVAL, ENOSPC, READ, TRIM, WRITE, WRITE_ZEROES
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.compare import eventually, same_bytes
 from support.readers import Readers
-from support.wire import *
+from support.wire import ENOSPC, TRIM, WRITE
 
 MIB = 1 << 20
 Life = namedtuple("Life", "references allocated freed")
