@@ -91,7 +91,7 @@ def server(tmp_path):
         # Shown with a failed test.
         print(f"the server's log:\n{one.log.read_text(errors='replace')[-2000:]}")
         try:
-            if one.process.returncode is None:
+            if not one.was_ended:
                 one.stops_cleanly()
         except Exception as failure:
             failures.append(failure)

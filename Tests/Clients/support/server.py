@@ -27,7 +27,7 @@ class Server:
         self.directory = Path(directory)
         self.log = self.directory.with_suffix(".err")
         self.output = self.directory.with_suffix(".out")
-        self.wires = []
+        self.wires, self.was_ended = [], False
         with open(self.output, "w") as out, open(self.log, "w") as err:
             self.process = subprocess.Popen(
                 [*launcher, BINARY, "serve", "--directory", str(directory), *map(str, options)],
@@ -42,6 +42,7 @@ class Server:
 
     def stop(self, number=signal.SIGTERM):
         """Sends it a signal and waits for its end; its exit status."""
+        self.was_ended = True
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -51,6 +52,7 @@ class Server:
 
     def kill(self):
         """SIGKILL, where it still runs."""
+        self.was_ended = True
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
