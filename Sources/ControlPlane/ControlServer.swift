@@ -132,12 +132,11 @@ public struct ControlServer: Sendable {
 
   private func status(_ disk: Disk) -> DiskStatus {
     let usage = disk.space.usage()
-    let (quota, reserve) = (disk.space.quota, disk.space.reserve)
-    let charge = quota == nil && reserve == nil ? nil : disk.space.charge
+    let limits = disk.limits
     return DiskStatus(
       name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
       huge: usage.huge, zero: usage.zero, own: usage.own,
-      quota: quota, reserve: reserve, charge: charge,
+      quota: limits.quota, reserve: limits.reserve, charge: disk.charge,
       origin: disk.origin, connections: disk.connections, bytesRead: disk.traffic.bytesRead,
       bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))
   }

@@ -56,10 +56,16 @@ struct Connection {
         guard let disk = connected, send(bytes, by: deadline) else { return }
         log.debug("connected", metadata: ["disk": "\(disk.name)", "session": "\(session)"])
         setTimeout(SO_RCVTIMEO, seconds: Self.idleAfter)
+        setTimeout(SO_SNDTIMEO, seconds: timeouts.send)
         // A client sends no request before the answer to its last option, so nothing is left.
         guard input.isEmpty else { return }
-        transmit(disk, session)
-        log.debug("disconnected", metadata: ["disk": "\(disk.name)"])
+        if transmit(disk, session) {
+          log.notice(
+            "cut: the client took nothing of its replies",
+            metadata: ["disk": "\(disk.name)", "seconds": "\(timeouts.send)"])
+        } else {
+          log.debug("disconnected", metadata: ["disk": "\(disk.name)"])
+        }
         return
       case .close(let bytes):
         _ = send(bytes, by: deadline)
@@ -68,13 +74,14 @@ struct Connection {
     }
   }
 
-  /// Apart from the negotiation, so that its strings and arrays are gone by now.
+  /// Apart from the negotiation, so that its strings and arrays are gone by now. Returns whether the
+  /// client was cut since it did not read.
   @inline(never)
-  private func transmit(_ disk: Disk, _ session: Session) {
+  private func transmit(_ disk: Disk, _ session: Session) -> Bool {
     var transmission = Transmission(
-      socket: socket, space: disk.space, size: disk.size, traffic: disk.traffic, readOnly: false,
-      session: session, machine: disks.machine)
+      socket: socket, disk: disk, readOnly: false, session: session, machine: disks.machine)
     transmission.run()
+    return transmission.output.hasTimedOut
   }
 
   private static func refusal(_ error: DiskError) -> Handshake.Refusal {

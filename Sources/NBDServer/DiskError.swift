@@ -13,6 +13,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case otherOrigin(disk: String, origin: String?, wanted: String)
   /// The empty export name means the only disk, and there is not exactly one.
   case noDefault(disks: Int)
+  case connectForksOff(String)
+  case tooManyConnectForks(String, limit: Int)
   /// So many bytes cannot be kept for the disk.
   case cannotReserve(String, reserve: UInt64, limit: UInt64)
   /// The disk's reserve is used, and a fork would share that.
@@ -41,6 +43,12 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
         + "\(quoted(disk)) itself"
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
+    case .connectForksOff(let export):
+      "export \(quoted(export)): this server makes no forks by connecting; make one with "
+        + "`hugemem fork` and connect to that, or start the server without --no-connect-forks"
+    case .tooManyConnectForks(let export, let limit):
+      "export \(quoted(export)): there are \(limit) forks made by connecting, and no more are "
+        + "allowed; remove some, or start the server with more --max-connect-forks"
     case .cannotReserve(let name, let reserve, let limit):
       "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
         + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "

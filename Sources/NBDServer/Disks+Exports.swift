@@ -6,16 +6,33 @@ import NBD
 //   golden@job42    the fork of that name, made now if there is none yet; stays
 //   golden@         a new fork for this connection; goes at its end
 //   (empty)         the only disk
+
+/// Whether clients may make forks by connecting, and how many of those there may be at the same time.
+public struct ConnectForks: Sendable {
+  public var areAllowed = true
+  public var limit = 1024
+  public init() {}
+
+  /// Throws unless one more may be made.
+  func check(_ count: Int, _ export: String) throws(DiskError) {
+    guard areAllowed else { throw .connectForksOff(export) }
+    guard count < limit else { throw .tooManyConnectForks(export, limit: limit) }
+  }
+}
+
 extension Disks {
   /// An export as asked for, for a client that only wants to know.
   public func describe(_ export: String) throws(DiskError) -> Export {
     let disk = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try table.parse(export)
-      if let fork, let existing = table.disks[fork] {
+      if let fork, let existing = table[fork] {
         return try table.checked(existing, forkOf: source)
       }
-      guard let disk = table.disks[source] else { throw .notFound(source) }
-      if let fork, !fork.isEmpty { try Self.check(fork) }
+      guard let disk = table[source] else { throw .notFound(source) }
+      if let fork {
+        if !fork.isEmpty { try Self.check(fork) }
+        try connectForks.check(table.madeByConnecting, export)
+      }
       return disk
     }
     return Self.export(disk, as: export)
@@ -25,10 +42,9 @@ extension Disks {
   public func connect(_ export: String) throws(DiskError) -> (disk: Disk, export: Export) {
     let disk = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try table.parse(export)
-      let name = try table.forkIfAsked(source, fork)
-      guard var disk = table.disks[name] else { throw .notFound(name) }
-      disk.connections += 1
-      table.disks[name] = disk
+      let name = try table.forkIfAsked(source, fork, self)
+      table.update(name) { $0.connections += 1 }
+      guard let disk = table[name] else { throw .notFound(name) }
       return disk
     }
     return (disk, Self.export(disk, as: export))
@@ -36,13 +52,11 @@ extension Disks {
 
   /// The end of a connection.
   public func disconnect(_ name: String) {
-    let removed: Disk? = table.withLock { table in
-      guard var disk = table.disks[name] else { return nil }
-      disk.connections -= 1
-      table.disks[name] = disk.isTemporary ? nil : disk
-      return disk.isTemporary ? disk : nil
+    let removed: [Disk] = table.withLock { table in
+      table.update(name) { $0.connections -= 1 }
+      return table[name]?.isTemporary == true ? table.remove([name]) : []
     }
-    _ = consume removed
+    Self.drop(removed)
   }
 
   private static func export(_ disk: Disk, as name: String) -> Export {
@@ -54,13 +68,12 @@ extension Disks {
   }
 }
 
-extension Disks.Table {
+extension DiskTable {
   /// `source` and, after an @, the fork's name; empty for a temporary one.
   fileprivate func parse(_ export: String) throws(DiskError) -> (source: String, fork: String?) {
     if export.isEmpty {
-      let lasting = disks.values.filter { !$0.isTemporary }
-      guard lasting.count == 1, let only = lasting.first else {
-        throw .noDefault(disks: lasting.count)
+      guard lasting == 1, let only = disks.values.first(where: { !$0.isTemporary }) else {
+        throw .noDefault(disks: lasting)
       }
       return (only.name, nil)
     }
@@ -77,18 +90,16 @@ extension Disks.Table {
 
   /// The name of the disk to connect to.
   fileprivate mutating func forkIfAsked(
-    _ source: String, _ fork: String?
+    _ source: String, _ fork: String?, _ registry: Disks
   ) throws(DiskError) -> String {
     guard let fork else { return source }
-    if fork.isEmpty {
-      let name = "\(source)@\(temporaries + 1)"
-      try self.fork(source, names: [name], isTemporary: true)
-      temporaries += 1
-      return name
-    }
-    if let existing = disks[fork] { return try checked(existing, forkOf: source).name }
-    try Disks.check(fork)
-    try self.fork(source, names: [fork], isTemporary: false)
-    return fork
+    if let existing = self[fork] { return try checked(existing, forkOf: source).name }
+    if !fork.isEmpty { try Disks.check(fork) }
+    guard self[source] != nil else { throw .notFound(source) }
+    try registry.connectForks.check(madeByConnecting, "\(source)@\(fork)")
+    let name = fork.isEmpty ? "\(source)@\(temporaries + 1)" : fork
+    try connectFork(source, name: name, isTemporary: fork.isEmpty, on: registry.machine)
+    if fork.isEmpty { temporaries += 1 }
+    return name
   }
 }

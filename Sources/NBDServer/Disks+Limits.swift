@@ -46,17 +46,60 @@ extension Disks {
   ) throws(DiskError) {
     // Under the table's lock, so that two changes do not undo each other.
     try table.withLock { (table) throws(DiskError) in
-      guard let disk = table.disks[name] else { throw .notFound(name) }
-      let space = disk.space
+      guard let disk = table[name] else { throw .notFound(name) }
+      let old = disk.limits
       let limits = DiskLimits(
-        quota: quota.applied(to: space.quota), reserve: reserve.applied(to: space.reserve))
-      guard limits != DiskLimits(quota: space.quota, reserve: space.reserve) else { return }
-      try limits.apply(to: space, named: name)
+        quota: quota.applied(to: old.quota), reserve: reserve.applied(to: old.reserve))
+      guard limits != old || quota != .keep else { return }
+      if let member = disk.quota.account, member.isOwner || quota == .keep {
+        try disk.limit(limits, in: member)
+      } else {
+        // A fork that is given a quota of its own counts for its origin's no more.
+        let member = disk.quota.account
+        try limits.apply(to: disk.space, named: name)
+        disk.quota.join(nil)
+        member?.account.leave(member!.number)
+      }
+      if disk.quota.account == nil { disk.quota.pins.follow(quota: limits.quota) }
     }
   }
 }
 
 extension Disk {
+  /// Its quota, which it may share with forks that clients made by connecting, and its reserve.
+  public var limits: DiskLimits {
+    let member = quota.account
+    return DiskLimits(quota: member.map(\.account.total) ?? space.quota, reserve: space.reserve)
+  }
+
+  /// What counts for its quota, in bytes; nil if it has no limits. A disk that shares its quota shares
+  /// this too.
+  public var charge: UInt64? {
+    if let member = quota.account, member.account.total != nil { return member.account.charge }
+    return limits == DiskLimits() ? nil : space.charge
+  }
+
+  /// Changes limits of a disk that shares its quota.
+  fileprivate func limit(_ limits: DiskLimits, in member: AccountMember) throws(DiskError) {
+    if let quota = limits.quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
+    if let quota = limits.quota, let reserve = limits.reserve, reserve > quota {
+      throw .reserveOverQuota(name, quota: quota, reserve: reserve)
+    }
+    let account = member.account
+    let old = account.total
+    if member.isOwner, old != limits.quota { account.setTotal(limits.quota) }
+    guard limits.reserve != space.reserve else { return }
+    do throws(MemoryError) {
+      if try account.setReserve(limits.reserve, of: member.number) { return }
+    } catch {
+      account.setTotal(old)
+      guard case .outOfMemory(let limit) = error else { throw .memory(error) }
+      throw .cannotReserve(name, reserve: limits.reserve ?? 0, limit: limit)
+    }
+    account.setTotal(old)
+    throw .reserveOverQuota(name, quota: limits.quota ?? 0, reserve: limits.reserve ?? 0)
+  }
+
   /// Forks this disk once, and that once for each name, with limits; all or none.
   func forks(
     named names: [String], _ limits: DiskLimits, _ check: () throws(DiskError) -> Void

@@ -18,6 +18,9 @@ public struct Disk: Sendable {
   public let traffic = Traffic()
   /// Whether it goes with its only connection.
   public let isTemporary: Bool
+  /// Whether a client made it by connecting to `origin@name`.
+  let isMadeByConnecting: Bool
+  let quota: DiskQuota
 }
 
 /// All disks by name. One lock guards names, lineage and connection counts; none of it is on the
@@ -27,15 +30,13 @@ public struct Disk: Sendable {
 ///   names or to none.
 public final class Disks: Sendable {
   public let machine: Machine
-  let table = Mutex(Table())
+  let connectForks: ConnectForks
+  let table = Mutex(DiskTable())
 
-  struct Table {
-    var disks: [String: Disk] = [:]
-    /// Numbers the forks that go with their connection.
-    var temporaries = 0
+  public init(machine: Machine, connectForks: ConnectForks = ConnectForks()) {
+    self.machine = machine
+    self.connectForks = connectForks
   }
-
-  public init(machine: Machine) { self.machine = machine }
 
   /// Creates an empty disk of `size` bytes. Memory is taken by what is written.
   public func create(
@@ -51,16 +52,19 @@ public final class Disks: Sendable {
   public func add(_ name: String, space: AddressSpace, size: UInt64) throws(DiskError) {
     try Self.check(name)
     try table.withLock { (table) throws(DiskError) in
-      guard table.disks[name] == nil else { throw .exists(name) }
-      table.disks[name] = Disk(
-        name: name, space: space, size: size, origin: nil, snapshot: nil, isTemporary: false)
+      guard table[name] == nil else { throw .exists(name) }
+      table.insert([
+        Disk(
+          name: name, space: space, size: size, origin: nil, snapshot: nil, isTemporary: false,
+          isMadeByConnecting: false, quota: DiskQuota(pins: PinAllowance(quota: space.quota)))
+      ])
     }
   }
 
   /// Throws unless `name` could be given to a new disk now.
   public func checkFree(_ name: String) throws(DiskError) {
     try Self.check(name)
-    guard table.withLock({ $0.disks[name] == nil }) else { throw .exists(name) }
+    guard table.withLock({ $0[name] == nil }) else { throw .exists(name) }
   }
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
@@ -74,7 +78,7 @@ public final class Disks: Sendable {
   ) throws(DiskError) {
     for name in names { try Self.check(name) }
     try table.withLock { (table) throws(DiskError) in
-      try table.fork(source, names: names, limits: limits, isTemporary: false, check: check)
+      try table.fork(source, names: names, limits: limits, check: check)
     }
   }
 
@@ -90,21 +94,28 @@ public final class Disks: Sendable {
     // The last references are dropped outside the lock: freeing a large disk takes its time.
     let removed: [Disk] = try table.withLock { (table) throws(DiskError) in
       for name in names {
-        guard let disk = table.disks[name] else { throw .notFound(name) }
+        guard let disk = table[name] else { throw .notFound(name) }
         guard disk.connections == 0 else { throw .inUse(name, connections: disk.connections) }
       }
-      return names.compactMap { table.disks.removeValue(forKey: $0) }
+      return table.remove(names)
     }
+    Self.drop(removed)
+  }
+
+  /// Drops the last references to disks, then what counts them.
+  static func drop(_ removed: consuming [Disk]) {
+    let members = removed.compactMap(\.quota.account)
     _ = consume removed
+    for member in members { member.account.leave(member.number) }
   }
 
   /// All disks, by name.
   public func list() -> [Disk] {
-    table.withLock { Array($0.disks.values) }.sorted { $0.name < $1.name }
+    table.withLock { $0.disks(after: nil, count: .max) }
   }
 
   public func lookup(_ name: String) throws(DiskError) -> Disk {
-    guard let disk = table.withLock({ $0.disks[name] }) else { throw .notFound(name) }
+    guard let disk = table.withLock({ $0[name] }) else { throw .notFound(name) }
     return disk
   }
 
@@ -128,21 +139,65 @@ public final class Disks: Sendable {
   }
 }
 
-extension Disks.Table {
+extension DiskTable {
   mutating func fork(
-    _ source: String, names: [String], limits: DiskLimits = DiskLimits(), isTemporary: Bool,
-    check: () throws(DiskError) -> Void = { () throws(DiskError) in }
+    _ source: String, names: [String], limits: DiskLimits,
+    check: () throws(DiskError) -> Void
   ) throws(DiskError) {
-    guard let disk = disks[source] else { throw .notFound(source) }
+    guard let disk = self[source] else { throw .notFound(source) }
     var taken = Set<String>()
-    for name in names where disks[name] != nil || !taken.insert(name).inserted {
+    for name in names where self[name] != nil || !taken.insert(name).inserted {
       throw .exists(name)
     }
     let (snapshot, spaces) = try disk.forks(named: names, limits, check)
-    for (name, space) in zip(names, spaces) {
-      disks[name] = Disk(
-        name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
-        isTemporary: isTemporary)
+    insert(
+      zip(names, spaces).map { name, space in
+        Disk(
+          name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
+          isTemporary: false,
+          isMadeByConnecting: false,
+          quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
+      })
+  }
+
+  /// A fork that a client makes by connecting. It counts for its origin's quota, if that has one.
+  mutating func connectFork(
+    _ source: String, name: String, isTemporary: Bool, on machine: Machine
+  ) throws(DiskError) {
+    guard let disk = self[source] else { throw .notFound(source) }
+    guard self[name] == nil else { throw .exists(name) }
+    let origin = disk.joinedAccount(machine)
+    var quota = DiskQuota(pins: PinAllowance(quota: nil))
+    let space: AddressSpace
+    let snapshot: AddressSpace
+    if let origin {
+      let member: AccountMember
+      (snapshot, space, member) = try origin.account.fork(of: origin) { () throws(DiskError) in
+        let made = try disk.forks(named: [name], DiskLimits()) {}
+        return (made.snapshot, made.spaces[0])
+      }
+      quota = DiskQuota(pins: origin.account.pins, member: member)
+    } else {
+      let made = try disk.forks(named: [name], DiskLimits()) {}
+      (snapshot, space) = (made.snapshot, made.spaces[0])
     }
+    insert([
+      Disk(
+        name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
+        isTemporary: isTemporary,
+        isMadeByConnecting: true, quota: quota)
+    ])
+  }
+}
+
+extension Disk {
+  /// The account that this disk's quota is in; made now if there is a quota and no account yet.
+  fileprivate func joinedAccount(_ machine: Machine) -> AccountMember? {
+    if let member = quota.account { return member.account.total == nil ? nil : member }
+    guard let total = space.quota else { return nil }
+    let account = QuotaAccount(total: total, pins: quota.pins, machine: machine)
+    let member = account.addOwner(space, quota: total)
+    quota.join(member)
+    return member
   }
 }

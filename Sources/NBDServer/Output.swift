@@ -14,6 +14,11 @@ import NBD
   /// Frames held by one batch, and so the most that one call may pin is `pinLimit` bytes.
   static let frameLimit = 1024
   static let pinLimit: UInt64 = 512 << 10
+  /// Huge frames held by one batch: a piece keeps all of its frame from being used again. So a client
+  /// that does not read holds at most 16 MiB in these and 4 MiB in others.
+  static let hugeLimit = 8
+  /// What is copied at a time where nothing may be held.
+  static let copyPart: UInt64 = 64 << 10
 
   let socket: Int32
   private let buffer: UnsafeMutableRawPointer
@@ -21,15 +26,22 @@ import NBD
   private let pieces: UnsafeMutablePointer<iovec>
   private var count = 0
   private var pins: Pins
+  private let allowance: PinAllowance
+  /// Taken of the allowance, in bytes.
+  private var taken: UInt64 = 0
+  /// Whether the client took nothing for longer than it may.
+  private(set) var hasTimedOut = false
 
-  init(socket: Int32, machine: Machine) {
+  init(socket: Int32, machine: Machine, allowance: PinAllowance) {
     self.socket = socket
+    self.allowance = allowance
     unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
     unsafe pieces = .allocate(capacity: Self.pieceLimit)
     pins = Pins(machine: machine, capacity: Self.frameLimit)
   }
 
   deinit {
+    allowance.give(taken)
     unsafe buffer.deallocate()
     unsafe pieces.deallocate()
   }
@@ -64,13 +76,27 @@ import NBD
   ) throws(MemoryError) -> Bool {
     var done: UInt64 = 0
     while done < length {
-      let part = min(length - done, Self.pinLimit)
+      let at = offset + done
+      var part = min(length - done, Self.pinLimit)
       let wanted = Int(part / 4096) + 2
-      if pins.room < wanted || count + wanted > Self.pieceLimit {
+      // A part lies in two huge frames at most.
+      if pins.room < wanted || count + wanted > Self.pieceLimit
+        || pins.hugeHeld + 2 > Self.hugeLimit
+      {
         guard flush() else { return false }
       }
+      if allowance.isLimited && !take(at, part) {
+        // What is held may be this batch's own.
+        if taken > 0 { guard flush() else { return false } }
+        if !take(at, part) {
+          part = min(part, Self.copyPart)
+          guard try copy(space, at, Int(part)) else { return false }
+          done += part
+          continue
+        }
+      }
       let before = pins.count
-      try space.pin(at: offset + done, length: part, into: &pins)
+      try space.pin(at: at, length: part, into: &pins)
       for index in before..<pins.count {
         let piece = unsafe pins[index]
         // The kernel only reads through this pointer.
@@ -83,16 +109,38 @@ import NBD
     return true
   }
 
+  /// Takes of the allowance what a pin of this range may hold: all of each huge frame that it lies in.
+  private mutating func take(_ offset: UInt64, _ length: UInt64) -> Bool {
+    let huge: UInt64 = 2 << 20
+    let most = ((offset + length - 1) / huge - offset / huge + 1) * huge
+    guard allowance.take(most) else { return false }
+    taken += most
+    return true
+  }
+
+  /// Sends a range of a space from a copy.
+  private mutating func copy(
+    _ space: AddressSpace, _ offset: UInt64, _ length: Int
+  ) throws(MemoryError) -> Bool {
+    guard let target = unsafe reserve(length) else { return false }
+    unsafe try space.read(
+      at: offset, into: UnsafeMutableRawBufferPointer(start: target, count: length))
+    commit(length)
+    return true
+  }
+
   /// Sends everything; false if the client is gone.
   mutating func flush() -> Bool {
     let sent = sendAll()
     pins.release()
+    allowance.give(taken)
+    taken = 0
     filled = 0
     count = 0
     return sent
   }
 
-  private func sendAll() -> Bool {
+  private mutating func sendAll() -> Bool {
     var next = 0
     while next < count {
       var message = unsafe msghdr()
@@ -101,6 +149,8 @@ import NBD
       var sent = unsafe sendmsg(socket, &message, Int32(MSG_NOSIGNAL))
       if sent < 0 {
         if errno == EINTR { continue }
+        // The socket has a timeout for the case that nothing at all is taken.
+        hasTimedOut = errno == EAGAIN || errno == EWOULDBLOCK
         return false
       }
       while next < count, unsafe sent >= pieces[next].iov_len {

@@ -27,5 +27,7 @@ public struct Server: Sendable {
 public struct Timeouts: Sendable {
   /// For the whole negotiation, from the greeting to the start of transmission.
   public var negotiation = 10
+  /// For a reply: the connection ends when its client has taken nothing of it for so long.
+  public var send = 60
   public init() {}
 }

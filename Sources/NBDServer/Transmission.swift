@@ -13,6 +13,7 @@ struct Transmission: ~Copyable {
 
   let space: AddressSpace
   let traffic: Traffic
+  let quota: DiskQuota
   let size: UInt64
   let readOnly: Bool
   let session: Session
@@ -20,16 +21,16 @@ struct Transmission: ~Copyable {
   var output: Output
 
   init(
-    socket: Int32, space: AddressSpace, size: UInt64, traffic: Traffic, readOnly: Bool,
-    session: Session, machine: Machine
+    socket: Int32, disk: Disk, readOnly: Bool, session: Session, machine: Machine
   ) {
-    self.space = space
-    self.traffic = traffic
-    self.size = size
+    space = disk.space
+    traffic = disk.traffic
+    quota = disk.quota
+    size = disk.size
     self.readOnly = readOnly
     self.session = session
     input = Input(socket: socket)
-    output = Output(socket: socket, machine: machine)
+    output = Output(socket: socket, machine: machine, allowance: disk.quota.pins)
   }
 
   /// Serves until the client is done or gone, or out of step.
@@ -79,7 +80,10 @@ struct Transmission: ~Copyable {
       case .write: return try write(request)
       case .disconnect: return false
       case .flush, .cache: break
-      case .trim: try space.discard(at: request.offset, length: UInt64(request.length))
+      case .trim:
+        try withinQuota { () throws(MemoryError) in
+          try quota.discard(space, at: request.offset, length: UInt64(request.length))
+        }
       case .writeZeroes:
         let reserve = request.flags.contains(.noHole)
         if reserve && request.flags.contains(.fastZero) {
@@ -87,7 +91,9 @@ struct Transmission: ~Copyable {
             request,
             RequestError(error: .notSupported, message: "flags: zeroes without a hole take time"))
         }
-        try space.zero(at: request.offset, length: UInt64(request.length), reserve: reserve)
+        try withinQuota { () throws(MemoryError) in
+          try space.zero(at: request.offset, length: UInt64(request.length), reserve: reserve)
+        }
       case .blockStatus: return try blockStatus(request)
       }
     } catch {
@@ -142,6 +148,19 @@ struct Transmission: ~Copyable {
     return true
   }
 
+  /// Does what may take memory; again if the disk's quota is used and the account that it shares with
+  /// forks has more for it. Others may be faster to take that, so not for ever.
+  @inline(__always)
+  private func withinQuota(_ body: () throws(MemoryError) -> Void) throws(MemoryError) {
+    var tries = 0
+    while true {
+      do { return try body() } catch {
+        guard case .overQuota = error, tries < 100, quota.extend() else { throw error }
+        tries += 1
+      }
+    }
+  }
+
   /// Copies the payload into the space as it comes, whole pages at a time.
   private mutating func write(_ request: Request) throws(MemoryError) -> Bool {
     var offset = request.offset
@@ -154,8 +173,10 @@ struct Transmission: ~Copyable {
         continue
       }
       do {
-        unsafe try space.write(
-          at: offset, from: UnsafeRawBufferPointer(start: input.bytes, count: part))
+        let source = unsafe UnsafeRawBufferPointer(start: input.bytes, count: part)
+        try withinQuota { () throws(MemoryError) in
+          unsafe try space.write(at: offset, from: source)
+        }
       } catch {
         guard skip(left) else { return false }
         throw error

@@ -14,23 +14,49 @@ struct ConnectionOptions: ParsableArguments {
       "Seconds that a client has from the greeting to the start of transmission; 0: for ever.",
       valueName: "seconds"))
   var negotiationTimeout: Int = Timeouts().negotiation
+  @Option(
+    help: ArgumentHelp(
+      "End a connection whose client has read nothing of its replies for so many seconds; 0: never.",
+      valueName: "seconds"))
+  var sendTimeout: Int = Timeouts().send
+  @Flag(
+    name: .customLong("no-connect-forks"),
+    help: "Clients cannot make forks by connecting to NAME@FORK or NAME@.")
+  var noConnectForks = false
+  @Option(
+    help: ArgumentHelp(
+      "How many forks made by connecting there may be at the same time.", valueName: "n"))
+  var maxConnectForks: Int = ConnectForks().limit
 
   func validate() throws {
     // Each has a thread, and there are 8192 readers' slots for all threads of the process.
     guard (1...7000).contains(maxConnections) else {
       throw ValidationError("--max-connections \(maxConnections): use 1 to 7000")
     }
-    for (name, seconds) in [("negotiation", negotiationTimeout)] {
+    for (name, seconds) in [
+      ("negotiation", negotiationTimeout), ("send", sendTimeout),
+    ] {
       guard (0...1_000_000).contains(seconds) else {
         throw ValidationError("--\(name)-timeout \(seconds): use 0 to 1000000 seconds")
       }
+    }
+    guard maxConnectForks >= 0 else {
+      throw ValidationError("--max-connect-forks \(maxConnectForks): use 0 or more")
     }
   }
 
   var timeouts: Timeouts {
     var timeouts = Timeouts()
     timeouts.negotiation = negotiationTimeout
+    timeouts.send = sendTimeout
     return timeouts
+  }
+
+  var connectForks: ConnectForks {
+    var forks = ConnectForks()
+    forks.areAllowed = !noConnectForks
+    forks.limit = maxConnectForks
+    return forks
   }
 
   /// As many as there are descriptors for, with those of the control socket and of files kept free:

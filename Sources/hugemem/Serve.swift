@@ -69,7 +69,7 @@ struct Serve: ParsableCommand {
 
     let pressure = try pressureMonitor(log)
     let machine = try machine(pressure)
-    let disks = Disks(machine: machine)
+    let disks = Disks(machine: machine, connectForks: connections.connectForks)
     try fill(disks)
 
     let acceptor = Acceptor(log: log, limits: connections.limits)

@@ -15,6 +15,9 @@ import Primitives
   /// Pieces and references held, each up to `capacity`.
   public private(set) var count = 0
   private var held = 0
+  /// References on huge frames held: each keeps 2 MiB from being used again, however little of it the
+  /// pieces show.
+  public private(set) var hugeHeld = 0
   /// Where the pieces of this `pin` begin: earlier ones are not joined with.
   private var first = 0
   private let capacity: Int
@@ -50,6 +53,7 @@ import Primitives
   public mutating func release() {
     for index in 0..<held { Self.release(unsafe frames[index], in: machine) }
     held = 0
+    hugeHeld = 0
     count = 0
     first = 0
   }
@@ -62,7 +66,10 @@ import Primitives
 
   /// Appends a piece; `frame` is already retained, nil needs nothing held. Pieces that lie side
   /// by side in memory are joined, so that a send has few of them.
-  mutating func append(_ address: UnsafeRawPointer, _ length: Int, holding frame: FrameNumber?) {
+  mutating func append(
+    _ address: UnsafeRawPointer, _ length: Int, holding frame: FrameNumber?, isHuge: Bool = false
+  ) {
+    if isHuge { hugeHeld += 1 }
     if let frame {
       unsafe frames[held] = frame
       held += 1
@@ -126,7 +133,7 @@ extension AddressSpace {
       let within = Int(offset & UInt64(FrameGeometry.hugeSize - 1))
       unsafe pins.append(
         UnsafeRawPointer(arena.address(slot.entry.frame) + within), length,
-        holding: slot.entry.frame)
+        holding: slot.entry.frame, isHuge: true)
     case .table:
       let table = Table(slot.entry.frame, in: arena)
       var done = 0

@@ -101,6 +101,9 @@ final class RawClient {
   /// Whether the server has closed, and sent nothing more.
   var isClosed: Bool { take(1).isEmpty }
 
+  /// Whether the server has closed; what it sent before is dropped.
+  var isReset: Bool { take(1 << 20).count < 1 << 20 }
+
   /// The greeting; false if there is none.
   func greeted() -> Bool { take(18).count == 18 }
 

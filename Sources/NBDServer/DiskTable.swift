@@ -1,0 +1,72 @@
+/// The disks by name, and their names in order: a list is read piece by piece, and between two pieces
+/// disks may come and go.
+struct DiskTable {
+  private(set) var disks: [String: Disk] = [:]
+  /// The keys of `disks`, sorted. An insertion moves at most 16 bytes for each disk.
+  private var names: [String] = []
+  /// Disks that clients made by connecting and that are still there.
+  private(set) var madeByConnecting = 0
+  /// Disks that do not go with their connection.
+  private(set) var lasting = 0
+  /// Numbers the forks that go with their connection.
+  var temporaries = 0
+
+  subscript(name: String) -> Disk? { disks[name] }
+
+  var count: Int { disks.count }
+
+  /// Adds disks whose names are free.
+  mutating func insert(_ new: [Disk]) {
+    for disk in new {
+      let old = disks.updateValue(disk, forKey: disk.name)
+      precondition(old == nil, "disks: \(disk.name) is there already")
+      if disk.isMadeByConnecting { madeByConnecting += 1 }
+      if !disk.isTemporary { lasting += 1 }
+    }
+    if new.count == 1 {
+      names.insert(new[0].name, at: index(after: new[0].name))
+    } else {
+      names.append(contentsOf: new.map(\.name))
+      names.sort()
+    }
+  }
+
+  /// Removes disks, which may be there or not; those that were.
+  mutating func remove(_ gone: [String]) -> [Disk] {
+    let removed = gone.compactMap { disks.removeValue(forKey: $0) }
+    for disk in removed {
+      if disk.isMadeByConnecting { madeByConnecting -= 1 }
+      if !disk.isTemporary { lasting -= 1 }
+    }
+    if removed.count == 1 {
+      names.remove(at: index(after: removed[0].name) - 1)
+    } else if !removed.isEmpty {
+      names.removeAll { disks[$0] == nil }
+    }
+    return removed
+  }
+
+  /// Changes a disk that is there.
+  mutating func update(_ name: String, _ change: (inout Disk) -> Void) {
+    guard var disk = disks[name] else { return }
+    change(&disk)
+    disks[name] = disk
+  }
+
+  /// At most `count` disks, in the order of their names; those after `name`.
+  func disks(after name: String?, count: Int) -> [Disk] {
+    let start = name.map(index(after:)) ?? 0
+    return names[start...].prefix(count).compactMap { disks[$0] }
+  }
+
+  /// Where the first name after this one is.
+  private func index(after name: String) -> Int {
+    var low = 0
+    var high = names.count
+    while low < high {
+      let middle = (low + high) / 2
+      if names[middle] <= name { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+}
