@@ -130,7 +130,7 @@ ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor) {
 
 ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count) {
   struct iovec piece = {.iov_base = bytes, .iov_len = count};
-  // The kernel sends at most 253 with one message; what does not fit here it closes.
+  // A message can carry up to 253 descriptors. The kernel closes those that do not fit here.
   union { char bytes[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr header; } control;
   struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control,
                            .msg_controllen = sizeof control};

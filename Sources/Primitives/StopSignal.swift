@@ -1,8 +1,9 @@
 import Glibc
 
-/// How a thread that sleeps most of the time is told to end, and does at once.
+/// Tells a thread that sleeps most of the time to end. It wakes the thread at once.
 @safe public final class StopSignal: @unchecked Sendable {
-  // Sendable: (C) pointers to what the C library synchronizes, and (L) under `mutex`.
+  // Sendable: the pointers are constant (C), the C library synchronizes what they point to, and
+  // `mutex` guards the rest (L).
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   /// (L) mutex.
@@ -15,7 +16,7 @@ import Glibc
     unsafe pthread_mutex_init(mutex, nil)
     var attributes = pthread_condattr_t()
     unsafe pthread_condattr_init(&attributes)
-    // By the clock that nobody sets.
+    // Deadlines are on the monotonic clock, which cannot be set.
     unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
     unsafe pthread_cond_init(condition, &attributes)
     unsafe pthread_condattr_destroy(&attributes)
@@ -28,7 +29,7 @@ import Glibc
     unsafe mutex.deallocate()
   }
 
-  /// Waits until the time is over; true as soon as the thread is to end.
+  /// Waits for the given time, or until the thread is told to end. Returns whether it was told to.
   public func wait(microseconds: UInt32) -> Bool {
     let at = monotonicTime() + UInt64(microseconds) * 1000
     var deadline = timespec(tv_sec: Int(at / 1_000_000_000), tv_nsec: Int(at % 1_000_000_000))
@@ -41,10 +42,10 @@ import Glibc
   /// Tells the thread to end.
   public func stop() { set { isStopped = true } }
 
-  /// The thread is about to end.
+  /// Called by the thread when it is about to end.
   public func end() { set { isEnded = true } }
 
-  /// Whether it is.
+  /// Whether the thread has called `end`.
   public var hasEnded: Bool {
     unsafe pthread_mutex_lock(mutex)
     defer { unsafe pthread_mutex_unlock(mutex) }

@@ -54,7 +54,7 @@ func currentThread() -> UInt64 {
   return UInt64(threadNames.value)
 }
 
-/// Nothing is set while a scenario runs.
+/// A count that stays 0, since no knob and no limit is set while a scenario runs.
 struct ChangeWord: Sendable {
   init(_: UInt64) {}
   func load(_: MemoryOrder) -> UInt64 { 0 }
