@@ -113,7 +113,7 @@ int hm_event_counter(void) {
   return counter < 0 ? -errno : counter;
 }
 
-ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor) {
+long hm_send(int socket, const void *bytes, size_t count, int descriptor) {
   struct iovec piece = {.iov_base = (void *)bytes, .iov_len = count};
   struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
   union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr header; } control;
@@ -128,7 +128,7 @@ ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor) {
   return sendmsg(socket, &message, MSG_NOSIGNAL);
 }
 
-ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count) {
+long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count) {
   struct iovec piece = {.iov_base = bytes, .iov_len = count};
   // A message can carry up to 253 descriptors. The kernel closes those that do not fit here.
   union { char bytes[CMSG_SPACE(16 * sizeof(int))]; struct cmsghdr header; } control;
@@ -149,6 +149,6 @@ ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int 
   return got;
 }
 
-int hm_zero_range(int file, off_t offset, off_t length) {
+int hm_zero_range(int file, int64_t offset, int64_t length) {
   return fallocate(file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) ? errno : 0;
 }

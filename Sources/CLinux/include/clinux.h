@@ -1,10 +1,8 @@
 // System calls that Glibc's module lacks: membarrier, and those that are variadic or newer.
 #ifndef HUGEMEMORY_CLINUX_H
 #define HUGEMEMORY_CLINUX_H
-#define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /// Registers this process for private expedited membarrier. Returns 0 or the errno.
 int hm_membarrier_register(void);
@@ -38,12 +36,12 @@ void hm_fail(int call, int after, int error, int forever);
 /// minus the errno.
 int hm_event_counter(void);
 /// Sends bytes over a Unix socket, together with `descriptor` unless it is -1. Returns as `send` does.
-ssize_t hm_send(int socket, const void *bytes, size_t count, int descriptor);
+long hm_send(int socket, const void *bytes, size_t count, int descriptor);
 /// Receives bytes, and with them at most `*descriptor_count` descriptors, which are close-on-exec.
 /// Stores the number of descriptors received to `*descriptor_count`. Returns as `recv` does.
-ssize_t hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
+long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
 /// Makes a range of a block device read as zeros without writing zeros. Returns 0 or the errno.
-int hm_zero_range(int file, off_t offset, off_t length);
+int hm_zero_range(int file, int64_t offset, int64_t length);
 /// This thread's reader slot, or -1 before it has one.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }

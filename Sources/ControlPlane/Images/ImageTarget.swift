@@ -85,7 +85,7 @@ struct ImageTarget {
         // Large steps that still end within a second; a device without the command gets zeros written.
         let part = min(end - at, 64 << 20)
         try caller.check()
-        if hm_zero_range(descriptor, off_t(at), off_t(part)) == 0 {
+        if hm_zero_range(descriptor, Int64(at), Int64(part)) == 0 {
           at += part
           continue
         }
