@@ -97,8 +97,8 @@ public enum Limits {
   /// A read or write of more than this is refused. Clients that ignore what they are told send up to
   /// 50 MiB (the integrity test of the reference implementation), and other servers allow 64.
   public static let largestPayload: UInt32 = 64 << 20
-  /// An option of more than this is refused, and skipped.
-  public static let option: UInt32 = 64 << 10
+  /// An option of more than this is refused, and skipped. The longest name and a query as long fit.
+  public static let option: UInt32 = 12 << 10
   /// A name, a query or the text of an error, in bytes, as the protocol has it.
   public static let string = 4096
   /// Extents in one reply to BLOCK_STATUS; a client asks again for the rest.

@@ -30,10 +30,9 @@ extension Handshake {
     }
   }
 
-  /// Continues after `.list`.
-  public mutating func listed(_ names: [String]) -> Action {
+  /// Continues after `.list` or `.sendAndList`. `isLast`: there are no names after these.
+  public mutating func listed(_ names: [String], isLast: Bool) -> Action {
     precondition(state == .listing, "handshake: listed in state \(state)")
-    state = .option
     var bytes: [UInt8] = []
     for name in names {
       var payload: [UInt8] = []
@@ -41,6 +40,8 @@ extension Handshake {
       payload.append(contentsOf: name.utf8)
       bytes += reply(.server, payload)
     }
+    guard isLast else { return .sendAndList(bytes) }
+    state = .option
     return .send(bytes + reply(.acknowledge))
   }
 

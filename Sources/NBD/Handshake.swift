@@ -32,8 +32,10 @@ public struct Handshake: Sendable {
     /// Look an export up and call `resolved`. With `connect` the client wants to use it now, so
     /// that a fork named by it is to be made.
     case resolve(name: String, connect: Bool)
-    /// Call `listed` with the names of all exports.
+    /// Call `listed` with the names of all exports, or of the first of them.
     case list
+    /// Send the bytes, then call `listed` with the next names.
+    case sendAndList([UInt8])
     /// Send the bytes; the negotiation is over.
     case transmit([UInt8], Session)
     /// Send the bytes, then close.

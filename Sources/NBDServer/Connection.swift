@@ -11,6 +11,7 @@ struct Connection {
   let disks: Disks
   let log: Logger
   let timeouts: Timeouts
+  let overhead: Overhead
 
   private var socket: Int32 { place.socket }
 
@@ -23,6 +24,7 @@ struct Connection {
     var received: [UInt8] = []
     var input = received[...]
     var connected: Disk?
+    var listed: String?
     defer { if let connected { disks.disconnect(connected.name) } }
     var action = Handshake.Action.receive
     while true {
@@ -36,7 +38,11 @@ struct Connection {
         guard send(bytes, by: deadline) else { return }
         action = handshake.step(&input)
       case .list:
-        action = handshake.listed(disks.list().filter { !$0.isTemporary }.map(\.name))
+        listed = nil
+        action = list(&handshake, after: &listed)
+      case .sendAndList(let bytes):
+        guard send(bytes, by: deadline) else { return }
+        action = list(&handshake, after: &listed)
       case .resolve(let name, let connect):
         do {
           if connect {
@@ -74,12 +80,23 @@ struct Connection {
     }
   }
 
+  /// The next names of a LIST: few at a time, so that an answer takes no more memory where there are
+  /// many disks and a client that does not read.
+  private func list(_ handshake: inout Handshake, after name: inout String?) -> Handshake.Action {
+    let disks = disks.list(after: name, count: Self.listed)
+    name = disks.last?.name
+    return handshake.listed(
+      disks.filter { !$0.isTemporary }.map(\.name), isLast: disks.count < Self.listed)
+  }
+  private static let listed = 32
+
   /// Apart from the negotiation, so that its strings and arrays are gone by now. Returns whether the
   /// client was cut since it did not read.
   @inline(never)
   private func transmit(_ disk: Disk, _ session: Session) -> Bool {
     var transmission = Transmission(
-      socket: socket, disk: disk, readOnly: false, session: session, machine: disks.machine)
+      socket: socket, disk: disk, readOnly: false, session: session, machine: disks.machine,
+      overhead: overhead)
     transmission.run()
     return transmission.output.hasTimedOut
   }

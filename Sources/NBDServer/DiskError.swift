@@ -13,6 +13,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case otherOrigin(disk: String, origin: String?, wanted: String)
   /// The empty export name means the only disk, and there is not exactly one.
   case noDefault(disks: Int)
+  case tooManyDisks(more: Int, disks: Int, limit: Int)
   case connectForksOff(String)
   case tooManyConnectForks(String, limit: Int)
   /// So many bytes cannot be kept for the disk.
@@ -43,6 +44,9 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
         + "\(quoted(disk)) itself"
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
+    case .tooManyDisks(let more, let disks, let limit):
+      "there are \(disks) disks, and \(more) more would be over the limit of \(limit); remove some, or "
+        + "start the server with more --max-disks, for which it needs more --overhead"
     case .connectForksOff(let export):
       "export \(quoted(export)): this server makes no forks by connecting; make one with "
         + "`hugemem fork` and connect to that, or start the server without --no-connect-forks"

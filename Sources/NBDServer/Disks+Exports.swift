@@ -96,6 +96,7 @@ extension DiskTable {
     if let existing = self[fork] { return try checked(existing, forkOf: source).name }
     if !fork.isEmpty { try Disks.check(fork) }
     guard self[source] != nil else { throw .notFound(source) }
+    try registry.checkRoom(self, for: 1)
     try registry.connectForks.check(madeByConnecting, "\(source)@\(fork)")
     let name = fork.isEmpty ? "\(source)@\(temporaries + 1)" : fork
     try connectFork(source, name: name, isTemporary: fork.isEmpty, on: registry.machine)

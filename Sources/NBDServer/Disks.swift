@@ -31,12 +31,19 @@ public struct Disk: Sendable {
 public final class Disks: Sendable {
   public let machine: Machine
   let connectForks: ConnectForks
+  /// How many there may be.
+  let limit: Int
   let table = Mutex(DiskTable())
 
-  public init(machine: Machine, connectForks: ConnectForks = ConnectForks()) {
+  public init(
+    machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit
+  ) {
     self.machine = machine
+    self.limit = limit
     self.connectForks = connectForks
   }
+
+  public static let standardLimit = 65536
 
   /// Creates an empty disk of `size` bytes. Memory is taken by what is written.
   public func create(
@@ -53,6 +60,7 @@ public final class Disks: Sendable {
     try Self.check(name)
     try table.withLock { (table) throws(DiskError) in
       guard table[name] == nil else { throw .exists(name) }
+      try checkRoom(table, for: 1)
       table.insert([
         Disk(
           name: name, space: space, size: size, origin: nil, snapshot: nil, isTemporary: false,
@@ -64,7 +72,17 @@ public final class Disks: Sendable {
   /// Throws unless `name` could be given to a new disk now.
   public func checkFree(_ name: String) throws(DiskError) {
     try Self.check(name)
-    guard table.withLock({ $0[name] == nil }) else { throw .exists(name) }
+    try table.withLock { (table) throws(DiskError) in
+      guard table[name] == nil else { throw .exists(name) }
+      try checkRoom(table, for: 1)
+    }
+  }
+
+  /// Throws unless there may be so many disks more.
+  func checkRoom(_ table: borrowing DiskTable, for more: Int) throws(DiskError) {
+    guard more <= limit - table.count else {
+      throw .tooManyDisks(more: more, disks: table.count, limit: limit)
+    }
   }
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
@@ -78,6 +96,8 @@ public final class Disks: Sendable {
   ) throws(DiskError) {
     for name in names { try Self.check(name) }
     try table.withLock { (table) throws(DiskError) in
+      guard table[source] != nil else { throw .notFound(source) }
+      try checkRoom(table, for: names.count)
       try table.fork(source, names: names, limits: limits, check: check)
     }
   }
@@ -112,6 +132,12 @@ public final class Disks: Sendable {
   /// All disks, by name.
   public func list() -> [Disk] {
     table.withLock { $0.disks(after: nil, count: .max) }
+  }
+
+  /// At most so many disks by name, those after `name`: a long list, piece by piece. Disks may come
+  /// and go between two pieces.
+  public func list(after name: String?, count: Int) -> [Disk] {
+    table.withLock { $0.disks(after: name, count: count) }
   }
 
   public func lookup(_ name: String) throws(DiskError) -> Disk {

@@ -1,19 +1,29 @@
 import Glibc
 
 /// Requests on their way in: one buffer, filled by as few `recv`s as the client's batching allows.
+/// Only its first pages are used until they are full once and the server has memory for more.
 @safe struct Input: ~Copyable {
-  static let capacity = 256 << 10
+  static let capacity = Int(Overhead.buffer)
+  /// Enough for a request and a page of payload.
+  static let small = 8 << 10
 
   let socket: Int32
   private let buffer: UnsafeMutableRawPointer
+  private let overhead: Overhead
+  private var capacity = Self.small
   private var start = 0
   private var end = 0
 
-  init(socket: Int32) {
+  init(socket: Int32, overhead: Overhead) {
     self.socket = socket
+    self.overhead = overhead
     unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
   }
-  deinit { unsafe buffer.deallocate() }
+
+  deinit {
+    if capacity > Self.small { overhead.give(Overhead.buffer) }
+    unsafe buffer.deallocate()
+  }
 
   /// Bytes there to be taken.
   var available: Int { end - start }
@@ -25,17 +35,13 @@ import Glibc
 
   /// Waits for more. `idle`: nothing came within the socket's receive timeout.
   mutating func receive() -> Received {
-    if start == end {
-      start = 0
-      end = 0
-    } else if start > 0 {
-      // Less than a request, or less than a page of payload.
-      unsafe memmove(buffer, buffer + start, end - start)
-      end -= start
-      start = 0
+    // The client sends more than there was room for.
+    if end == capacity && capacity == Self.small && overhead.take(Overhead.buffer) {
+      capacity = Self.capacity
     }
+    moveToFront()
     while true {
-      let count = unsafe recv(socket, buffer + end, Self.capacity - end, 0)
+      let count = unsafe recv(socket, buffer + end, capacity - end, 0)
       if count > 0 {
         end += count
         return .bytes
@@ -46,9 +52,22 @@ import Glibc
     }
   }
 
+  /// What there is is less than a request, or less than a page of payload.
+  private mutating func moveToFront() {
+    if start < end && start > 0 { unsafe memmove(buffer, buffer + start, end - start) }
+    end -= start
+    start = 0
+  }
+
   /// Gives the buffer's memory back and waits until something comes, however long.
   mutating func rest() {
-    if available == 0 { unsafe madvise(buffer, Self.capacity, MADV_DONTNEED) }
+    moveToFront()
+    if capacity > Self.small && end < Self.small {
+      capacity = Self.small
+      overhead.give(Overhead.buffer)
+    }
+    let kept = (end + 4095) & ~4095
+    unsafe madvise(buffer + kept, Self.capacity - kept, MADV_DONTNEED)
     var wait = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
     while unsafe poll(&wait, 1, -1) < 0, errno == EINTR {}
   }

@@ -8,9 +8,13 @@ import NBD
 /// The pieces stay alive until they are sent, so a slow reader holds frames but no grace period.
 @safe struct Output: ~Copyable {
   /// Bytes of heads and copied data in one batch.
-  static let capacity = 256 << 10
+  static let capacity = Int(Overhead.buffer)
+  /// The same until a batch is larger and the server has memory for that: enough for what is copied of
+  /// one READ.
+  static let small = 20 << 10
   /// Linux's UIO_MAXIOV is 1024.
   static let pieceLimit = 1000
+  static let smallPieceLimit = 300
   /// Frames held by one batch, and so the most that one call may pin is `pinLimit` bytes.
   static let frameLimit = 1024
   static let pinLimit: UInt64 = 512 << 10
@@ -21,6 +25,8 @@ import NBD
   static let copyPart: UInt64 = 64 << 10
 
   let socket: Int32
+  private let overhead: Overhead
+  private var isLarge = false
   private let buffer: UnsafeMutableRawPointer
   private var filled = 0
   private let pieces: UnsafeMutablePointer<iovec>
@@ -32,8 +38,9 @@ import NBD
   /// Whether the client took nothing for longer than it may.
   private(set) var hasTimedOut = false
 
-  init(socket: Int32, machine: Machine, allowance: PinAllowance) {
+  init(socket: Int32, machine: Machine, allowance: PinAllowance, overhead: Overhead) {
     self.socket = socket
+    self.overhead = overhead
     self.allowance = allowance
     unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
     unsafe pieces = .allocate(capacity: Self.pieceLimit)
@@ -42,16 +49,27 @@ import NBD
 
   deinit {
     allowance.give(taken)
+    if isLarge { overhead.give(Overhead.buffer) }
     unsafe buffer.deallocate()
     unsafe pieces.deallocate()
   }
 
   var isEmpty: Bool { count == 0 }
 
-  /// Room for `bytes` in the buffer, after a send if need be; nil if the client is gone. What is
-  /// stored there goes out once `commit` says how much it is.
+  /// The most that can be reserved just now.
+  var largest: Int { isLarge ? Self.capacity : Self.small }
+  private var mostPieces: Int { isLarge ? Self.pieceLimit : Self.smallPieceLimit }
+
+  /// Uses all of the buffer from now on, if the server has memory for it.
+  mutating func grow() {
+    if !isLarge && overhead.take(Overhead.buffer) { isLarge = true }
+  }
+
+  /// Room for `bytes`, at most `largest`, in the buffer, after a send if need be; nil if the client is
+  /// gone. What is stored there goes out once `commit` says how much it is.
   mutating func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
-    if filled + bytes > Self.capacity || count + 2 > Self.pieceLimit {
+    if filled + bytes > largest || count + 2 > mostPieces { grow() }
+    if filled + bytes > largest || count + 2 > mostPieces {
       guard flush() else { return nil }
     }
     return unsafe buffer + filled
@@ -80,7 +98,8 @@ import NBD
       var part = min(length - done, Self.pinLimit)
       let wanted = Int(part / 4096) + 2
       // A part lies in two huge frames at most.
-      if pins.room < wanted || count + wanted > Self.pieceLimit
+      if count + wanted > mostPieces { grow() }
+      if pins.room < wanted || count + wanted > mostPieces
         || pins.hugeHeld + 2 > Self.hugeLimit
       {
         guard flush() else { return false }
@@ -89,7 +108,7 @@ import NBD
         // What is held may be this batch's own.
         if taken > 0 { guard flush() else { return false } }
         if !take(at, part) {
-          part = min(part, Self.copyPart)
+          part = min(part, Self.copyPart, UInt64(largest))
           guard try copy(space, at, Int(part)) else { return false }
           done += part
           continue
@@ -166,5 +185,9 @@ import NBD
   }
 
   /// Gives the buffer's memory back while nothing is in it.
-  func rest() { unsafe madvise(buffer, Self.capacity, MADV_DONTNEED) }
+  mutating func rest() {
+    unsafe madvise(buffer, Self.capacity, MADV_DONTNEED)
+    if isLarge { overhead.give(Overhead.buffer) }
+    isLarge = false
+  }
 }

@@ -6,10 +6,13 @@ public struct Server: Sendable {
   private let log: Logger
   private let acceptor: Acceptor
   private let timeouts: Timeouts
+  private let overhead: Overhead
 
   public init(
-    disks: Disks, log: Logger, acceptor: Acceptor, timeouts: Timeouts = Timeouts()
+    disks: Disks, log: Logger, acceptor: Acceptor, timeouts: Timeouts = Timeouts(),
+    overhead: Overhead? = nil
   ) {
+    self.overhead = overhead ?? .standard(memory: disks.machine.limit)
     self.disks = disks
     self.log = log
     self.acceptor = acceptor
@@ -17,8 +20,10 @@ public struct Server: Sendable {
   }
 
   public func serve(_ listener: Listener) throws(SocketError) {
-    try acceptor.accept(on: listener, as: .disks) { [disks, log, timeouts] place in
-      Connection(place: place, disks: disks, log: log, timeouts: timeouts).serve()
+    try acceptor.accept(on: listener, as: .disks) { [disks, log, timeouts, overhead] place in
+      Connection(
+        place: place, disks: disks, log: log, timeouts: timeouts, overhead: overhead
+      ).serve()
     }
   }
 }

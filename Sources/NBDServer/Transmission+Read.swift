@@ -38,7 +38,9 @@ extension Transmission {
   /// Extents of `base:allocation`: merged, clipped to the request, so each fits 32 bits.
   mutating func blockStatus(_ request: Request) throws(MemoryError) -> Bool {
     let end = request.offset + UInt64(request.length)
-    let limit = request.flags.contains(.requireOne) ? 1 : Limits.extents
+    output.grow()
+    let most = min(Limits.extents, (output.largest - Reply.longestHead) / 8)
+    let limit = request.flags.contains(.requireOne) ? 1 : most
     guard let head = unsafe output.reserve(Reply.longestHead + 8 * limit) else { return false }
     // The head's length, before its contents are known.
     var filled = unsafe Reply.blockStatus(head, cookie: request.cookie, extents: 0)

@@ -21,7 +21,8 @@ struct Transmission: ~Copyable {
   var output: Output
 
   init(
-    socket: Int32, disk: Disk, readOnly: Bool, session: Session, machine: Machine
+    socket: Int32, disk: Disk, readOnly: Bool, session: Session, machine: Machine,
+    overhead: Overhead
   ) {
     space = disk.space
     traffic = disk.traffic
@@ -29,8 +30,9 @@ struct Transmission: ~Copyable {
     size = disk.size
     self.readOnly = readOnly
     self.session = session
-    input = Input(socket: socket)
-    output = Output(socket: socket, machine: machine, allowance: disk.quota.pins)
+    input = Input(socket: socket, overhead: overhead)
+    output = Output(
+      socket: socket, machine: machine, allowance: disk.quota.pins, overhead: overhead)
   }
 
   /// Serves until the client is done or gone, or out of step.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ControlPlane
 import Glibc
 import NBDServer
 
@@ -27,6 +28,14 @@ struct ConnectionOptions: ParsableArguments {
     help: ArgumentHelp(
       "How many forks made by connecting there may be at the same time.", valueName: "n"))
   var maxConnectForks: Int = ConnectForks().limit
+  @Option(
+    help: "How many disks there may be, as far as there is --overhead for them.")
+  var maxDisks: Int = Disks.standardLimit
+  @Option(
+    help:
+      "Memory beside --memory for connections and the records of disks: 64 KiB for each connection are half of it, 3 KiB for each disk a quarter; the rest is for larger buffers (default: an eighth of --memory, at least 64M)."
+  )
+  var overhead: ByteSize?
 
   func validate() throws {
     // Each has a thread, and there are 8192 readers' slots for all threads of the process.
@@ -39,6 +48,11 @@ struct ConnectionOptions: ParsableArguments {
       guard (0...1_000_000).contains(seconds) else {
         throw ValidationError("--\(name)-timeout \(seconds): use 0 to 1000000 seconds")
       }
+    }
+    guard maxDisks >= 1 else { throw ValidationError("--max-disks \(maxDisks): use 1 or more") }
+    if let overhead, overhead.bytes < Overhead.least {
+      throw ValidationError(
+        "--overhead \(overhead): use \(ByteSize(Overhead.least)) or more")
     }
     guard maxConnectForks >= 0 else {
       throw ValidationError("--max-connect-forks \(maxConnectForks): use 0 or more")
@@ -59,11 +73,15 @@ struct ConnectionOptions: ParsableArguments {
     return forks
   }
 
-  /// As many as there are descriptors for, with those of the control socket and of files kept free:
-  /// a full table of descriptors would shut the administrator out.
-  var limits: Acceptor.Limits {
+  func overhead(memory: UInt64) -> Overhead {
+    overhead.map { Overhead(bytes: $0.bytes) } ?? .standard(memory: memory)
+  }
+
+  /// As many as there is memory and descriptors for, with those of the control socket and of files
+  /// kept free: a full table of descriptors would shut the administrator out.
+  func limits(_ overhead: Overhead) -> Acceptor.Limits {
     var limits = Acceptor.Limits()
-    limits.disks = maxConnections
+    limits.disks = min(maxConnections, overhead.connections)
     var descriptors = rlimit()
     if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors) == 0 {
       let most = Int(clamping: descriptors.rlim_cur)

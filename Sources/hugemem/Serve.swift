@@ -69,12 +69,16 @@ struct Serve: ParsableCommand {
 
     let pressure = try pressureMonitor(log)
     let machine = try machine(pressure)
-    let disks = Disks(machine: machine, connectForks: connections.connectForks)
+    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
+    let disks = Disks(
+      machine: machine, connectForks: connections.connectForks,
+      limit: min(connections.maxDisks, overhead.disks))
     try fill(disks)
 
-    let acceptor = Acceptor(log: log, limits: connections.limits)
+    let acceptor = Acceptor(log: log, limits: connections.limits(overhead))
     let nbd = Server(
-      disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts)
+      disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
+      overhead: overhead)
     var listeners = [try Listener.unix(directory.diskSocket)]
     if let tcp, let (host, port) = address(tcp) {
       do { listeners.append(try Listener.tcp(host: host, port: port, anywhere: insecure)) } catch {

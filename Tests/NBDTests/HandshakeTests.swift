@@ -38,7 +38,7 @@ private struct Client {
       action = handshake.resolved(
         name == "disk" ? .success(export) : .failure(.init(.unknown, "no such disk")))
     } else if action == .list {
-      action = handshake.listed(["disk", "other"])
+      action = handshake.listed(["disk", "other"], isLast: true)
     }
     if case .close = action { return action }
     #expect(input.isEmpty, "the stream is in step")
@@ -122,6 +122,20 @@ extension Handshake {
   @Test func nameThatIsNotUTF8IsInvalid() {
     var client = Client()
     #expect(client.reply(option(6, [0, 0, 0, 1, 0xff, 0, 0])) == OptionReply.invalid.rawValue)
+  }
+
+  @Test func aListComesPieceByPiece() {
+    var client = Client()
+    #expect(client.handshake.step(option(3)) == .list)
+    guard case .sendAndList(let first) = client.handshake.listed(["a", "b"], isLast: false),
+      case .sendAndList(let none) = client.handshake.listed([], isLast: false),
+      case .send(let last) = client.handshake.listed(["c"], isLast: true)
+    else {
+      Issue.record("not in pieces")
+      return
+    }
+    #expect(first.count == 2 * 25 && none.isEmpty && last.count == 25 + 20)
+    #expect(client.reply(option(3)) == OptionReply.acknowledge.rawValue, "in step")
   }
 
   @Test func theTextOfARefusalIsCutAtACharacter() {

@@ -19,6 +19,7 @@ final class TestServer {
 
   init(
     limits: Acceptor.Limits = .init(), timeouts: Timeouts = .init(), patience: Int = 30,
+    overhead: Overhead? = nil,
     acceptOne: @escaping @Sendable (Int32) -> Int32 = { Glibc.accept($0, nil, nil) }
   ) throws {
     var log = Logger(label: "test") { [lines] _ in lines }
@@ -31,7 +32,7 @@ final class TestServer {
     var control = ControlServer(disks: disks, directory: RuntimeDirectory(scratch.path), log: log)
     control.patience = patience
     self.control = control
-    let server = Server(disks: disks, log: log, acceptor: acceptor, timeouts: timeouts)
+    let server = Server(disks: disks, log: log, acceptor: acceptor, timeouts: timeouts, overhead: overhead)
     try server.serve(Listener.unix(diskSocket))
     try acceptor.accept(on: Listener.unix(controlSocket), as: .control) {
       [control] in control.serve($0)
@@ -133,9 +134,12 @@ final class RawClient {
   }
 
   func request(_ command: UInt8, offset: UInt64 = 0, length: UInt32 = 0) {
-    send(
-      [0x25, 0x60, 0x95, 0x13, 0, 0, 0, command] + number(UInt64(7)) + number(offset)
-        + number(length))
+    send(bytes(command, offset, length))
+  }
+
+  func bytes(_ command: UInt8, _ offset: UInt64 = 0, _ length: UInt32 = 0) -> [UInt8] {
+    [0x25, 0x60, 0x95, 0x13, 0, 0, 0, command] + number(UInt64(7)) + number(offset)
+      + number(length)
   }
 
   /// Whether a flush is answered.
