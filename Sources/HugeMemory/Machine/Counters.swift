@@ -1,15 +1,16 @@
 import CLinux
 import Primitives
 
-/// Event counters under the kernel's names (`/proc/vmstat`). The fast paths count nothing, but
-/// faults of many threads would meet in one cache line; so each counter is a sum over stripes,
-/// as the kernel's are over cores.
+/// Event counters under the kernel's names (`/proc/vmstat`). The fast paths count nothing. Faults
+/// do, and with one word for each counter the faults of many threads would contend for its cache
+/// line. So each counter is a sum over stripes, as the kernel's are sums over cores.
 @safe final class Counters: @unchecked Sendable {
   // Sendable: a constant pointer to atomics.
 
-  /// Stripes; threads share them when there are more, so a stripe is atomic.
+  /// The number of stripes. With more threads than stripes, threads share one, so its words are
+  /// atomic.
   private static let stripes = 16
-  /// Words from one stripe to the next: whole cache lines.
+  /// Words from one stripe to the next; they fill whole cache lines.
   private static let stride = 32
 
   private let words: AtomicWordPointer
@@ -30,8 +31,8 @@ import Primitives
 
     @inline(__always)
     func count(_ events: Int = 1) {
-      // The reader's slot tells threads apart, and costs no system call. -1, for a thread that
-      // has none yet, is the last stripe.
+      // The reader's slot identifies the thread without a system call. A thread without a slot has
+      // -1, which is the last stripe.
       let stripe = Int(hm_get_reader_slot()) & (Counters.stripes - 1)
       unsafe words[stripe * Counters.stride].add(UInt64(events), .relaxed)
     }
@@ -64,7 +65,7 @@ import Primitives
   var tableCopies: Counter { counter(13) }
   var tableAlloc: Counter { counter(14) }
   var tableFree: Counter { counter(15) }
-  /// Spaces with an origin that came and went.
+  /// Forks that were made, and forks that are gone.
   var forkBorn: Counter { counter(16) }
   var forkGone: Counter { counter(17) }
   var pgscanKswapd: Counter { counter(18) }
@@ -76,14 +77,14 @@ import Primitives
   var zeroReclaim: Counter { counter(24) }
   var equalReclaim: Counter { counter(25) }
 
-  /// Of pairs of counters: how many there are now.
+  /// How many there are now: the difference of two counters.
   var tables: Int { Int(truncatingIfNeeded: tableAlloc.value &- tableFree.value) }
   var liveForks: Int { Int(truncatingIfNeeded: forkBorn.value &- forkGone.value) }
 
-  /// Huge frames that were taken so far, by faults and by collapse.
+  /// Huge frames taken so far, by faults and by collapse.
   var hugeFrames: UInt64 { faultAlloc.value &+ collapseAlloc.value }
 
-  /// Each exact once the threads that count are at rest.
+  /// All counters by name. Each value is exact once the threads that count are at rest.
   var all: [(name: String, value: UInt64)] {
     [
       ("pgfault", fault.value),
@@ -91,7 +92,7 @@ import Primitives
       ("thp_fault_fallback", faultFallback.value),
       ("thp_zero_page_alloc", zeroPageAlloc.value),
       ("thp_zero_page_alloc_failed", zeroPageAllocFailed.value),
-      // Not the kernel's: it does not count the frees, and cannot revoke.
+      // The kernel has neither: it does not count the frees, and it cannot revoke the page.
       ("thp_zero_page_free", zeroPageFree.value),
       ("thp_zero_page_revoke", zeroRevoke.value),
       ("thp_split_page", splitPage.value),
@@ -104,7 +105,7 @@ import Primitives
       ("pgscan_direct", pgscanDirect.value),
       ("pgsteal_kswapd", pgstealKswapd.value),
       ("pgsteal_direct", pgstealDirect.value),
-      // What the scans found: pages of zeros, and pages equal to their origin's.
+      // Found by the scans: pages of zeros, and pages that equal their origin's.
       ("zero_scan_page", zeroReclaim.value),
       ("equal_scan_page", equalReclaim.value),
       ("fork", forks.value),
@@ -114,5 +115,5 @@ import Primitives
   }
 }
 
-/// A word that says only that something changed. The model checker leaves it out, as it does counters.
+/// A count of changes. The model checker's build leaves it out, as it does counters.
 typealias ChangeWord = AtomicWord

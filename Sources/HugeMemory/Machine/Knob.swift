@@ -1,5 +1,5 @@
-/// The knobs of a policy by the names that they have below `/sys/kernel/mm/transparent_hugepage`,
-/// as text: for command lines and configuration files.
+/// The knobs of a policy, as text for command lines and configuration files. They have the names
+/// that they have below `/sys/kernel/mm/transparent_hugepage`.
 public enum Knob: String, CaseIterable, Sendable {
   case enabled
   case defrag
@@ -12,7 +12,7 @@ public enum Knob: String, CaseIterable, Sendable {
   case pagesToScan = "khugepaged/pages_to_scan"
   case scanSleep = "khugepaged/scan_sleep_millisecs"
 
-  /// What it may be, for a message.
+  /// The possible values, as text for a message.
   public var domain: String {
     switch self {
     case .enabled: Policy.Enabled.allCases.map(\.name).joined(separator: " ")
@@ -26,7 +26,7 @@ public enum Knob: String, CaseIterable, Sendable {
 }
 
 extension Policy {
-  /// A knob's value, as the kernel's files show it but for the brackets.
+  /// A knob's value as the kernel's files show it, without the brackets.
   public func value(of knob: Knob) -> String {
     switch knob {
     case .enabled: enabled.name
@@ -41,7 +41,7 @@ extension Policy {
     }
   }
 
-  /// Sets a knob; false, with nothing changed, if the text is none of its values.
+  /// Sets a knob. If the text is not one of its values, this changes nothing and returns false.
   public mutating func set(_ knob: Knob, to text: String) -> Bool {
     func parse<Value: CaseIterable & Named>(_: Value.Type) -> Value? {
       Value.allCases.first { $0.name == text }
@@ -67,7 +67,7 @@ extension Policy {
   }
 }
 
-/// A value with the kernel's word for it.
+/// A value that has a name in the kernel.
 private protocol Named { var name: String { get } }
 
 extension Policy.Enabled: Named {

@@ -4,12 +4,14 @@ extension Machine {
   /// Makes a machine. This reserves address space; memory is committed as it is used.
   ///
   /// - Parameters:
-  ///   - limit: The most memory that it uses, in bytes: data, page tables and the zero page together.
-  ///     2 MiB to 8 TiB. With a budget it is the budget that sets the limit.
-  ///   - capacity: What `setLimit` may raise the limit to, in bytes; `limit` if nil.
-  ///   - policy: How it pages. The default uses memory to the page; `Policy.linux` does as Linux does.
-  ///   - background: Who looks after it. By default a thread of its own, which ends with the machine.
-  /// - Throws: `invalidSize`; `system` where address space or a thread cannot be had.
+  ///   - limit: The most memory that the machine uses, in bytes: data, page tables and the zero
+  ///     page together. 2 MiB to 8 TiB. With a budget, the budget sets the limit.
+  ///   - capacity: The highest limit that `setLimit` can set, in bytes; `limit` if nil.
+  ///   - policy: How the machine pages. The default uses memory to the page; `Policy.linux` does as
+  ///     Linux does.
+  ///   - background: What looks after the machine. The default is a thread of its own, which ends
+  ///     with the machine.
+  /// - Throws: `invalidSize`, or `system` if the system has no address space or no thread.
   /// - Complexity: O(1): some system calls, one of which starts the thread.
   public convenience init(
     limit: UInt64, capacity: UInt64? = nil, policy: Policy = Policy(),
@@ -27,10 +29,10 @@ extension Machine {
     companion = thread
   }
 
-  /// Who does what does itself by and by (`kswapd` and `khugepaged` in one): gives free memory back to
-  /// the system, within half a second; frees the zero page once nobody has held it for a second;
-  /// reclaims from the low watermark up to the high one, and when others are short of memory;
-  /// collapses dense memory into huge frames when nobody is.
+  /// The work that a machine does in the background, like `kswapd` and `khugepaged` in one. It
+  /// gives free memory back to the system within half a second. It frees the zero page once nobody
+  /// has held it for a second. It reclaims from the low watermark up to the high one, and when
+  /// others are short of memory. When nobody is, it collapses dense memory into huge frames.
   public struct Background: Sendable {
     let isOwn: Bool
     var budget: SystemBudget?
@@ -39,20 +41,20 @@ extension Machine {
     /// A thread that the machine starts, and that ends with the machine's last reference.
     public static var own: Background { Background(isOwn: true) }
 
-    /// The same thread, which also looks at what is outside of this process.
+    /// The same thread, which also watches memory outside of this process.
     ///
     /// - Parameters:
-    ///   - budget: From the start on, the machine's limit is what the system can spare.
-    ///   - pressure: Tells of pressure, which is answered by giving memory back.
+    ///   - budget: Sets the machine's limit to what the system can spare, from the start.
+    ///   - pressure: Reports memory pressure. The machine then gives memory back.
     public static func own(
       budget: SystemBudget? = nil, pressure: PressureMonitor? = nil
     ) -> Background {
       Background(isOwn: true, budget: budget, pressure: pressure)
     }
 
-    /// Nobody: for measurements and for those who do it themselves. Writes still reclaim before they are
-    /// refused. What else there is to do by hand: `settle`, `trim`, `shrink`, `reclaim(untilFree:)`
-    /// and a `CollapseScanner`.
+    /// No background: for measurements, or if you do its work yourself. Writes still reclaim before
+    /// they are refused. For the rest, call `settle`, `trim`, `shrink` and `reclaim(untilFree:)`,
+    /// and use a `CollapseScanner`.
     public static var none: Background { Background(isOwn: false) }
   }
 }

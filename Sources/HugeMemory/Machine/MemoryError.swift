@@ -1,15 +1,17 @@
-/// What can go wrong; the description says what, where, and what to do about it. A failed call has
-/// changed nothing, except that a write or a discard of several pages may have completed some of them.
+/// What can go wrong. The description says what, where, and what to do about it. A failed call has
+/// changed nothing, except that a write or a discard of several pages may have completed some of
+/// them.
 public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// The arena is full, or what is free is promised to others. `limit` is its size in bytes.
+  /// The arena is full, or its free memory is promised to others. `limit` is the arena's size in
+  /// bytes.
   case outOfMemory(limit: UInt64)
-  /// The space may not take more memory of its own. `quota` is what it may take, in bytes.
+  /// The space may not take more memory of its own. `quota` is the most that it may take, in bytes.
   case overQuota(quota: UInt64)
   /// The range, in bytes, does not lie within the space.
   case outOfRange(offset: UInt64, length: UInt64, size: UInt64)
-  /// A size, in bytes, that cannot be had, and why.
+  /// A size, in bytes, that is not possible, and why.
   case invalidSize(UInt64, reason: String)
-  /// Mappings consist of whole pages of 4 KiB.
+  /// The range, in bytes, does not consist of whole pages of 4 KiB, as mappings do.
   case misaligned(offset: UInt64, length: UInt64)
   /// Nothing is mapped at the offset, in bytes.
   case notMapped(offset: UInt64)
@@ -17,7 +19,7 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
   case accessDenied(offset: UInt64, protection: Protection)
   /// The 2 MiB at the offset cannot become a huge frame.
   case notCollapsible(offset: UInt64, reason: String)
-  /// A move to where it would overwrite itself.
+  /// The source and the target of a move overlap.
   case overlappingMove(from: UInt64, to: UInt64, length: UInt64)
   /// The system refused a call.
   case system(call: String, errno: Int32)
@@ -32,12 +34,12 @@ public enum MemoryError: Error, Equatable, Sendable, CustomStringConvertible {
       "offset \(offset) with length \(length) reaches beyond the size of \(size) bytes"
     case .invalidSize(let size, let reason): "a size of \(size) bytes cannot be had: \(reason)"
     case .misaligned(let offset, let length):
-      "offset \(offset) with length \(length) is no range of whole pages; use multiples of 4096"
+      "offset \(offset) with length \(length) is not a range of whole pages; use multiples of 4096"
     case .notMapped(let offset): "nothing is mapped at offset \(offset); map it first"
     case .accessDenied(let offset, let protection):
-      "the mapping at offset \(offset) allows \(protection); protect it otherwise first"
+      "the mapping at offset \(offset) allows \(protection); change its protection first"
     case .notCollapsible(let offset, let reason):
-      "no huge frame at offset \(offset): \(reason)"
+      "the 2 MiB at offset \(offset) cannot become a huge frame: \(reason)"
     case .overlappingMove(let from, let to, let length):
       "a move of \(length) bytes from \(from) to \(to) would overwrite what it moves"
     case .system("mmap", let errno):

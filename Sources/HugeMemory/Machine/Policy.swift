@@ -1,7 +1,7 @@
-/// How a machine pages: the knobs of `/sys/kernel/mm/transparent_hugepage`, by the kernel's names
-/// and with its meanings, and the few choices that are ours.
+/// How a machine pages: the knobs of `/sys/kernel/mm/transparent_hugepage`, with the kernel's names
+/// and meanings, and a few choices that Linux does not have.
 ///
-/// There are two to start from, and every knob can be changed:
+/// Start from one of two policies, and change any knob:
 ///
 /// | | `Policy()`, the default | `Policy.linux` |
 /// |---|---|---|
@@ -10,17 +10,17 @@
 /// | ... which are shared with forks | never | up to 256 of them |
 /// | the background looks at | 16,384 pages each second | 4,096 pages each 10 s |
 ///
-/// With the default you use memory to the page, and dense memory still comes to lie in huge frames.
-/// With Linux's values the first write to each 2 MiB is faster to follow, and scattered writes cost
-/// up to 512 times what they hold. The server uses the default.
+/// With the default, you use memory to the page, and dense memory still becomes huge frames. With
+/// Linux's values, writes that follow the first one to each 2 MiB are faster, and scattered writes
+/// cost up to 512 times what they hold. The server uses the default.
 ///
-/// You can change a policy while its machine is in use (`Machine.tune`), but for `zeroReference` and
-/// `followsLinux`. What is mapped stays as it is.
+/// You can change a policy while its machine is in use (`Machine.tune`), except for `zeroReference`
+/// and `followsLinux`. What is mapped stays as it is.
 ///
-/// - Thread safety: a value; share it as you like.
+/// - Thread safety: a value, which you can share freely.
 ///
-/// All of it is one word, so that a fault reads one consistent set without a lock, and decodes only
-/// the knob that it asks for.
+/// The whole policy is one word. So a fault reads one consistent set of knobs without a lock, and
+/// decodes only the knob that it needs.
 public struct Policy: Sendable, Equatable {
   var word: UInt64 = 0
 
@@ -37,8 +37,8 @@ public struct Policy: Sendable, Equatable {
     case madvise
     /// None. The advice `collapse` still makes them, on request.
     case never
-    /// None when they fault, so that memory is used to the page; all in the background, once they
-    /// are dense enough for `maxPtesNone`. Not one of Linux's.
+    /// None when they fault, so that memory is used to the page. The background makes huge frames
+    /// of all mappings, once they are dense enough for `maxPtesNone`. Linux does not have this.
     case collapse
   }
   public var enabled: Enabled {
@@ -46,13 +46,13 @@ public struct Policy: Sendable, Equatable {
     set { set(0, 2, UInt64(newValue.rawValue)) }
   }
 
-  /// `defrag`: who reclaims memory for the sake of a huge frame before falling back to 4 KiB.
+  /// `defrag`: which faults reclaim memory to get a huge frame before they fall back to 4 KiB.
   public enum Defrag: UInt8, Sendable, CaseIterable {
     /// Every fault does.
     case always
-    /// Only the background reclaimer; faults fall back.
+    /// None; only the background reclaims, and faults fall back.
     case deferred
-    /// Faults of mappings advised `huge` do, others leave it to the background.
+    /// Faults of mappings advised `huge` do; others leave it to the background.
     case deferredMadvise
     /// Faults of mappings advised `huge` do.
     case madvise
@@ -64,9 +64,9 @@ public struct Policy: Sendable, Equatable {
     set { set(2, 3, UInt64(newValue.rawValue)) }
   }
 
-  /// `use_zero_page`: whether a read of untouched memory maps the zero page. Off, it takes a
-  /// cleared frame of the reader's own, as before 2012; a read of several pages in a slot without
-  /// huge pages takes one frame, for its last page.
+  /// `use_zero_page`: whether a read of untouched memory maps the zero page. If it is off, the read
+  /// maps a cleared frame of the space's own, as before 2012. A read of several pages in a slot
+  /// without huge pages maps one frame, for its last page.
   public var useZeroPage: Bool {
     get { field(8, 1) != 0 }
     set { set(8, 1, newValue ? 1 : 0) }
@@ -74,9 +74,9 @@ public struct Policy: Sendable, Equatable {
 
   /// What a write to a huge zero entry allocates (history item 18).
   public enum ZeroWrite: UInt8, Sendable, CaseIterable {
-    /// A huge frame; 4 KiB if there is none. Linux up to 5.7, and from 6.13.
+    /// A huge frame, or 4 KiB if there is none. Linux up to 5.7, and from 6.13.
     case huge
-    /// 4 KiB, the other 511 entries zero. Linux 5.8 to 6.12.
+    /// 4 KiB; the other 511 entries become zero entries. Linux 5.8 to 6.12.
     case split
   }
   public var zeroWrite: ZeroWrite {
@@ -84,46 +84,48 @@ public struct Policy: Sendable, Equatable {
     set { set(5, 1, UInt64(newValue.rawValue)) }
   }
 
-  /// `khugepaged/max_ptes_none`: up to how many untouched or zero entries of 512 the background
-  /// scanner fills with zeros to make a huge frame; and above how many all-zero pages of a huge
-  /// frame the underused splitter takes it apart. 0...511; a larger value counts as 511.
+  /// `khugepaged/max_ptes_none`: how many of a slot's 512 entries may be untouched or zero for the
+  /// background scanner to make a huge frame; it fills them with zeros. The underused splitter
+  /// takes a huge frame apart if more than this many of its pages are all zeros. 0...511; a larger
+  /// value counts as 511.
   ///
-  /// A write that finds no memory has huge frames taken apart that are zeros for the most part,
-  /// whatever this says.
+  /// A write that finds no memory takes apart huge frames that are mostly zeros, whatever this
+  /// value is.
   public var maxPtesNone: UInt16 {
     get { UInt16(field(11, 9)) }
     set { set(11, 9, UInt64(min(newValue, 511))) }
   }
-  /// `khugepaged/max_ptes_shared`: up to how many pages shared with forks it copies. 0...511; a
-  /// larger value counts as 511.
+  /// `khugepaged/max_ptes_shared`: how many pages shared with forks the scanner copies at most to
+  /// make a huge frame. 0...511; a larger value counts as 511.
   public var maxPtesShared: UInt16 {
     get { UInt16(field(20, 9)) }
     set { set(20, 9, UInt64(min(newValue, 511))) }
   }
-  /// `khugepaged/pages_to_scan`: 4 KiB entries that it looks at before it sleeps again.
+  /// `khugepaged/pages_to_scan`: how many 4 KiB entries the scanner looks at before it sleeps
+  /// again.
   public var pagesToScan: UInt16 {
     get { UInt16(field(29, 16)) }
     set { set(29, 16, UInt64(newValue)) }
   }
-  /// `khugepaged/scan_sleep_millisecs`: how long it sleeps, in milliseconds.
+  /// `khugepaged/scan_sleep_millisecs`: how long the scanner sleeps, in milliseconds.
   public var scanSleepMilliseconds: UInt16 {
     get { UInt16(field(45, 16)) }
     set { set(45, 16, UInt64(newValue)) }
   }
-  /// `shrink_underused`: whether reclaim takes apart huge frames that are mostly zeros. Off, nobody
-  /// does, not even before a write is refused.
+  /// `shrink_underused`: whether reclaim takes apart huge frames that are mostly zeros. If it is
+  /// off, nothing does, not even before a write is refused.
   public var shrinkUnderused: Bool {
     get { field(9, 1) != 0 }
     set { set(9, 1, newValue ? 1 : 0) }
   }
 
-  /// Who holds a reference on the zero page.
+  /// What holds references on the zero page.
   public enum ZeroReference: String, Sendable, CaseIterable {
-    /// One for each table with zero entries, however many: the default.
+    /// One reference for each table with zero entries, however many it has: the default.
     case perTable
-    /// One for each zero entry, as the kernel did in 2012.
+    /// One reference for each zero entry, as in the kernel of 2012.
     case perMapping
-    /// Nobody: the page stays for ever once it is there. To compare with.
+    /// No references: once allocated, the page stays for ever. For comparison.
     case neverFreed
   }
   public var zeroReference: ZeroReference {
@@ -131,19 +133,19 @@ public struct Policy: Sendable, Equatable {
     set { set(6, 2, newValue == .perTable ? 0 : newValue == .perMapping ? 1 : 2) }
   }
 
-  /// Do as Linux does also where we know better. Off (the default):
-  /// - a hole that is read where huge pages are off maps one zero entry of 2 MiB, not of 4 KiB;
-  /// - a hole below tables shared with a fork is read without mapping anything;
-  /// - a table goes with its last entry, not with the discard of its whole 2 MiB;
-  /// - nothing but zeros is not collapsed into a huge frame of zeros;
+  /// Whether to do as Linux does where we know better. If it is off, which is the default:
+  /// - a read of a hole where huge pages are off maps one zero entry of 2 MiB, not of 4 KiB;
+  /// - a read of a hole below tables shared with a fork maps nothing;
+  /// - a table goes with its last entry, not only with a discard of its whole 2 MiB;
+  /// - a slot of nothing but zeros is not collapsed into a huge frame of zeros;
   /// - a fork keeps what reads have mapped where nothing was ever written;
-  /// - protecting or moving a range with a gap in it changes nothing.
+  /// - a call to protect or move a range with a gap changes nothing.
   public var followsLinux: Bool {
     get { field(10, 1) != 0 }
     set { set(10, 1, newValue ? 1 : 0) }
   }
 
-  /// Memory to the page, and huge frames where memory is dense.
+  /// The default: memory to the page, and huge frames where memory is dense.
   public init() {
     self = .linux
     enabled = .collapse

@@ -2,15 +2,15 @@ import Frames
 import Paging
 import Primitives
 
-/// Something that was unmapped and that a reader may still hold the translation of.
+/// Something that was unmapped, but that a reader may still hold the translation of.
 enum Retired {
-  /// A huge entry's frame, or one that is nobody's any more.
+  /// The frame of a huge entry, or a frame that nobody owns any more.
   case data(FrameNumber)
-  /// A small entry's.
+  /// The frame of a small entry.
   case small(FrameNumber)
   case table(FrameNumber, level: Int)
-  /// References on the zero page (history items 6 and 7: given back here only, after a grace
-  /// period, and by no other way).
+  /// References on the zero page. They are given back only in this way, after a grace period
+  /// (history items 6 and 7).
   case zero(UInt32)
 
   var word: UInt64 {
@@ -35,21 +35,21 @@ enum Retired {
   }
 }
 
-/// What waits for a grace period, in a fixed buffer: retiring allocates nothing. A buffer that is
-/// full, or holds much memory, is drained by the thread that made it so.
+/// What waits for a grace period, in a fixed buffer, so that retiring allocates nothing. If a
+/// thread fills the buffer, or the buffer holds much memory, that thread drains it.
 ///
 /// Lock order: a space's lock → `draining` → `lock` → the arena's. Draining waits for readers, so
-/// nobody may take any of these inside a section.
+/// no thread may take any of these inside a section.
 @safe final class RetiredList: @unchecked Sendable {
-  // Sendable: (L) under the locks named.
+  // Sendable: (L) under the lock named at each field.
   static let capacity = 8192
-  /// Frames that may wait: 64 MiB.
+  /// The most frames that may wait: 64 MiB.
   static let maximalFrames = 16384
 
-  /// (L) lock: the buffer being filled, and how far.
+  /// (L) lock: the buffer being filled, and how many words it holds.
   var filling: UnsafeMutablePointer<UInt64>
   var filled = 0
-  /// (L) lock: frames that wait, tables taken as full.
+  /// (L) lock: the number of frames that wait. A table counts as if it were full.
   var frames = 0
   /// (L) draining: the other buffer.
   private var spare: UnsafeMutablePointer<UInt64>
@@ -72,7 +72,8 @@ enum Retired {
         unsafe filling[filled] = retired.word
         filled += 1
         frames += weight
-        // In one step with the above: who then finds the promise and no frames finds them by a drain.
+        // Under the same lock as the above: a thread that then finds the promise but no frames gets
+        // them by a drain.
         machine.arena.changePromise(by: kept)
         return true
       }
@@ -81,7 +82,7 @@ enum Retired {
     }
   }
 
-  /// Frames that wait, tables taken as full.
+  /// The number of frames that wait. A table counts as if it were full.
   var waiting: Int { lock.withLock { frames } }
 
   /// Waits for a grace period, then frees everything retired before the call. Returns whether
@@ -107,13 +108,13 @@ enum Retired {
 }
 
 extension Machine {
-  /// Keeps something until no reader can hold its translation. `frames`: what it may free.
-  /// `promising`: frames of that which are kept for who had them.
+  /// Keeps something until no reader can hold its translation. `frames` is the number of frames
+  /// that it may free. `kept` of them are promised again to the space that had them.
   func retire(_ retired: Retired, frames: Int = 1, promising kept: Int = 0) {
     self.retired.add(retired, frames: frames, promising: kept, in: self)
   }
 
-  /// Drops what no reader can reach any more.
+  /// Frees what no reader can reach any more.
   func dispose(_ retired: Retired) {
     switch retired {
     case .data(let frame): arena.release(frame)
@@ -127,8 +128,8 @@ extension Machine {
     if arena.releaseSmall(frame) { events.deferredSplit.count() }
   }
 
-  /// Splits shared huge frames of which parts are mapped no more, so that those can go. Returns how
-  /// many those are.
+  /// Splits shared huge frames that have parts which nobody maps any more, so that those parts can
+  /// be freed. Returns the number of those parts.
   @discardableResult
   func splitDeferred() -> Int {
     var parts = 0
@@ -140,7 +141,7 @@ extension Machine {
     return parts
   }
 
-  /// Drops a reference on a table; the last one drops all that its entries hold.
+  /// Drops a reference on a table. The last reference also drops all that the table's entries hold.
   func disposeTable(_ frame: FrameNumber, level: Int) {
     guard arena.drop(frame) else { return }
     let table = Table(frame, in: arena)
@@ -161,7 +162,7 @@ extension Machine {
     events.tableFree.count()
   }
 
-  /// References on the zero page that a table with its zero entries holds.
+  /// The number of references on the zero page that a table's zero entries need.
   func zeroReferences(of table: Table) -> UInt32 {
     switch zeroReference {
     case .perTable: table.zeroEntries > 0 ? 1 : 0

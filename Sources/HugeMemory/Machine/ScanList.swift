@@ -1,45 +1,48 @@
 import Primitives
 
-/// The spaces of a machine that have tables, for scanners to go through; the kernel's list of
-/// `mm_slot`. A space is added with its first table, so idle forks are not here.
+/// The spaces of a machine that have tables. Scanners go through them; compare the kernel's list of
+/// `mm_slot`. A space is added with its first table, so idle forks are not listed.
 ///
-/// Not by weak references: an object that has one pays for it with each retain and release.
+/// The list does not use weak references: an object that has one pays for it at each retain and
+/// release.
 final class ScanList: @unchecked Sendable {
-  // Sendable: (L) under `lock`, which is taken last of all and holds nothing up.
+  // Sendable: (L) under `lock`, which is last in the lock order and held only briefly.
   private let lock = Lock()
   private var handles: [ScanHandle] = []
 
   func add(_ handle: ScanHandle) {
     lock.withLock {
-      // Spaces come and go; the list does not grow with those that went.
+      // Drops the entries of spaces that are gone, so that they do not make the list grow.
       if handles.count == handles.capacity { handles.removeAll(where: \.isDetached) }
       handles.append(handle)
     }
   }
 
-  /// Those that are here now; the spaces of some may be gone.
+  /// The handles listed now. The spaces of some may be gone.
   var all: [ScanHandle] { lock.withLock { handles } }
 
-  /// The one at a position; nil at the end.
+  /// The handle at a position, or nil at the end.
   func handle(at position: Int) -> ScanHandle? {
     lock.withLock { position < handles.count ? handles[position] : nil }
   }
 }
 
-/// A space as a scanner knows it: it may be gone, but not while the scanner is at it.
+/// A scanner's reference to a space. The space may be gone, but it cannot go while the scanner uses
+/// it.
 ///
-/// Lock order: `lock` → the space's lock. A space's `deinit` takes it alone, so that the object is
-/// still there as long as somebody uses it here.
+/// Lock order: `lock` → the space's lock. A space's `deinit` takes `lock` alone, so the object is
+/// there as long as somebody uses it through the handle.
 @safe final class ScanHandle: @unchecked Sendable {
   // Sendable: (L) lock.
   private let lock = Lock()
   private unowned(unsafe) var space: AddressSpace?
-  /// (A) The thread that is at it.
+  /// (A) The thread that uses the space now.
   private let scanner = AtomicWord(0)
 
   init(_ space: AddressSpace) { unsafe self.space = space }
 
-  /// The space is going: on the scanner's own thread if all others let go of it meanwhile.
+  /// Called when the space goes. That happens on the scanner's own thread if all others gave up
+  /// their references while the scanner used the space.
   func detach() {
     if scanner.load(.relaxed) == currentThread() { return unsafe space = nil }
     lock.withLock { unsafe space = nil }
@@ -47,7 +50,8 @@ final class ScanList: @unchecked Sendable {
 
   var isDetached: Bool { lock.withLock { unsafe space == nil } }
 
-  /// Runs `body` on the space, which must not escape from it; nil if it is gone.
+  /// Runs `body` on the space, or returns nil if the space is gone. `body` must not let the space
+  /// escape.
   func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
     lock.withLock {
       scanner.store(currentThread(), .relaxed)
@@ -56,8 +60,9 @@ final class ScanList: @unchecked Sendable {
     }
   }
 
-  /// Holds the space until the end, so that if this reference is the last one, nothing uses the object
-  /// after it; and by a call of its own, so that it is given up before the scanner is forgotten.
+  /// Holds the space until the end: if this reference is the last one, nothing uses the object
+  /// after it. A function of its own, so that the reference is given up before `scanner` is
+  /// cleared.
   @inline(never)
   private func hold<Result>(_ body: (AddressSpace) -> Result) -> Result? {
     // SAFETY: `detach` waits for the lock before the object's memory goes.

@@ -1,17 +1,18 @@
 import GracePeriods
 import Glibc
 
-// What the model checker's build has otherwise.
+// The model checker's build replaces this file.
 
 extension Machine {
-  /// What flushing translations is to a kernel: when it returns, nobody acts any more on an entry
-  /// as it was before the call. Whoever changes an entry relies on it for what comes next: the copy
-  /// of a page without a writer, a forbidden access that is over.
+  /// As flushing translations in a kernel: when this returns, no thread acts any more on an entry
+  /// as it was before the call. A caller that changes an entry relies on it for what comes next,
+  /// for example to copy a page that then has no writer, or to return once no forbidden access is
+  /// going on.
   ///
-  /// The model's can leave out one caller's wait: a planted bug, which its scenarios must find.
-  /// Never within a section.
+  /// The model's version can leave out one caller's wait: a planted bug, which its scenarios must
+  /// find. Never call this within a section.
   func flushTranslations() { grace.synchronize() }
 }
 
-/// Names this thread, and no other that runs.
+/// Identifies this thread among those that are running.
 func currentThread() -> UInt64 { UInt64(pthread_self()) }
