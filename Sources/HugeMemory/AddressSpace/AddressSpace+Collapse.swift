@@ -4,16 +4,18 @@ import Paging
 
 // Collapse: a slot of small pages becomes one huge frame (`collapse_huge_page`).
 extension AddressSpace {
-  /// Who asks, and what it may cost.
+  /// Who asks for a collapse, and what it may cost.
   enum CollapseLimits {
-    /// A caller that wants it, whatever it costs.
+    /// A caller. The collapse may cost anything.
     case requested
-    /// The scanner: so many untouched or zero entries, and so many shared pages, at the most.
+    /// The scanner, with the most untouched or zero entries and the most shared pages that a slot
+    /// may have.
     case scanned(none: Int, shared: Int)
   }
 
-  /// Collapses every slot of a range. A slot that cannot be does not keep the others of its mapping
-  /// from it; the last reason is thrown at the end of the mapping. A gap is thrown last of all.
+  /// Collapses every slot of a range. If a slot cannot be collapsed, the other slots of its mapping
+  /// still are; the last reason is thrown at the end of the mapping. A gap is thrown at the very
+  /// end.
   func collapse(_ range: Range<UInt64>) throws(MemoryError) {
     let span = Radix.span(2)
     let parts = lock.withLock { self.parts(of: range) }
@@ -29,7 +31,7 @@ extension AddressSpace {
       }
       while slot + span <= part.range.upperBound {
         do throws(MemoryError) { _ = try collapseSlot(slot, .requested) } catch { failure = error }
-        // Linux goes on behind a slot that cannot be, but not behind one that is empty.
+        // Linux goes on after a slot that cannot be collapsed, but not after an empty one.
         let isEmpty = lock.withLock { self.slot(slot).entry.kind == .none }
         if isEmpty && machine.policy.followsLinux { break }
         slot += span
@@ -40,9 +42,9 @@ extension AddressSpace {
     if let gap { throw .notMapped(offset: gap) }
   }
 
-  /// Collapses one slot; false if it is huge already. Readers go on meanwhile, writers wait.
+  /// Collapses one slot; false if it is huge already. Meanwhile readers go on and writers wait.
   func collapseSlot(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) -> Bool {
-    // First a look whether it is worth a huge frame, which is not allocated under the lock.
+    // First checks whether the slot is worth a huge frame, which is not allocated under the lock.
     guard
       try lock.withLock({ () throws(MemoryError) in try isCollapsible(slot, limits) })
     else { return false }
@@ -74,8 +76,8 @@ extension AddressSpace {
     return arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false)
   }
 
-  /// Copies a slot's pages into a huge frame, zeros where there are none. Returns whether one of
-  /// them is to be kept.
+  /// Copies a slot's pages into a huge frame, with zeros where there are none. Returns whether any
+  /// of them is marked as kept.
   private func fill(_ frame: FrameNumber, from table: Table) -> Bool {
     var isKept = false
     for page in 0..<Table.count {
@@ -91,7 +93,8 @@ extension AddressSpace {
     return isKept
   }
 
-  /// Whether a slot is small and may become huge. Throws why not; false: it is huge already.
+  /// Whether a slot is small and may become huge; false if it is huge already. Throws the reason if
+  /// it may not.
   private func isCollapsible(_ slot: UInt64, _ limits: CollapseLimits) throws(MemoryError) -> Bool {
     let mapping = mapping(at: slot)
     func refuse(_ reason: String) -> MemoryError { .notCollapsible(offset: slot, reason: reason) }
@@ -114,7 +117,7 @@ extension AddressSpace {
       if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
     }
     try admit(FrameGeometry.framesPerHuge - (found.exclusive ? chargeOf(entry) : 0))
-    // Linux makes a huge frame of zeros, too.
+    // Linux makes a huge frame of nothing but zeros as well.
     guard present > 0 || machine.policy.followsLinux else {
       throw refuse("it holds nothing but zeros")
     }

@@ -3,8 +3,8 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Makes a range read as zeros. Whole pages become holes and their memory goes back to the
-  /// arena before this returns; partial pages at the edges are cleared in place.
+  /// Makes a range read as zeros. Whole pages become holes, and their memory goes back to the arena
+  /// before this returns. Partial pages at the edges are cleared in place.
   ///
   /// - Complexity: O(tables and pages that the range touches).
   public func discard(at offset: UInt64, length: UInt64) throws(MemoryError) {
@@ -12,7 +12,7 @@ extension AddressSpace {
     guard length > 0 else { return }
     let page = UInt64(FrameGeometry.frameSize)
     let first = (offset + page - 1) & ~(page - 1)
-    // Beyond the end nothing is ever written, so the last page and slot count as whole.
+    // Nothing beyond the end is ever written, so the last page and slot count as whole.
     let end = offset + length
     let last = end == size ? UInt64.max & ~(page - 1) : end & ~(page - 1)
     if first > last {
@@ -25,14 +25,14 @@ extension AddressSpace {
       guard machine.policy.followsLinux else {
         return try discardPages(first..<last, mayClear: true)
       }
-      // Mapping by mapping: a table goes only where one covers all of it.
+      // Mapping by mapping: a table goes only if one mapping covers all of it.
       for part in parts(of: first..<last) { try discardPages(part.range, mayClear: true) }
     }
     machine.settle()
   }
 
-  /// Under the lock: removes whole pages, or throws and has removed nothing. `mayClear`: where there
-  /// is no frame to split with, zeros in place will do.
+  /// Under the lock: removes whole pages, or throws and has removed nothing. With `mayClear`,
+  /// memory is cleared in place if there is no frame for a split.
   func discardPages(_ pages: Range<UInt64>, mayClear: Bool) throws(MemoryError) {
     let range = Zap(first: pages.lowerBound, last: pages.upperBound)
     let entry = Entry(raw: root.load(.relaxed))
@@ -41,7 +41,7 @@ extension AddressSpace {
       root.store(Entry.none.raw, .release)
       return retire(entry, level: level)
     }
-    // All that can fail comes before anything is removed.
+    // Everything that can fail comes before anything is removed.
     givesBack = true
     defer { givesBack = false }
     let table = try exclusiveTable(range.first, level)
@@ -49,7 +49,7 @@ extension AddressSpace {
     zap(table, level, base: 0, range, keepsTables: machine.policy.followsLinux)
   }
 
-  /// A range of whole pages, and how a slot lies to it.
+  /// A range of whole pages. Says how a slot lies relative to it.
   private struct Zap {
     var first: UInt64
     var last: UInt64
@@ -61,8 +61,9 @@ extension AddressSpace {
     }
   }
 
-  /// Whether a table has anything inside a range, and anything outside. Decides which tables are
-  /// neither copied nor split: those with nothing to remove and those with nothing to keep.
+  /// Whether a table has anything inside a range, and anything outside. A table with nothing inside
+  /// has nothing to remove, and one with nothing outside has nothing to keep: neither is copied or
+  /// split.
   private func look(
     _ entry: Entry, _ level: Int, base: UInt64, _ range: Zap
   ) -> (inside: Bool, outside: Bool) {
@@ -86,7 +87,8 @@ extension AddressSpace {
     return found
   }
 
-  /// Makes the tables at the edges of a range this space's own, and small where they have to be.
+  /// Makes the tables at the edges of a range this space's own, and splits slots into small entries
+  /// where necessary.
   private func own(
     _ table: Table, _ level: Int, base: UInt64, _ range: Zap, mayClear: Bool
   ) throws(MemoryError) {
@@ -102,8 +104,8 @@ extension AddressSpace {
         try own(lower, level - 1, base: start, range, mayClear: mayClear)
       } else {
         do { _ = try smallTable(table, index) } catch {
-          // There is no frame for a table. Zeros stay mapped, and a huge frame that is this
-          // space's alone can be cleared in place.
+          // There is no frame for a table. Zeros stay mapped. A huge frame that is this space's
+          // alone can be cleared in place.
           let isCleared = entry.kind == .zero || entry.kind == .huge && entry.isWritable
           guard mayClear && isCleared else { throw error }
         }
@@ -111,7 +113,7 @@ extension AddressSpace {
     }
   }
 
-  /// Removes a range below a table that this space owns, after `own`.
+  /// Removes a range below a table that this space owns. Call `own` first.
   private func zap(
     _ table: Table, _ level: Int, base: UInt64, _ range: Zap, keepsTables: Bool
   ) {
@@ -131,7 +133,7 @@ extension AddressSpace {
         let from = max(range.first, start)
         let count = Int(min(range.last, start + span) - from)
         unsafe memset(arena.address(entry.frame) + Int(from - start), 0, count)
-        // The last piece of it, perhaps.
+        // This may have been the last of its data.
         if machine.isZero(entry.frame, count: FrameGeometry.hugeSize), !entry.isKept {
           replace(table, index, .none)
           retire(entry, level: level - 1)
@@ -150,7 +152,7 @@ extension AddressSpace {
     }
   }
 
-  /// Writes zeros over the part of a range, within one page or two, that is mapped.
+  /// Writes zeros over the data in a range that lies within one or two pages.
   private func clear(at offset: UInt64, length: UInt64) throws(MemoryError) {
     var done: UInt64 = 0
     while done < length {
@@ -167,8 +169,8 @@ extension AddressSpace {
     }
   }
 
-  /// Makes a range read as zeros. With `reserve` its memory is allocated, so that a later write
-  /// cannot fail for want of space; without, this is `discard`.
+  /// Makes a range read as zeros. With `reserve`, its memory is allocated, so that a later write
+  /// cannot fail for lack of memory. Without, this is `discard`.
   public func zero(at offset: UInt64, length: UInt64, reserve: Bool) throws(MemoryError) {
     guard reserve else { return try discard(at: offset, length: length) }
     try check(offset, length)
@@ -186,7 +188,8 @@ extension AddressSpace {
   }
 }
 
-/// 2 MiB of zeros to copy from, never written: the system backs it by its own zero page.
+/// 2 MiB of zeros to copy from. The memory is never written, so the system backs it with its own
+/// zero page.
 enum ZeroSource {
   nonisolated(unsafe) static let page: UnsafeRawPointer = {
     let page = unsafe mmap(

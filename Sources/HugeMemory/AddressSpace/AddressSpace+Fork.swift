@@ -2,11 +2,13 @@ import Frames
 import Paging
 
 extension AddressSpace {
-  /// A copy of this space as it is after all writes that have returned. Costs one reference and
-  /// an object, whatever the size; the first write below a shared table copies that path.
+  /// Returns a copy of this space that contains every write that has returned. It costs one
+  /// reference and one object, whatever the size. The first write below a shared table copies the
+  /// tables on that path.
   ///
-  /// The fork has no limits. A reserved space is promised its whole reserve again, since all that it
-  /// has is shared now; throws `outOfMemory`, with nothing changed, if that cannot be.
+  /// The fork has no limits. If this space has a reserve, the whole reserve is promised again,
+  /// because all memory that it has is now shared. Throws `outOfMemory` and changes nothing if that
+  /// is not possible.
   ///
   /// - Complexity: O(1), and one grace period if this space was written since its last fork.
   public func fork() throws(MemoryError) -> AddressSpace {
@@ -19,23 +21,23 @@ extension AddressSpace {
     return fork
   }
 
-  /// A fork for the time of a comparison, which no scanner sees. Nil of a space with limits: its
-  /// charge would begin at 0 for it.
+  /// A fork that exists only for a comparison and that no scanner sees. Nil if the space has
+  /// limits, because a fork would set its charge to 0.
   func forkToCompare() -> AddressSpace? {
     guard lock.withLock({ limits == nil }), let shared = try? share() else { return nil }
     return AddressSpace(size: size, root: shared.root, mappings: shared.mappings, machine: machine)
   }
 
-  /// Under the lock, or before anybody else knows this space. It may be the last that has the tables,
-  /// so scanners are to know it.
+  /// Under the lock, or before any other thread knows this space. Makes the space known to
+  /// scanners, because it may become the last one that has the tables.
   private func setOrigin(_ origin: Shared) {
     if originHandle == nil { machine.events.forkBorn.count() }
     originHandle = origin.handle
     if origin.root.kind == .table { _ = makeScannable() }
   }
 
-  /// Linux copies no page tables of a mapping that was never written (`vma_needs_copy`): what a read
-  /// has mapped there is not mapped in the child.
+  /// Linux does not copy the page tables of a mapping that was never written (`vma_needs_copy`). So
+  /// what a read has mapped there is not mapped in the child.
   private func dropUntouched() throws(MemoryError) {
     try lock.withLock { () throws(MemoryError) in
       let all = mappings?.all ?? []
@@ -50,11 +52,11 @@ extension AddressSpace {
     }
   }
 
-  /// Makes this space a fork of `origin`, in place; what it held is dropped. Both must have the
-  /// same size and machine.
+  /// Makes this space a fork of `origin`, in place, and drops what it held. Both must have the same
+  /// size and machine.
   public func reset(to origin: AddressSpace) throws(MemoryError) {
     guard origin.size == size, origin.machine === machine else {
-      throw .invalidSize(origin.size, reason: "a space is reset to one of its own size, \(size)")
+      throw .invalidSize(origin.size, reason: "the origin's size must be \(size) bytes")
     }
     guard origin !== self else { return }
     let shared = try origin.share()
@@ -65,7 +67,8 @@ extension AddressSpace {
     }
   }
 
-  /// What a fork starts with: a reference on the root table, shared from now on.
+  /// What a fork starts with: among others a reference on the root table, which is shared from now
+  /// on.
   private struct Shared {
     var root: Entry
     var mappings: MappingList?
@@ -81,8 +84,8 @@ extension AddressSpace {
       }
       if entry.isWritable {
         try promiseAll()
-        // From here on writers come to the lock. Those that were already past the root finish
-        // their copies before anybody else may refer to the tables.
+        // From here on, writers take the lock. Those that were past the root already finish their
+        // copies before any other space can refer to the tables.
         root.store(entry.shared.raw, .release)
         machine.flushTranslations()
       }
@@ -91,7 +94,7 @@ extension AddressSpace {
     }
   }
 
-  /// Swaps the whole tree for another and retires the old one.
+  /// Replaces the whole tree and retires the old one.
   func replaceRoot(_ entry: Entry, _ alongside: () -> Void = {}) {
     lock.withLock {
       alongside()

@@ -3,46 +3,49 @@ import Paging
 
 /// What a space may take and what is kept for it, in frames. (L) The space's lock.
 struct Limits {
-  /// The most that `charge` may become by allocations.
+  /// The most that allocations may raise `charge` to.
   var quota: Int?
-  /// What the charge can become whatever others do.
+  /// What `charge` can rise to, whatever other spaces do.
   var reserve: Int
-  /// The frames, data and tables, that the space took since it was last shared by a fork and still
-  /// has: what entries with `C` name, below a path of `C` from the root. Nobody else refers to them.
+  /// The number of frames, of data and tables, that the space took since a fork last shared it, and
+  /// still has. These are what entries with `C` name, below a path of entries with `C` from the
+  /// root. No other space refers to them.
   ///
-  /// Btrfs calls this a qgroup's *exclusive*; a quota and a reserve of it are ZFS's `refquota` and
-  /// `refreservation`. `Usage.own` is the exact figure: it is larger where what was shared is not any
-  /// more, until the space writes there and so takes it back.
+  /// Btrfs calls this a qgroup's *exclusive*. A quota and a reserve of it are ZFS's `refquota` and
+  /// `refreservation`. `Usage.own` is the exact figure. It is larger where memory that was shared
+  /// no longer is, until the space writes there and takes the memory back.
   var charge: Int
   /// How far this space's huge frames were looked through, for a write over the quota.
   var look = Look()
 
   struct Look {
-    /// Where it goes on.
+    /// Where the next look continues.
     var offset: UInt64 = 0
-    /// Whether it takes apart frames that are rather dense, too.
+    /// Whether it also takes apart frames that are mostly data.
     var isLast = false
-    /// Whether the space has a huge frame more since.
+    /// Whether the space got another huge frame since the last look began.
     var hasNew = false
-    /// Nanoseconds of `monotonicTime`: until when it is not begun again, having found nothing.
+    /// When the next look may begin, after one that found nothing; in nanoseconds of
+    /// `monotonicTime`.
     var notBefore: UInt64 = 0
   }
 
-  /// What is kept for the space: its part of `Arena.framesPromised`.
+  /// What is kept for the space: its share of `Arena.framesPromised`.
   var promised: Int { max(0, reserve - charge) }
 }
 
 extension AddressSpace {
-  /// Sets or lifts (nil) the limits of this space, in bytes; forks do not inherit them.
+  /// Sets the limits of this space, in bytes, or lifts them if nil. Forks do not inherit them.
   ///
-  /// - `quota`: a write that needs more memory of this space's own, data and tables, throws
-  ///   `overQuota`. What is shared with forks counts for none of them, until one writes to it. What
-  ///   is there stays, also above the quota; rounded down to whole pages.
-  /// - `reserve`: this space can write until it has so much memory of its own, data and tables,
-  ///   whatever others do. Rounded up to whole pages. Throws `outOfMemory`, with nothing changed, if
-  ///   so much cannot be promised.
+  /// - `quota`: the most memory of its own, data and tables, that this space may take, rounded down
+  ///   to whole pages. A write that needs more throws `overQuota`. Memory shared with forks counts
+  ///   for none of them until one writes to it. If the space is above the quota already, it keeps
+  ///   what it has.
+  /// - `reserve`: how much memory of its own, data and tables, this space can take whatever others
+  ///   do, rounded up to whole pages. Throws `outOfMemory` and changes nothing if that much cannot
+  ///   be promised.
   ///
-  /// Tables take 1/512 of dense data, and a page for each 2 MiB of sparse.
+  /// Tables take 1/512 of dense data, or a page for each 2 MiB of sparse data.
   ///
   /// - Complexity: O(entries of this space's own) for the first limits, else O(1).
   public func setLimits(quota: UInt64?, reserve: UInt64?) throws(MemoryError) {
@@ -71,20 +74,22 @@ extension AddressSpace {
   /// The most memory of its own that this space may take, in bytes; nil if it has no quota.
   public var quota: UInt64? { lock.withLock { limits?.quota.map(Machine.bytes) } }
 
-  /// The memory of its own that this space can have whatever others do, in bytes; nil if it has none.
+  /// The memory of its own that this space can take whatever others do, in bytes; nil if it has no
+  /// reserve.
   public var reserve: UInt64? {
     lock.withLock { limits.flatMap { $0.reserve > 0 ? Machine.bytes($0.reserve) : nil } }
   }
 
-  /// The memory of its own, in bytes, that counts for `quota` and `reserve`: data and tables that it
-  /// took since it was last shared by a fork and still has. At most `Usage.own`.
+  /// The memory that counts for `quota` and `reserve`, in bytes: data and tables that this space
+  /// took since a fork last shared it, and still has. At most `Usage.own`.
   ///
-  /// - Complexity: O(1) with limits, else O(entries of its own). Holds the lock.
+  /// - Complexity: O(1) with limits, else O(entries of this space's own). Holds the lock.
   public var charge: UInt64 {
     lock.withLock { Machine.bytes(limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed)))) }
   }
 
-  /// Takes the lock; what finds no memory gets a second try after a reclaim.
+  /// Runs `body` under the lock. If `body` finds no memory, frees what nobody uses and runs it once
+  /// more.
   func withRoom<Result>(_ body: () throws(MemoryError) -> Result) throws(MemoryError) -> Result {
     do { return try lock.withLock(body) } catch {
       guard case .outOfMemory = error else { throw error }
@@ -95,8 +100,8 @@ extension AddressSpace {
 
   // MARK: Under the lock: the quota
 
-  /// Whether the quota allows so many frames more. It does not keep a space from giving memory back,
-  /// which may take a table.
+  /// Whether the quota allows `frames` frames more. A quota never keeps a space from giving memory
+  /// back, which may take a table.
   @inline(__always)
   func admits(_ frames: Int) -> Bool {
     guard let limits, let quota = limits.quota else { return true }
@@ -109,12 +114,12 @@ extension AddressSpace {
 
   private var overQuota: MemoryError { .overQuota(quota: Machine.bytes(limits?.quota ?? 0)) }
 
-  /// Why there is no frame to write in the place of what an entry maps.
+  /// The error to throw when there is no frame to replace what an entry maps.
   func full(for entry: Entry) -> MemoryError { admits(Self.need(entry)) ? machine.full : overQuota }
 
   // MARK: Under the lock: frames, charged
 
-  /// A table for this space.
+  /// Makes a table for this space.
   func makeTable() throws(MemoryError) -> Table {
     try admit(1)
     let own = limits?.promised ?? 0
@@ -127,7 +132,8 @@ extension AddressSpace {
     return table
   }
 
-  /// A small frame in the place of what an entry maps; nil if there is none, or by the quota.
+  /// A small frame to replace what an entry maps; nil if there is none, or if the quota does not
+  /// allow it.
   @inline(__always)
   func takeSmall(for entry: Entry) -> FrameNumber? {
     guard limits != nil else { return arena.allocateSmall() }
@@ -143,9 +149,9 @@ extension AddressSpace {
     return frame
   }
 
-  /// Tries to take what was promised. It may be on its way still, unmapped by this space or one that
-  /// has a reserve too; then grace periods are waited for. More than a few only where others unmap as
-  /// fast, or a reply on its way to a socket holds the memory.
+  /// Tries to take promised frames. They may still be on their way back, unmapped by this space or
+  /// by another one with a reserve; then this waits for grace periods. It waits for more than a few
+  /// only if others unmap just as fast, or if a reply on its way to a socket holds the memory.
   private func kept<Taken>(_ take: () -> Taken?) -> Taken? {
     for _ in 0..<64 {
       if let taken = take() { return taken }
@@ -155,10 +161,11 @@ extension AddressSpace {
     return nil
   }
 
-  /// What goes as soon as its copy is there is not needed twice.
+  /// How many frames the charge grows by. An entry that is charged goes as soon as its copy is
+  /// there, so its frame is not needed twice.
   private static func need(_ entry: Entry) -> Int { entry.isCharged ? 0 : 1 }
 
-  /// A huge frame; nil if there is none. The quota has been asked.
+  /// A huge frame; nil if there is none. The caller has checked the quota.
   func takeHuge(zeroed: Bool) -> FrameNumber? {
     let frame = arena.allocate(
       order: FrameGeometry.hugeOrder, zeroed: zeroed, own: limits?.promised ?? 0)
@@ -171,7 +178,8 @@ extension AddressSpace {
 
   // MARK: Under the lock: the charge
 
-  /// Frames that an entry has in the charge of a space whose tables above it are in it.
+  /// How many frames an entry adds to the charge of a space, if the tables above the entry are
+  /// charged too.
   func chargeOf(_ entry: Entry) -> Int {
     guard entry.isCharged else { return 0 }
     switch entry.kind {
@@ -185,19 +193,20 @@ extension AddressSpace {
     }
   }
 
-  /// The space has frames that were taken without its promise.
+  /// Adds frames that were taken without the promise to the charge.
   @inline(__always)
   func charge(_ frames: Int) { if limits != nil { raiseCharge(by: frames) } }
 
-  /// An entry without `C` was made writable: what it names is this space's alone again, with all
-  /// below it that was never copied. That takes no memory, so the quota is not asked.
+  /// Called when an entry without `C` was made writable. What it names is this space's alone again,
+  /// with everything below it that was never copied. That takes no memory, so the quota is not
+  /// checked.
   @inline(__always)
   func regain(_ entry: Entry) {
     if limits != nil && !entry.isCharged { raiseCharge(by: chargeOf(entry.charged)) }
   }
 
-  /// An entry is in its table no more. Returns how many of the frames are to be promised again, when
-  /// they are on their way back.
+  /// Called when an entry was removed from its table. Returns how many of its frames are to be
+  /// promised again once they are on their way back.
   @inline(__always)
   func discharge(_ entry: Entry) -> Int { limits == nil ? 0 : dischargeLimited(entry) }
 
@@ -211,14 +220,14 @@ extension AddressSpace {
     return limits.promised - before
   }
 
-  /// Promises the reserve again as a whole, since from now on all is shared.
+  /// Promises the whole reserve again, since all memory is shared from now on.
   func promiseAll() throws(MemoryError) {
     guard let limits else { return }
     guard machine.promise(limits.reserve - limits.promised) else { throw machine.full }
     self.limits?.charge = 0
   }
 
-  /// Takes the tree back if its other sharers are gone, as the next write would.
+  /// Makes the tree this space's own again if its other sharers are gone, as the next write would.
   func regainRoot() {
     let entry = Entry(raw: root.load(.relaxed))
     guard entry.kind == .table, !entry.isWritable, arena.references(entry.frame) == 1 else {
@@ -228,7 +237,8 @@ extension AddressSpace {
     regain(entry)
   }
 
-  /// Frames taken with `own` have lowered the promise already, and come not by this.
+  /// Raises the charge and lowers the promise. Not for frames taken with `own`: those have lowered
+  /// the promise already.
   @inline(never)
   private func raiseCharge(by frames: Int) {
     guard var limits else { return }
@@ -241,11 +251,11 @@ extension AddressSpace {
 }
 
 extension Machine {
-  /// Bytes kept for spaces with a reserve that they have not used yet.
+  /// Bytes kept for spaces with a reserve that have not used them yet.
   public var memoryPromised: UInt64 { Self.bytes(arena.framesPromised) }
 
-  /// Keeps frames for a space; false if there are not so many. Where the limit follows the system,
-  /// they may be of all that it can spare now: the next look grants what is promised.
+  /// Keeps frames for a space; false if there are not enough. If the limit follows the system, the
+  /// frames may come from all that it can spare now: the next look grants what is promised.
   fileprivate func promise(_ frames: Int) -> Bool {
     if arena.promise(frames) { return true }
     guard let budget else { return false }

@@ -4,12 +4,12 @@ import Paging
 /// How a page is mapped.
 public struct PageState: Sendable, Equatable {
   public var kind: Extent.Kind
-  /// By one entry for its whole 2 MiB.
+  /// Whether one entry maps its whole 2 MiB.
   public var isHuge: Bool
 }
 
 extension AddressSpace {
-  /// How the page at an offset is mapped just now, as the ioctl `PAGEMAP_SCAN` tells of a process.
+  /// How the page at an offset is mapped now, as the ioctl `PAGEMAP_SCAN` reports it for a process.
   ///
   /// - Complexity: O(1), lock-free.
   public func pageState(at offset: UInt64) throws(MemoryError) -> PageState {
@@ -25,8 +25,8 @@ extension AddressSpace {
     return state
   }
 
-  /// Faults in what an access to each page would fault in (`MADV_POPULATE_READ`, `…_WRITE`). Stops
-  /// at the first page that does not allow it, or that there is no memory for.
+  /// Faults in what an access to each page would (`MADV_POPULATE_READ`, `…_WRITE`). Stops at the
+  /// first page that does not allow the access, or that there is no memory for.
   func populate(_ range: Range<UInt64>, _ access: Protection) throws(MemoryError) {
     var at = range.lowerBound
     let end = min(range.upperBound, size)

@@ -1,7 +1,8 @@
 import Frames
 import Paging
 
-// Making a range of entries this space's own and changing them. Under the space's lock.
+// Making a range of entries this space's own, and changing them. Everything here runs under the
+// space's lock.
 extension AddressSpace {
   /// Splits the huge or zero entries that a range only partly covers.
   func splitEdges(_ range: Range<UInt64>) throws(MemoryError) {
@@ -17,8 +18,8 @@ extension AddressSpace {
     _ = try smallTable(exclusiveTable(offset, 2), Radix.index(offset, 2))
   }
 
-  /// Makes all tables of a range this space's own, and small where the range ends within a slot.
-  /// A failure leaves what was done so far, which changes no contents.
+  /// Makes all tables of a range this space's own, and splits the slots that the range only partly
+  /// covers. A failure leaves what was done so far, which changes no contents.
   func own(_ range: Range<UInt64>) throws(MemoryError) {
     try splitEdges(range)
     guard Entry(raw: root.load(.relaxed)).kind == .table else { return }
@@ -38,14 +39,15 @@ extension AddressSpace {
     }
   }
 
-  /// Marks what a range maps as asked for: reclaim does not make holes of it.
+  /// Marks what a range maps as kept, so that reclaim does not make holes of it.
   func keep(_ range: Range<UInt64>) throws(MemoryError) {
     guard Entry(raw: root.load(.relaxed)).kind == .table else { return }
     try own(exclusiveTable(range.lowerBound, level), level, 0, range)
     updateEntries(in: range) { $0.kind == .zero ? $0 : $0.kept() }
   }
 
-  /// Changes every entry of a range that `own` has prepared, but none to or from none or zero.
+  /// Changes every entry of a range that `own` has prepared. `change` must not turn none or zero
+  /// into anything else, or anything else into none or zero.
   func updateEntries(in range: Range<UInt64>, _ change: (Entry) -> Entry) {
     let entry = Entry(raw: root.load(.relaxed))
     guard entry.kind == .table else { return }

@@ -3,9 +3,10 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Copies bytes out. Untouched memory reads as zeros, and by policy maps the zero page.
+  /// Reads bytes. Untouched memory reads as zeros and, if the policy says so, gets the zero page
+  /// mapped.
   ///
-  /// Throws `notMapped` or `accessDenied` where a mapping does not allow reading.
+  /// Throws `notMapped` or `accessDenied` if a mapping does not allow reading.
   /// - Complexity: O(length); lock-free where memory is mapped.
   public func read(
     at offset: UInt64, into target: UnsafeMutableRawBufferPointer
@@ -19,14 +20,14 @@ extension AddressSpace {
       // SAFETY: `done + length` lies within `target`.
       let untouched = unsafe copyOut(at, target.baseAddress.unsafelyUnwrapped + done, length)
       if let untouched {
-        // With mappings, what looks like a hole may be hidden, or be no memory at all.
+        // With mappings, what looks like a hole may be hidden or not mapped at all.
         if try readFault(untouched, isChecked: hasMappings.load(.relaxed) != 0) { continue }
       }
       done += length
     }
   }
 
-  /// Copies from within one 2 MiB slot. Returns an offset that was untouched and could be mapped.
+  /// Reads from one 2 MiB slot. Returns an untouched offset that could be mapped, if there is one.
   @inline(__always)
   private func copyOut(
     _ offset: UInt64, _ target: UnsafeMutableRawPointer, _ length: Int
@@ -64,19 +65,20 @@ extension AddressSpace {
     return untouched
   }
 
-  /// Whether something may be mapped for the sake of a read below these tables. Below tables
-  /// shared by a fork nothing is: copying tables in order to read is no bargain. With mappings,
-  /// even a hole has to be looked up.
+  /// Whether a read may map something below these tables. Below tables that a fork shares it may
+  /// not: copying tables in order to read does not pay. With mappings, even a hole has to be looked
+  /// up.
   @inline(__always)
   private func mayFault(_ slot: Slot) -> Bool {
     slot.exclusive && (slot.entry.kind != .table || slot.entry.isWritable)
       || hasMappings.load(.relaxed) != 0
   }
 
-  /// Maps the zero page at an untouched place, as `do_huge_pmd_anonymous_page` does for a read.
-  /// Where that fails the place stays untouched and reads as zeros all the same.
-  /// `isChecked`: look whether the place is mapped at all, and return true if it turns out to have
-  /// contents that the caller was not shown.
+  /// Maps the zero page at an untouched place, as `do_huge_pmd_anonymous_page` does for a read. If
+  /// that fails, the place stays untouched and still reads as zeros.
+  ///
+  /// With `isChecked`, this first checks that the place is mapped, and returns true if it has
+  /// contents that the caller has not read.
   @discardableResult
   func readFault(_ offset: UInt64, isChecked: Bool = false) throws(MemoryError) -> Bool {
     machine.events.fault.count()
@@ -92,8 +94,8 @@ extension AddressSpace {
       mapPrivate(offset)
       return false
     }
-    // Twice at the most: first without a reference, since the table may have one already or the
-    // page be there to take one on. It is allocated and cleared without the lock.
+    // At most twice. The first try has no reference, because the table may already have one, or the
+    // page may be there to take one on. The page is allocated and cleared without the lock.
     var held = false
     while lock.withLock({ mapZero(offset, holding: &held) }) {
       guard machine.getZeroPage() != nil else {
@@ -102,7 +104,7 @@ extension AddressSpace {
       }
       held = true
     }
-    // Lost the race for the slot, or the table had a reference (history item 2).
+    // Another thread filled the slot first, or the table had a reference (history item 2).
     if held { machine.zeroPage.put() }
     return false
   }
@@ -115,8 +117,8 @@ extension AddressSpace {
   }
 
   /// Under the lock. Looks at the entry again and maps the zero page if the place is still
-  /// untouched. Returns true if a reference is needed for that, `held` is not one and there is no
-  /// page; clears `held` when the reference has been adopted.
+  /// untouched. Returns true if the caller has to get a reference first: one is needed, `held` is
+  /// false and there is no page. Clears `held` when the entry has taken over the reference.
   private func mapZero(_ offset: UInt64, holding held: inout Bool) -> Bool {
     guard let (table, index) = placeForZero(offset), table[index].kind == .none else {
       return false
@@ -131,7 +133,7 @@ extension AddressSpace {
       guard held || machine.getPublishedZeroPage() else { return true }
       held = false
     case .neverFreed:
-      // The first mapping of all gives its reference to the machine, for ever.
+      // The machine's first zero entry gives its reference to the machine, for ever.
       if machine.pinned.load(.acquire) == 0 {
         guard held else { return true }
         held = !machine.pinned.compareExchange(0, 1, .acquireRelease).exchanged
@@ -141,8 +143,8 @@ extension AddressSpace {
     return false
   }
 
-  /// Under the lock: the table and the place in it for a zero entry at `offset`; nil where none
-  /// is to be or can be made.
+  /// Under the lock: the table, and the index in it, for a zero entry at `offset`; nil if none may
+  /// be mapped or no table can be made.
   @inline(__always)
   private func placeForZero(_ offset: UInt64) -> (Table, Int)? {
     let slot = slot(offset)
@@ -170,14 +172,15 @@ extension AddressSpace {
     }
   }
 
-  /// No memory for a table: the place reads as zeros without.
+  /// There is no memory for a table, so the place reads as zeros without one.
   private func noTable() -> (Table, Int)? {
     machine.events.faultFallback.count()
     return nil
   }
 
   /// Maps a cleared frame of this space's own at an untouched place, as the kernel does for a read
-  /// with `use_zero_page` 0. No frame to be had is no error: the place reads as zeros unmapped.
+  /// with `use_zero_page` 0. It is no error if there is no frame: the unmapped place reads as
+  /// zeros.
   private func mapPrivate(_ offset: UInt64) {
     lock.withLock {
       let slot = slot(offset)

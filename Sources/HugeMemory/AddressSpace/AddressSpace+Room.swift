@@ -3,17 +3,18 @@ import Glibc
 import Paging
 import Primitives
 
-// What a write does that found no memory: it asks for some to be reclaimed, of the machine's or of
-// the space's own, and tries again.
+// What a write does when it finds no memory: it has some reclaimed, from the machine or from the
+// space itself, and tries again.
 extension AddressSpace {
-  /// As `writeFault`, which has thrown `first`: again as long as memory is found for it, since others
-  /// may be faster to take that. Holds no lock and is in no section.
+  /// As `writeFault`, which has thrown `first`. Tries again as long as reclaim finds memory,
+  /// because other threads may take that memory first. The caller holds no lock and is in no
+  /// section.
   @inline(never)
   func writeAgain(
     _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int, after first: MemoryError
   ) throws(MemoryError) -> Int {
     var error = first
-    // As often as the kernel (`MAX_RECLAIM_RETRIES`).
+    // As often as the kernel does (`MAX_RECLAIM_RETRIES`).
     for _ in 0..<16 {
       guard makesRoom(after: error) else { break }
       do { return unsafe try writeFault(offset, source, length) } catch let again { error = again }
@@ -21,7 +22,7 @@ extension AddressSpace {
     throw error
   }
 
-  /// Whether there may be room now where there was none.
+  /// Tries to make room. Returns whether there may be some now.
   private func makesRoom(after error: MemoryError) -> Bool {
     switch error {
     case .outOfMemory: machine.reclaimDirectly()
@@ -30,15 +31,16 @@ extension AddressSpace {
     }
   }
 
-  /// Takes huge frames of this space apart that have zeros to give, so that its charge falls: first
-  /// those that are zeros for the most part. Returns whether there were any.
+  /// Takes apart huge frames of this space that hold pages of zeros, so that its charge falls.
+  /// Frames that are mostly zeros come first. Returns whether it dropped any page.
   ///
-  /// Where all was looked through for nothing, this is not begun again for a second, or ten times as
-  /// long as it took, unless the space has a new huge frame or other limits by then.
+  /// If it looked at all huge frames and dropped nothing, it does not begin again for a second, or
+  /// for ten times as long as it took. A new huge frame of the space, or other limits, end that
+  /// pause.
   private func splitOwn() -> Bool {
     guard machine.policy.shrinkUnderused else { return false }
     let start = monotonicTime()
-    // Nil: the quota was lifted meanwhile.
+    // Nil if the quota was lifted meanwhile.
     guard var look = lock.withLock({ beginLook() }) else { return true }
     guard look.hasNew || start >= look.notBefore else { return false }
     var dropped = 0
@@ -60,13 +62,13 @@ extension AddressSpace {
     return dropped > 0
   }
 
-  /// Under the lock. What becomes huge from now on is new.
+  /// Under the lock: begins a look. What becomes huge from now on is new.
   private func beginLook() -> Limits.Look? {
     defer { limits?.look.hasNew = false }
     return limits?.look
   }
 
-  /// Under the lock.
+  /// Under the lock: saves how far the look got.
   private func endLook(_ look: Limits.Look) {
     guard let hasNew = limits?.look.hasNew else { return }
     limits?.look = look

@@ -4,10 +4,12 @@ import Primitives
 
 // Changing tables. Everything here runs under the space's lock.
 extension AddressSpace {
-  /// The table of `target` level that covers `offset`, owned by this space alone: missing tables
-  /// are made, shared ones are copied. A failure leaves what was done so far, which is sound.
+  /// The table of the level `target` that covers `offset`, owned by this space alone. Missing
+  /// tables are made, and shared ones are copied. A failure leaves the tables made so far, which is
+  /// a valid state.
   func exclusiveTable(_ offset: UInt64, _ target: Int) throws(MemoryError) -> Table {
-    // The usual case first and apart: the closures below cost a reference count of this space.
+    // The usual case comes first and without the closures below, which cost a reference count of
+    // this space.
     let top = Entry(raw: root.load(.relaxed))
     var table =
       top.isWritableTable
@@ -27,7 +29,7 @@ extension AddressSpace {
     return table
   }
 
-  /// The table behind an entry, made or copied if need be; `install` puts a changed entry back.
+  /// The table that an entry names, made or copied if need be. `install` stores a changed entry.
   func exclusive(
     _ entry: Entry, level: Int, install: (Entry) -> Void
   ) throws(MemoryError) -> Table {
@@ -39,7 +41,7 @@ extension AddressSpace {
     }
     if entry.isWritable { return Table(entry.frame, in: arena) }
     if arena.references(entry.frame) == 1 {
-      // The other sharers are gone. Its entries lost their `W` when one of them copied it.
+      // The other sharers are gone. The table's entries lost their `W` when one of them copied it.
       install(entry.madeWritable)
       regain(entry)
       return Table(entry.frame, in: arena)
@@ -50,8 +52,8 @@ extension AddressSpace {
     return copy
   }
 
-  /// A copy of a shared table. Both sides' entries lose their `W`, and all that they map gets one
-  /// reference more.
+  /// Copies a shared table. The entries of both tables lose their `W`, and everything that they map
+  /// gets one more reference.
   private func copyTable(_ original: Table) throws(MemoryError) -> Table {
     let copy = try makeTable()
     machine.events.tableCopies.count()
@@ -73,8 +75,9 @@ extension AddressSpace {
     return copy
   }
 
-  /// Whether a table may have one more zero entry: takes the reference that it needs for that. Never
-  /// allocates (invariant 13). Where the page is being revoked there is none, and none is as good.
+  /// Whether a table may get another zero entry; takes the reference that the table needs for it.
+  /// Never allocates (invariant 13). While the page is being revoked the answer is no; the entry
+  /// then stays none, which reads the same.
   private func admitsZero(_ table: Table) -> Bool {
     switch machine.zeroReference {
     case .perTable: table.zeroEntries > 0 || machine.getPublishedZeroPage()
@@ -83,7 +86,8 @@ extension AddressSpace {
     }
   }
 
-  /// How scanners know of this space, from now on.
+  /// The scanners' reference to this space. Made on the first call; the scanners know the space
+  /// from then on.
   func makeScannable() -> ScanHandle {
     if let scanHandle { return scanHandle }
     let handle = ScanHandle(self)
@@ -92,9 +96,9 @@ extension AddressSpace {
     return handle
   }
 
-  /// Replaces an entry. The zero page's references that the table no longer needs are given back
-  /// after a grace period; one that it needs now is taken from a page that the caller knows to be
-  /// held by another entry.
+  /// Replaces an entry. References on the zero page that the table no longer needs are given back
+  /// after a grace period. If the table needs one now, the caller knows that another entry holds
+  /// the page.
   func replace(_ table: Table, _ index: Int, _ entry: Entry) {
     let before = machine.zeroReferences(of: table)
     table.set(index, entry)
@@ -103,7 +107,7 @@ extension AddressSpace {
     if after > before { _ = machine.zeroPage.getHeld(count: after - before) }
   }
 
-  /// The level 1 table of a slot, owned by this space alone. A zero or huge entry is split.
+  /// The level 1 table of a slot, owned by this space alone. Splits a zero or huge entry.
   func smallTable(_ upper: Table, _ index: Int) throws(MemoryError) -> Table {
     let entry = upper[index]
     switch entry.kind {
@@ -118,7 +122,7 @@ extension AddressSpace {
       return table
     case .huge:
       let table = try makeTable()
-      // Not by `W`: a reply on its way to a socket may hold the frame too.
+      // `W` cannot decide this: a reply on its way to a socket may hold the frame too.
       let sole = arena.splitFrame(entry.frame)
       if sole {
         machine.events.splitPage.count()
@@ -134,8 +138,8 @@ extension AddressSpace {
       }
       machine.events.splitPMD.count()
       upper.set(index, Entry(.table, table.frame, writable: true))
-      // From here on pages are copied before they are written. A write that is still on its way
-      // through the huge entry must land before that, or the copy misses it.
+      // From here on, pages are copied before they are written. A write that is still going through
+      // the huge entry must land before that, or the copy misses it.
       if !sole && entry.isWritable { machine.flushTranslations() }
       return table
     }
@@ -143,8 +147,8 @@ extension AddressSpace {
 }
 
 extension Machine {
-  /// A table without entries. A full arena is reclaimed from before this fails. `own`: as of
-  /// `Arena.allocate`. `urgent`: for a caller that will give back more.
+  /// Makes a table without entries. If the arena is full, this reclaims before it fails. `own` is
+  /// as in `Arena.allocate`. `urgent` is for a caller that will give back more memory.
   func makeTable(own: Int, urgent: Bool) throws(MemoryError) -> Table {
     var table = Table.make(in: arena, own: own)
     if table == nil {

@@ -1,20 +1,21 @@
 import Frames
 import Paging
 
-/// What a space maps, in bytes, as `/proc/<pid>/smaps` reports of a process. The zero page is in
-/// none of these but `zero`, which is no memory (history item 16).
+/// What a space maps, in bytes, as `/proc/<pid>/smaps` reports it for a process. The zero page
+/// counts only in `zero`, and takes no memory there (history item 16).
 public struct Usage: Sendable, Equatable {
   /// Memory with data that the space can see (`Rss`).
   public var data: UInt64 = 0
   /// The part of `data` that is mapped by entries of 2 MiB (`AnonHugePages`).
   public var huge: UInt64 = 0
-  /// What reads from the one zero page.
+  /// What is mapped to the one zero page.
   public var zero: UInt64 = 0
   /// The part of `data` that other spaces refer to as well.
   public var shared: UInt64 = 0
-  /// Memory, data and tables, that only this space refers to: what dropping it would free.
+  /// Memory, of data and tables, that only this space refers to. Dropping the space would free this
+  /// much.
   public var own: UInt64 = 0
-  /// Page tables, shared ones included.
+  /// Page tables, including shared ones.
   public var tables: UInt64 = 0
 
   /// Nothing mapped.

@@ -1,4 +1,4 @@
-// The forms without pointers.
+// Reads and writes without pointers.
 extension AddressSpace {
   /// Copies bytes in, as `write(at:from:)` with a pointer does.
   public func write(at offset: UInt64, from source: RawSpan) throws(MemoryError) {

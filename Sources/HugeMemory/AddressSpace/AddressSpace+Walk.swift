@@ -1,33 +1,33 @@
 import Frames
 import Paging
 
-/// A range of one kind.
+/// A range of memory of one kind.
 public struct Extent: Sendable, Equatable {
-  /// Holes, zeros and data are told apart everywhere (history item 16).
+  /// Holes, zeros and data are different kinds everywhere (history item 16).
   public enum Kind: Sendable {
     /// Untouched: nothing is mapped.
     case hole
-    /// Read but never written: mapped by the zero page.
+    /// Read but never written: the zero page is mapped.
     case zero
-    /// Written, or reserved: has memory of its own, or shared with a fork.
+    /// Written or reserved: has memory of its own, or memory shared with a fork.
     case data
   }
   /// In bytes, from the start of the space.
   public var offset: UInt64
   /// In bytes.
   public var length: UInt64
-  /// What all of the range is.
+  /// The kind of the whole range.
   public var kind: Kind
 
-  /// The offset of the first byte behind it.
+  /// The offset of the first byte after the range.
   public var end: UInt64 { offset + length }
 }
 
 extension AddressSpace {
-  /// Reports a range as extents, in order, adjacent ones of a kind joined; `body` returns false
-  /// to stop. It runs outside any lock or section, and may use this space.
+  /// Reports a range as extents, in order. Adjacent memory of one kind is one extent. `body`
+  /// returns false to stop. It runs outside of any lock or section, and may use this space.
   ///
-  /// - Complexity: O(entries in the range); untouched ranges count once a table.
+  /// - Complexity: O(entries in the range). An untouched range counts once for each table.
   public func walk(
     at offset: UInt64, length: UInt64, _ body: (Extent) -> Bool
   ) throws(MemoryError) {
@@ -41,15 +41,15 @@ extension AddressSpace {
     }
   }
 
-  /// The first extent of a range that is not empty: a walk by hand.
+  /// The first extent of a range, which must not be empty. Use this to walk by hand.
   public func firstExtent(at offset: UInt64, length: UInt64) throws(MemoryError) -> Extent {
     try check(offset, length)
     precondition(length > 0, "walk: an empty range has no extent")
     return extent(offset, end: offset + length)
   }
 
-  /// The extent that starts at `offset`, up to `end`; the caller has checked the range. Sections
-  /// stay short: one per 2 MiB slot.
+  /// The extent that starts at `offset`, at most up to `end`. The caller has checked the range.
+  /// Sections stay short: one for each 2 MiB slot.
   private func extent(_ offset: UInt64, end: UInt64) -> Extent {
     var (kind, at) = kind(offset, upTo: end)
     while at < end {
@@ -61,8 +61,8 @@ extension AddressSpace {
     return Extent(offset: offset, length: at - offset, kind: kind)
   }
 
-  /// The kind of memory at `offset`, and up to where a table shows it at one look; it does not
-  /// look beyond `end`.
+  /// The kind of memory at `offset`, and the end of the part of that kind that one look at a table
+  /// shows. Does not look beyond `end`.
   func kind(_ offset: UInt64, upTo end: UInt64) -> (kind: Extent.Kind, end: UInt64) {
     let section = grace.enter()
     let found = mappedKind(offset, end)
@@ -80,7 +80,7 @@ extension AddressSpace {
       entry = table[Radix.index(offset, depth)]
       if depth == 1 { return smallRun(table, offset, limit) }
     }
-    // Before the first look the root itself is the entry: it spans the whole space.
+    // If the root is no table, it is the entry itself and spans the whole space.
     let end = depth > Radix.topLevel ? UInt64.max : (offset | (Radix.span(depth) - 1)) + 1
     return (Self.kind(of: entry), end)
   }
@@ -104,8 +104,8 @@ extension AddressSpace {
     }
   }
 
-  /// The first slot of 2 MiB at or behind an offset whose entry is of a kind that is wanted. Scanners
-  /// go from one to the next; holes are passed at a stride.
+  /// The first 2 MiB slot at or after an offset whose entry is of a wanted kind. Scanners go from
+  /// one to the next. Each hole is skipped in one step.
   func nextSlot(from offset: UInt64, _ isWanted: (Entry.Kind) -> Bool) -> UInt64? {
     var at = offset
     while at < size {
@@ -118,7 +118,7 @@ extension AddressSpace {
     return nil
   }
 
-  /// Within a section: the kind of a slot's entry, and how much around it is of one entry.
+  /// Within a section: the kind of a slot's entry, and how large the range of that one entry is.
   private func slotOrHole(_ offset: UInt64) -> (kind: Entry.Kind, span: UInt64) {
     var entry = Entry(raw: root.load(.acquire))
     var depth = level

@@ -3,11 +3,11 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Copies bytes in. Memory shared with a fork is copied first, 4 KiB at a time.
+  /// Writes bytes. Memory shared with a fork is copied first, 4 KiB at a time.
   ///
-  /// Throws `outOfMemory` or `overQuota` where there is no room, after all that reclaim could find; a
-  /// part of a write of several pages may have been done then. Throws `notMapped` or `accessDenied`,
-  /// and changes nothing, where a mapping does not allow writing.
+  /// Throws `outOfMemory` or `overQuota` if there is no room even after reclaim. Part of a write of
+  /// several pages may have been done by then. Throws `notMapped` or `accessDenied`, and changes
+  /// nothing, if a mapping does not allow writing.
   /// - Complexity: O(length); lock-free where this space alone owns the memory.
   public func write(
     at offset: UInt64, from source: UnsafeRawBufferPointer
@@ -33,7 +33,8 @@ extension AddressSpace {
     }
   }
 
-  /// Copies into one 2 MiB slot as far as this space may write without a fault.
+  /// Writes to one 2 MiB slot as far as this space can without a fault. Returns the number of bytes
+  /// written.
   @inline(__always)
   private func copyIn(_ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int) -> Int {
     let section = grace.enter()
@@ -64,9 +65,9 @@ extension AddressSpace {
     return done
   }
 
-  /// Writes where an entry has to change first, all within one 2 MiB slot and one mapping. A new
-  /// frame is filled before it is published. Returns the bytes written, 0 if somebody else was
-  /// faster. A `length` of 0 only makes the page ready to be written.
+  /// Writes where an entry has to change first, within one 2 MiB slot and one mapping. A new frame
+  /// is filled before it is published. Returns the number of bytes written, or 0 if another thread
+  /// has made the page writable meanwhile. With a `length` of 0, only makes the page writable.
   func writeFault(
     _ offset: UInt64, _ source: UnsafeRawPointer, _ length: Int
   ) throws(MemoryError) -> Int {
@@ -96,13 +97,13 @@ extension AddressSpace {
 
   /// Whether a write fault on a slot's entry takes a huge frame.
   private func takesHuge(_ entry: Entry, _ offset: UInt64, _ length: Int) -> Bool {
-    // A write of all of it never needs what was there.
+    // A write of the whole slot does not need what was there.
     if length == FrameGeometry.hugeSize { return true }
     switch entry.kind {
     case .none: return mayBeHuge(offset)
     case .zero:
-      // Linux does not look at the advice again. Our huge zero entries are also where huge pages
-      // are off, and memory is to be used to the page.
+      // Linux does not check the advice again. We do: our huge zero entries also exist where huge
+      // pages are off, and there memory is used to the page.
       let policy = machine.policy
       return policy.zeroWrite == .huge && (policy.followsLinux || mayBeHuge(offset))
     default: return false
@@ -125,7 +126,7 @@ extension AddressSpace {
     return true
   }
 
-  /// A huge frame for a fault. How hard it tries is for `defrag` to say.
+  /// A huge frame for a fault. `defrag` decides whether this reclaims.
   func allocateHuge(_ offset: UInt64, zeroed: Bool) -> FrameNumber? {
     guard admits(FrameGeometry.framesPerHuge) else { return nil }
     if let frame = takeHuge(zeroed: zeroed) { return frame }
@@ -135,7 +136,7 @@ extension AddressSpace {
       case .madvise, .deferredMadvise: mapping(at: offset).advice == .huge
       case .deferred, .never: false
       }
-    // What waits for a grace period costs nobody anything.
+    // Nobody uses what waits for a grace period.
     guard machine.retired.drain(into: machine) || reclaims else { return nil }
     if reclaims { machine.freeUnused() }
     return takeHuge(zeroed: zeroed)
@@ -159,7 +160,7 @@ extension AddressSpace {
         }
       }
       guard let frame = takeSmall(for: entry) else {
-        // What is done is done; the next turn reports the full arena.
+        // Returns what was written so far. The next call throws.
         if done > 0 { return done }
         throw full(for: entry)
       }
@@ -184,7 +185,8 @@ extension AddressSpace {
     return done
   }
 
-  /// Retires what an entry that is no longer in its table mapped. `level`: of a table it names.
+  /// Retires what an entry mapped that was removed from its table. `level` is the level of the
+  /// table that it names, if it names one.
   func retire(_ entry: Entry, level: Int) {
     let huge = FrameGeometry.framesPerHuge
     let kept = discharge(entry)

@@ -8,16 +8,16 @@ import Primitives
 /// A sparse range of memory of up to 256 TiB that reads as zeros until it is written, forks in
 /// O(1) and copies on write at 4 KiB.
 ///
-/// Untouched memory costs nothing; memory that was only read maps the machine's one zero page.
-/// All offsets and lengths are in bytes and may be unaligned.
+/// Untouched memory costs nothing. Memory that was only read maps the machine's one zero page. All
+/// offsets and lengths are in bytes and may be unaligned.
 ///
-/// - Thread safety: every method may be called on any thread. Reads, and writes to memory that
-///   this space alone owns, take no lock. A fork is a point after all writes that have returned.
-///   Overlapping reads and writes at the same time see a mixture, as with `pread(2)`.
+/// - Thread safety: every method may be called on any thread. Reads take no lock, and neither do
+///   writes to memory that this space alone owns. A fork contains every write that returned before
+///   it. A read or write that overlaps a concurrent write sees a mixture, as with `pread(2)`.
 ///
-/// Locking: `lock` serialises everything that changes a table; it is never taken within a
-/// grace-period section, and grace periods may be waited for under it. `root` with its `W` clear
-/// sends every writer to the lock.
+/// Locking: `lock` serialises everything that changes a table. It is never taken within a
+/// grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
+/// `W`, every writer takes the lock.
 public final class AddressSpace: Sendable {
   /// 256 TiB.
   public static let maximalSize: UInt64 = 1 << 48
@@ -25,26 +25,29 @@ public final class AddressSpace: Sendable {
   /// In bytes.
   public let size: UInt64
   let machine: Machine
-  /// (C) Copies of what the machine refers to: a read is a chain of loads that the page has to
-  /// wait for, and these make it three loads shorter.
+  /// (C) Copies of the machine's references. A read is a chain of loads that the page has to wait
+  /// for, and these make the chain three loads shorter.
   let arena: Arena
   let grace: GracePeriod
   /// (C) The level of the root table.
   let level: Int
-  /// (A), written under the lock: a table entry, or none.
+  /// (A) A table entry or none; written under the lock.
   let root: AtomicWord
   let lock = Lock()
-  /// (L) lock: what is mapped where; nil as long as all is one mapping for reading and writing.
+  /// (L) lock: what is mapped where; nil as long as the whole space is one mapping that allows
+  /// reads and writes.
   @safe nonisolated(unsafe) var mappings: MappingList?
-  /// (L) lock: what it may take and what is kept for it; nil for most.
+  /// (L) lock: what the space may take and what is kept for it; nil without limits.
   @safe nonisolated(unsafe) var limits: Limits?
-  /// (L) lock: by which scanners know of this space.
+  /// (L) lock: the scanners' reference to this space.
   @safe nonisolated(unsafe) var scanHandle: ScanHandle?
-  /// (L) lock: whether tables may come from the reserve, since what is done gives back more.
+  /// (L) lock: whether tables may come from the arena's reserve, because the operation will give
+  /// back more.
   @safe nonisolated(unsafe) var givesBack = false
-  /// (L) lock: the space this one was forked from, which may be gone.
+  /// (L) lock: the space that this one was forked from. It may be gone.
   @safe nonisolated(unsafe) var originHandle: ScanHandle?
-  /// (A), written under the lock: whether there are `mappings`. Holes may then be no memory at all.
+  /// (A) Whether there are `mappings`; written under the lock. With mappings, a hole may be memory
+  /// that is not mapped at all.
   let hasMappings: AtomicWord
 
   init(size: UInt64, root: Entry, mappings: MappingList? = nil, machine: Machine) {
@@ -61,7 +64,7 @@ public final class AddressSpace: Sendable {
   deinit {
     scanHandle?.detach()
     if originHandle != nil { machine.events.forkGone.count() }
-    // Nobody can be reading: a reader holds the object. So this needs no grace period.
+    // Nobody can be reading, because a reader holds the object. So this needs no grace period.
     let entry = Entry(raw: root.load(.acquire))
     if entry.kind == .table { machine.disposeTable(entry.frame, level: level) }
     if let limits { arena.changePromise(by: -limits.promised) }
@@ -78,7 +81,7 @@ public final class AddressSpace: Sendable {
   struct Slot {
     /// none, zero, huge or table.
     var entry: Entry
-    /// Whether every table above was this space's alone.
+    /// Whether this space alone owns every table above.
     var exclusive: Bool
   }
 
@@ -98,8 +101,8 @@ public final class AddressSpace: Sendable {
   }
 
   /// Starts to fetch a page before its entry is known. Pages written in order lie behind their
-  /// table, since a core's frames leave in order; a wrong guess costs two cache lines. In a
-  /// large working set entry and page both miss every cache and the TLB, so one wait instead of
+  /// table, because a core's frames are handed out in order. A wrong guess costs two cache lines.
+  /// In a large working set, entry and page both miss every cache and the TLB. One wait instead of
   /// two takes a seventh off the whole.
   @inline(__always)
   func prefetch(_ offset: UInt64, behind table: Table) {
@@ -108,7 +111,7 @@ public final class AddressSpace: Sendable {
     unsafe hm_prefetch(arena.address(page) + within)
   }
 
-  /// Copies between memory that is likely cold and memory that is likely hot: the first lines of
+  /// Copies between memory that is likely cold and memory that is likely hot. The first lines of
   /// `cold` are on their way while `memcpy` picks a method and starts its string instruction.
   @inline(__always)
   static func copy(
@@ -119,7 +122,7 @@ public final class AddressSpace: Sendable {
     unsafe memcpy(target, source, length)
   }
 
-  /// Bytes from `offset` to the end of the slot of this level that it lies in.
+  /// Bytes from `offset` to the end of the slot of this level that contains it.
   @inline(__always)
   static func rest(_ offset: UInt64, _ level: Int) -> Int {
     let span = Radix.span(level)

@@ -4,29 +4,32 @@ import HugeZeroPage
 import Paging
 import Primitives
 
-/// Pieces of memory on their way out of a space, held by reference: each stays alive, and is
-/// nothing else, until `release`, without holding up a grace period for a slow reader.
+/// Pieces of memory on their way out of a space, held by reference. The memory of each piece stays
+/// alive, and is used for nothing else, until `release`. A slow reader of the pieces holds up no
+/// grace period.
 ///
-/// A write at the same time may still change the bytes of a pinned frame, as it may change those
-/// of a `read` in progress. Holes come as pieces of the zero page.
+/// A concurrent write may still change the bytes of a pinned frame, as it may change those of a
+/// `read` in progress. Holes are pieces of the zero page.
 ///
 /// Not thread safe: one owner at a time.
 @safe public struct Pins: ~Copyable {
-  /// Pieces and references held, each up to `capacity`.
+  /// The number of pieces, at most `capacity`.
   public private(set) var count = 0
+  /// The number of references held, at most `capacity`.
   private var held = 0
-  /// References on huge frames held: each keeps 2 MiB from being used again, however little of it the
-  /// pieces show.
+  /// The number of references held on huge frames. Each keeps 2 MiB from being used again, however
+  /// small the piece is.
   public private(set) var hugeHeld = 0
-  /// Where the pieces of this `pin` begin: earlier ones are not joined with.
+  /// Where the pieces of this `pin` begin. They are not joined with earlier ones.
   private var first = 0
   private let capacity: Int
   private let machine: Machine
   private let pieces: UnsafeMutablePointer<UnsafeRawBufferPointer>
-  /// Frames held; 0 stands for a reference on the zero page.
+  /// The frames held. 0 stands for a reference on the zero page.
   private let frames: UnsafeMutablePointer<FrameNumber>
 
-  /// Empty. `capacity`: the most frames, and pieces, held at once.
+  /// Makes an empty list. `capacity` is the most pieces, and the most frames, that it holds at
+  /// once.
   public init(machine: Machine, capacity: Int) {
     self.machine = machine
     self.capacity = capacity
@@ -40,7 +43,7 @@ import Primitives
     unsafe frames.deallocate()
   }
 
-  /// Room for pieces of 4 KiB.
+  /// How many more pieces of 4 KiB fit.
   public var room: Int { capacity - max(count, held) }
 
   /// A piece, valid until `release`. Traps beyond `count`.
@@ -49,7 +52,7 @@ import Primitives
     return unsafe pieces[index]
   }
 
-  /// Lets go of everything.
+  /// Releases everything held. The pieces are no longer valid.
   public mutating func release() {
     for index in 0..<held { Self.release(unsafe frames[index], in: machine) }
     held = 0
@@ -64,8 +67,8 @@ import Primitives
 
   mutating func begin() { first = count }
 
-  /// Appends a piece; `frame` is already retained, nil needs nothing held. Pieces that lie side
-  /// by side in memory are joined, so that a send has few of them.
+  /// Appends a piece. The caller has already retained `frame`; nil if nothing needs to be held.
+  /// Pieces that are adjacent in memory are joined, so that a send has few of them.
   mutating func append(
     _ address: UnsafeRawPointer, _ length: Int, holding frame: FrameNumber?, isHuge: Bool = false
   ) {
@@ -88,8 +91,8 @@ import Primitives
 }
 
 extension AddressSpace {
-  /// Appends the memory of a range to `pins`, as it is now. `pins` needs `room` for
-  /// `length / 4096 + 2` pieces. Throws as `read` does.
+  /// Appends the memory of a range to `pins`, as it is now. `pins` needs `room` for `length / 4096
+  /// + 2` pieces. Throws as `read` does.
   ///
   /// - Complexity: O(pages); lock-free.
   public func pin(
@@ -110,7 +113,7 @@ extension AddressSpace {
       if pinSlot(at, Int(piece), &pins) {
         at += piece
       } else {
-        // The slot's huge frame was being split: look again, when whoever does it is done.
+        // The slot's huge frame is being split. Look again when that is done.
         wait.turn()
       }
     }
@@ -143,7 +146,7 @@ extension AddressSpace {
         var entry = table[Radix.index(at, 1)]
         var wait = SpinWait()
         while entry.kind == .small && !arena.retainIfSame(entry.frame) {
-          // It is being split from its huge frame, under a spin lock.
+          // Its huge frame is being split, under a spin lock.
           wait.turn()
           entry = table[Radix.index(at, 1)]
         }
@@ -167,7 +170,7 @@ extension AddressSpace {
     return true
   }
 
-  /// Zeros come from the zero page; where none can be had, from memory that the system keeps.
+  /// Zeros come from the zero page. If there is none, they come from memory that the system keeps.
   private func pinZeros(_ length: Int, _ pins: inout Pins) {
     if let frame = machine.getZeroPage() {
       unsafe pins.append(UnsafeRawPointer(arena.address(frame)), length, holding: 0)

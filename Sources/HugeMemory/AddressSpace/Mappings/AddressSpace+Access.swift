@@ -1,9 +1,9 @@
 import Frames
 
-// What the mappings say about an access, and about huge pages. A space without a list is one
-// mapping for reading and writing, and pays for this one load.
+// What the mappings allow, for accesses and for huge pages. A space without a list is one mapping
+// that allows reads and writes; it pays only for the load of `hasMappings`.
 extension AddressSpace {
-  /// Where the one mapping of a space without a list ends: its last slot may be huge too, since
+  /// Where the one mapping of a space without a list ends. Its last slot may be huge too, because
   /// nothing beyond the size is ever touched.
   var mappableEnd: UInt64 {
     let mask = UInt64(FrameGeometry.hugeSize - 1)
@@ -13,7 +13,7 @@ extension AddressSpace {
   /// The one mapping of a space without a list.
   var wholeSpace: Mapping { Mapping(start: 0, end: mappableEnd, origin: 0) }
 
-  /// Under the lock: the mapping at an offset; where there is none, an empty one without access.
+  /// Under the lock: the mapping at an offset. If there is none, an empty one without access.
   func mapping(at offset: UInt64) -> Mapping {
     guard let mappings else { return wholeSpace }
     return mappings.mapping(at: offset)
@@ -28,8 +28,8 @@ extension AddressSpace {
     return enabled != .collapse && mayCollapse(offset)
   }
 
-  /// Under the lock: whether the mapping at an offset, if there is one, may be read. It may have been
-  /// otherwise when the fault began.
+  /// Under the lock: whether reads are allowed at an offset. The mapping may have changed since the
+  /// fault began.
   func mayRead(_ offset: UInt64) -> Bool {
     hasMappings.load(.relaxed) == 0 || mapping(at: offset).protection.contains(.read)
   }
@@ -39,7 +39,7 @@ extension AddressSpace {
     hasMappings.load(.relaxed) == 0 || mapping(at: offset).coversSlot(offset)
   }
 
-  /// Under the lock: a fault maps memory of a mapping's own.
+  /// Under the lock: called when a fault maps memory of a mapping's own.
   @inline(__always)
   func touchMapping(_ offset: UInt64) {
     if hasMappings.load(.relaxed) != 0 { mappings?.touch(offset) }
@@ -56,8 +56,8 @@ extension AddressSpace {
     }
   }
 
-  /// An access to several pages is checked as a whole before it changes anything. One page is
-  /// checked by its fault.
+  /// An access to several pages is checked as a whole before it changes anything. The fault checks
+  /// an access to one page.
   @inline(__always)
   func checkAccess(
     _ access: Protection, _ offset: UInt64, _ length: Int
@@ -81,8 +81,8 @@ extension AddressSpace {
     if let refusal = mappings.firstRefusal(of: access, in: range) { throw refusal }
   }
 
-  /// Under the lock: how far an access may go from `offset` within its mapping, `length` at the
-  /// most. Throws if it may not begin.
+  /// Under the lock: how many bytes, at most `length`, an access may go on from `offset` within its
+  /// mapping. Throws if the access is not allowed at `offset`.
   func lengthAllowed(
     _ access: Protection, _ offset: UInt64, _ length: Int
   ) throws(MemoryError) -> Int {

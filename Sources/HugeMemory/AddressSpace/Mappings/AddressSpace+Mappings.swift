@@ -1,23 +1,24 @@
 import Frames
 import Paging
 
-/// What to do with a range of memory, as `madvise(2)`.
+/// What to do with a range of memory, as in `madvise(2)`.
 public enum Advice: Sendable, Hashable, CaseIterable {
-  /// Faults may map huge frames, also if `enabled` is `madvise`.
+  /// Faults may map huge frames, even if `enabled` is `madvise`.
   case huge
   /// Faults map 4 KiB, even if `enabled` is `always`. What is huge stays huge.
   case noHuge
-  /// The memory goes, and reads as zeros; the mapping stays.
+  /// The memory is freed and reads as zeros. The mapping stays.
   case discard
   /// Every slot of 2 MiB becomes a huge frame now, whatever `enabled` says.
   case collapse
-  /// As if every page were read, or written with what it holds: later accesses do not fault.
+  /// Every page is faulted in as if it were read, or written with what it holds, so later accesses
+  /// do not fault.
   case populateRead, populateWrite
 }
 
-// Changing what is mapped. All ranges are whole pages of 4 KiB; each call is one step to other
-// threads' accesses that begin after it, and each either throws before it changes anything, or
-// says what it did.
+// Changing what is mapped. All ranges consist of whole pages of 4 KiB. Accesses of other threads
+// that begin after a call see all of its change. A call either throws before it changes anything,
+// or documents what it did.
 extension AddressSpace {
   /// Maps untouched memory, in place of what was there (`mmap`, `MAP_FIXED`).
   ///
@@ -36,7 +37,7 @@ extension AddressSpace {
     machine.settle()
   }
 
-  /// Removes mappings and their memory; accesses throw `notMapped` from then on (`munmap`).
+  /// Removes mappings and their memory. Accesses then throw `notMapped` (`munmap`).
   ///
   /// - Complexity: O(tables and pages that the range touched), and O(mappings).
   public func unmap(at offset: UInt64, length: UInt64) throws(MemoryError) {
@@ -46,7 +47,7 @@ extension AddressSpace {
   }
 
   /// Changes what a range allows (`mprotect`). When this returns, no access that is now forbidden
-  /// is still going on. Throws `notMapped` at a gap.
+  /// is still going on. Throws `notMapped` if the range has a gap.
   ///
   /// - Complexity: O(tables and pages that the range touches).
   public func protect(
@@ -59,22 +60,22 @@ extension AddressSpace {
       if let gap, !machine.policy.followsLinux { throw .notMapped(offset: gap) }
       let parts = parts(of: range.lowerBound..<(gap ?? range.upperBound))
         .filter { $0.mapping.protection != protection }
-      // All that can fail comes before anything is changed.
+      // Everything that can fail comes before anything is changed.
       for part in parts { try own(part.range) }
       for part in parts {
         show(part.range, protection)
         mappings?.update(part.range) { $0.protection = protection }
       }
-      // Before anybody else comes to the lock, who takes an entry without `W` for one without a
-      // writer under way.
+      // Before any other thread gets the lock: it takes an entry without `W` as proof that no write
+      // through it is going on.
       if !parts.isEmpty { machine.flushTranslations() }
-      // Linux has changed all up to the gap.
+      // Linux has changed everything up to the gap.
       if let gap { throw .notMapped(offset: gap) }
     }
   }
 
-  /// Gives advice (`madvise`). It holds for all of the range that is mapped; a gap then throws
-  /// `notMapped`.
+  /// Gives advice (`madvise`). The advice applies to everything in the range that is mapped. If the
+  /// range has a gap, this then throws `notMapped`.
   public func advise(
     at offset: UInt64, length: UInt64, _ advice: Advice
   ) throws(MemoryError) {
@@ -104,7 +105,7 @@ extension AddressSpace {
 
   // MARK: Under the lock
 
-  /// Takes the lock; the space has a list of mappings from then on.
+  /// Runs `body` under the lock. The space has a list of mappings from then on.
   func change(_ body: () throws(MemoryError) -> Void) throws(MemoryError) {
     try lock.withLock { () throws(MemoryError) in
       if mappings == nil {
@@ -115,7 +116,7 @@ extension AddressSpace {
     }
   }
 
-  /// The parts of a range that are mapped, each within one mapping.
+  /// The mapped parts of a range, each within one mapping.
   func parts(
     of range: Range<UInt64>
   ) -> [(range: Range<UInt64>, mapping: Mapping)] {
@@ -130,7 +131,7 @@ extension AddressSpace {
   func unmapPages(_ range: Range<UInt64>) throws(MemoryError) {
     try unmapEntries(range)
     mappings?.remove(range)
-    // As `free_pgtables`: a slot without any mapping keeps no table, so it can be huge again.
+    // As in `free_pgtables`: a slot without any mapping keeps no table, so it can be huge again.
     dropUnmappedTable(range.lowerBound)
     dropUnmappedTable(range.upperBound - 1)
   }
@@ -155,13 +156,13 @@ extension AddressSpace {
       !mappings.contains(where: { $0.start < end && $0.end > start }),
       let upper = try? exclusiveTable(offset, 2)
     else { return }
-    // As it is now that the tables above it are this space's own.
+    // Read again, because `exclusiveTable` may have copied the tables above it.
     let old = upper[Radix.index(offset, 2)]
     replace(upper, Radix.index(offset, 2), .none)
     retire(old, level: 1)
   }
 
-  /// Makes the entries of a range, which are this space's own, say what is allowed.
+  /// Makes the entries of a range show what is allowed. Their tables are this space's own.
   private func show(_ range: Range<UInt64>, _ protection: Protection) {
     updateEntries(in: range) { entry in
       if protection.isEmpty { return entry.hidden }
@@ -169,8 +170,8 @@ extension AddressSpace {
     }
   }
 
-  /// A range of whole pages within the space, as one of offsets. The last page and slot count as
-  /// whole, since nothing beyond the size is ever touched.
+  /// Checks that a range is whole pages within the space, and returns it as a range of offsets. The
+  /// last page and slot count as whole, because nothing beyond the size is ever touched.
   func pages(_ offset: UInt64, _ length: UInt64) throws(MemoryError) -> Range<UInt64> {
     let mask = UInt64(FrameGeometry.frameSize - 1)
     guard offset < size, length <= mappableEnd - offset else {
@@ -185,6 +186,6 @@ extension AddressSpace {
 }
 
 extension Protection {
-  /// Writing without reading is reading and writing, as on x86-64.
+  /// Memory that can be written can also be read, as on x86-64.
   var normalized: Protection { contains(.write) ? [.read, .write] : self }
 }

@@ -4,12 +4,15 @@ import Paging
 extension AddressSpace {
   /// Moves mappings and memory to another place, in place of what was there (`mremap`,
   /// `MREMAP_FIXED`). Entries move whole, with their references: nothing is copied, and zero stays
-  /// zero (history item 12). Huge entries stay huge where both places are aligned to 2 MiB alike.
+  /// zero (history item 12). Huge entries stay huge if both places have the same offset within 2
+  /// MiB.
   ///
-  /// Throws `notMapped` at a gap in the source, `overlappingMove`, or `outOfMemory` for a table;
-  /// then nothing has changed. When this returns, no access through the old place is going on.
+  /// Throws `notMapped` if the source has a gap, `overlappingMove`, or `outOfMemory` for a table;
+  /// then nothing has changed. When this returns, no access through the old place is still going
+  /// on.
   ///
-  /// - Complexity: O(slots of 2 MiB) where they are aligned alike, else O(pages).
+  /// - Complexity: O(slots of 2 MiB) if both places have the same offset within 2 MiB, else
+  ///   O(pages).
   public func move(
     from source: UInt64, to target: UInt64, length: UInt64
   ) throws(MemoryError) {
@@ -22,7 +25,7 @@ extension AddressSpace {
       throw .overlappingMove(from: source, to: target, length: length)
     }
     try change { () throws(MemoryError) in
-      // Linux moves what is there, if there is something at the beginning.
+      // Linux moves what there is, unless the gap is at the beginning.
       if let gap = mappings?.firstGap(in: from),
         gap == from.lowerBound || !machine.policy.followsLinux
       {
@@ -40,7 +43,7 @@ extension AddressSpace {
       }
       for move in moves {
         mappings?.remove(move.to)
-        // A table that was there before and has got nothing.
+        // A table of the target that got no entries is dropped.
         for offset in [move.to.lowerBound, move.to.upperBound - 1]
         where !filled.contains(Radix.start(offset, 2)) {
           dropUnmappedTable(offset)
@@ -56,15 +59,15 @@ extension AddressSpace {
     machine.settle()
   }
 
-  /// The part of one mapping.
+  /// A move of the part of a range that lies within one mapping.
   private struct Move {
     let mapping: Mapping
     let from: Range<UInt64>
     let to: Range<UInt64>
 
-    /// Whether slots of the one lie in slots of the other.
+    /// Whether slots of the source become slots of the target.
     var isAligned: Bool { (from.lowerBound ^ to.lowerBound) & (Radix.span(2) - 1) == 0 }
-    /// The parts of the target, by slot.
+    /// The target, cut at slots.
     var slots: some Sequence<Range<UInt64>> {
       let span = Radix.span(2)
       return stride(from: Radix.start(to.lowerBound, 2), to: to.upperBound, by: Int(span)).lazy.map
@@ -76,15 +79,15 @@ extension AddressSpace {
     func source(_ offset: UInt64) -> UInt64 { from.lowerBound + (offset - to.lowerBound) }
   }
 
-  /// All that can fail: makes tables this space's own, splits, and makes those that are missing.
-  /// Adds the slots of the target to which something is moved to `filled`.
+  /// Does everything that can fail: makes tables this space's own, splits entries, and makes
+  /// missing tables. Adds the slots of the target that something is moved to to `filled`.
   private func prepare(_ move: Move, _ filled: inout Set<UInt64>) throws(MemoryError) {
     try own(move.from)
     try own(move.to)
     for slot in move.slots {
       let first = move.source(slot.lowerBound)
       let last = move.source(slot.upperBound - 1)
-      // Linux makes a table for each that it finds, if it is empty too.
+      // Linux makes a table in the target for each table in the source, even an empty one.
       let hasTable = [first, last].contains { self.slot($0).entry.kind == .table }
       let isEmpty = isHole(first..<last + 1) && !(machine.policy.followsLinux && hasTable)
       if !isEmpty { filled.insert(Radix.start(slot.lowerBound, 2)) }
@@ -111,7 +114,7 @@ extension AddressSpace {
     return true
   }
 
-  /// Moves what one slot of the target is to have.
+  /// Moves the entries for one slot of the target.
   private func commit(_ move: Move, _ slot: Range<UInt64>) {
     if move.isWhole(slot) {
       return moveEntry(place(move.source(slot.lowerBound), 2), place(slot.lowerBound, 2), level: 1)
@@ -124,19 +127,19 @@ extension AddressSpace {
   }
 
   private func moveEntry(_ from: (Table, Int)?, _ to: (Table, Int)?, level: Int) {
-    // No table in the target: `prepare` found nothing to move there.
+    // If the target has no table, `prepare` found nothing to move there.
     guard let (table, index) = to else { return }
     let old = table[index]
     let entry = from.map { $0.0[$0.1] } ?? .none
     guard old != .none || entry != .none else { return }
-    // In this order the zero page is held throughout.
+    // In this order, the zero page is held throughout.
     replace(table, index, entry)
     if let from { replace(from.0, from.1, .none) }
     retire(old, level: level)
   }
 
-  /// The table of a level that covers an offset, and the place in it; nil if there is none. Its
-  /// tables are this space's own.
+  /// The table of the level `target` that covers an offset, and the index in it; nil if there is
+  /// none. The tables above it are this space's own.
   private func place(_ offset: UInt64, _ target: Int) -> (Table, Int)? {
     var entry = Entry(raw: root.load(.relaxed))
     var depth = level
@@ -152,7 +155,7 @@ extension AddressSpace {
 
   private func moveMapping(_ move: Move) {
     var mapping = move.mapping
-    // What was never touched has no past.
+    // An untouched mapping counts as mapped at its new place.
     mapping.origin =
       mapping.isTouched
       ? mapping.origin &+ (move.from.lowerBound - mapping.start) : move.to.lowerBound

@@ -1,11 +1,12 @@
 import Paging
 
-/// What a mapping allows. Empty: no access at all.
+/// What a mapping allows. The empty set allows no access.
 public struct Protection: OptionSet, Sendable, Hashable, CustomStringConvertible {
   public let rawValue: UInt8
   public init(rawValue: UInt8) { self.rawValue = rawValue }
   public static let read = Protection(rawValue: 1)
-  /// Includes nothing else; memory that can be written but not read is no use, and no mapping.
+  /// Does not include `read`. A mapping that allows writes always allows reads as well: `map` and
+  /// `protect` add `read`.
   public static let write = Protection(rawValue: 2)
 
   public var description: String {
@@ -22,23 +23,25 @@ struct Mapping: Equatable, Sendable {
   var end: UInt64
   var protection: Protection = [.read, .write]
   var advice = Advice.none
-  /// Where `start` lay when it was mapped: neighbours that came from elsewhere stay apart, as in
-  /// the kernel (`vm_pgoff`), and what is apart is never huge across the border.
+  /// Where `start` was when it was mapped (`vm_pgoff`). As in the kernel, a mapping does not join a
+  /// neighbour that came from elsewhere, and no huge page crosses the border of two mappings.
   var origin: UInt64
-  /// Which mappings it was one with when a fault first mapped memory of its own, or a huge entry
-  /// (`anon_vma`); 0: none did yet. Different families stay apart.
+  /// The family (`anon_vma`): the mappings that this one was joined with when a fault first mapped
+  /// memory of its own, or a huge entry. 0 before that. Mappings of different families are not
+  /// joined.
   var family: UInt64 = 0
-  /// Whether that was before a fork, in the origin: then not even fresh neighbours join it.
+  /// Whether that fault was before a fork, in the fork's origin. If so, not even untouched
+  /// neighbours join the mapping.
   var isForked = false
   var isTouched: Bool { family != 0 }
 
-  /// Whether the 2 MiB slot at `offset` lies wholly within.
+  /// Whether the whole 2 MiB slot at `offset` lies within the mapping.
   func coversSlot(_ offset: UInt64) -> Bool {
     let slot = Radix.start(offset, 2)
     return start <= slot && end - slot >= Radix.span(2)
   }
 
-  /// Whether `next`, right behind this one, is one with it.
+  /// Whether this mapping and `next`, which begins at its end, can be joined.
   func continues(in next: Mapping) -> Bool {
     guard protection == next.protection, isNeighbour(of: next) else { return false }
     if family == 0 { return !next.isForked }
@@ -50,7 +53,7 @@ struct Mapping: Equatable, Sendable {
     end == next.start && advice == next.advice && origin &+ (end - start) == next.origin
   }
 
-  /// Whether a fault in this mapping joins the family of the one before it (`find_mergeable_anon_vma`).
+  /// Whether a fault in this mapping joins the family of its neighbour (`find_mergeable_anon_vma`).
   func joins(before other: Mapping) -> Bool {
     other.family != 0 && !other.isForked && isNeighbour(of: other)
   }
@@ -59,14 +62,14 @@ struct Mapping: Equatable, Sendable {
   }
 }
 
-/// The mappings of a space, in order, without overlap; neighbours that can be one are.
+/// The mappings of a space, in order and without overlap. Neighbours that can be joined are joined.
 ///
 /// - Complexity: O(log n) to find one, O(n) to change some.
 struct MappingList: Equatable, Sendable {
   private(set) var all: [Mapping]
   private var families: UInt64 = 0
 
-  /// One mapping for all of a space.
+  /// One mapping for the whole space.
   init(_ mapping: Mapping) { all = [mapping] }
 
   func mapping(at offset: UInt64) -> Mapping? {
@@ -97,7 +100,7 @@ struct MappingList: Equatable, Sendable {
     return nil
   }
 
-  /// A fault maps memory of a mapping's own.
+  /// Called when a fault maps memory of a mapping's own.
   mutating func touch(_ offset: UInt64) {
     let index = firstIndex(endingAfter: offset)
     guard index < all.count, all[index].start <= offset, all[index].family == 0 else { return }
@@ -111,7 +114,7 @@ struct MappingList: Equatable, Sendable {
     }
   }
 
-  /// As a fork has them: what was one family is several.
+  /// The list for a fork. Mappings of one family get a family each.
   var forked: MappingList {
     var copy = self
     for index in copy.all.indices where copy.all[index].family != 0 {
@@ -149,7 +152,7 @@ struct MappingList: Equatable, Sendable {
     return low
   }
 
-  /// Cuts mappings at the ends of a range; returns those within.
+  /// Cuts mappings at the ends of a range. Returns the indices of those within it.
   private mutating func cut(_ range: Range<UInt64>) -> Range<Int> {
     cut(at: range.lowerBound)
     cut(at: range.upperBound)
@@ -169,7 +172,7 @@ struct MappingList: Equatable, Sendable {
     all.insert(upper, at: index + 1)
   }
 
-  /// Joins from below, as the kernel does: where both neighbours would do, but not with each other,
+  /// Joins from below, as the kernel does: if a mapping could join either neighbour but not both,
   /// the lower one wins.
   private mutating func join(around indices: Range<Int>) {
     var index = max(indices.lowerBound, 1)
