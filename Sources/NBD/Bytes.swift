@@ -1,5 +1,5 @@
-// Big-endian numbers into and out of the handshake's messages, where convenience counts. The
-// transmission phase has its own fixed layouts, in Request.swift and Reply.swift.
+// Reads and writes big-endian numbers in the messages of the handshake, where convenience counts
+// more than speed. The transmission phase has fixed layouts, in Request.swift and Reply.swift.
 
 extension [UInt8] {
   mutating func append<Number: FixedWidthInteger>(number: Number) {
@@ -10,7 +10,7 @@ extension [UInt8] {
 }
 
 extension ArraySlice<UInt8> {
-  /// Removes a number from the front; nil, with nothing removed, if there are too few bytes.
+  /// Removes a number from the front. Returns nil and removes nothing if there are too few bytes.
   mutating func takeNumber<Number: FixedWidthInteger>(_: Number.Type = Number.self) -> Number? {
     guard count >= Number.bitWidth / 8 else { return nil }
     var number: Number = 0
@@ -19,7 +19,8 @@ extension ArraySlice<UInt8> {
     return number
   }
 
-  /// Removes a length of 32 bits and as many bytes of UTF-8; nil if that is not what is there.
+  /// Removes a length of 32 bits and that many bytes of UTF-8 from the front. Returns nil if the
+  /// front is no such string.
   mutating func takeString() -> String? {
     guard let length: UInt32 = takeNumber(), length <= Limits.string, length <= count else {
       return nil

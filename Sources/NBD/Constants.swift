@@ -9,7 +9,7 @@ enum Magic {
   static let structuredReply: UInt32 = 0x668e_33ef
 }
 
-/// What a client may ask for before transmission.
+/// The options that a client may send before transmission.
 enum OptionCode: UInt32, Sendable {
   case exportName = 1
   case abort = 2
@@ -21,7 +21,7 @@ enum OptionCode: UInt32, Sendable {
   case setMetaContext = 10
 }
 
-/// How an option is answered. The upper half are errors.
+/// The types of a reply to an option. Those with the highest bit set are errors.
 public enum OptionReply: UInt32, Sendable {
   case acknowledge = 1
   case server = 2
@@ -41,7 +41,7 @@ enum InfoType: UInt16 {
   case blockSize = 3
 }
 
-/// What a server says that it can do with an export.
+/// The properties of an export that the server announces to a client.
 public struct TransmissionFlags: OptionSet, Sendable {
   public let rawValue: UInt16
   public init(rawValue: UInt16) { self.rawValue = rawValue }
@@ -78,7 +78,7 @@ public struct CommandFlags: OptionSet, Sendable {
   public static let fastZero = Self(rawValue: 1 << 4)
 }
 
-/// The errors that a reply can carry: Linux's numbers.
+/// The errors that a reply can carry, with Linux's numbers.
 public enum ReplyError: UInt32, Error, Sendable {
   case notPermitted = 1
   case inputOutput = 5
@@ -88,19 +88,21 @@ public enum ReplyError: UInt32, Error, Sendable {
   case notSupported = 95
 }
 
-/// Limits that the server tells, or keeps to.
+/// Limits that the server announces or enforces.
 public enum Limits {
   public static let minimalBlock: UInt32 = 1
   public static let preferredBlock: UInt32 = 4096
-  /// The largest read or write that clients are told to send.
+  /// The largest read or write that the server announces, in bytes.
   public static let payload: UInt32 = 32 << 20
-  /// A read or write of more than this is refused. Clients that ignore what they are told send up to
-  /// 50 MiB (the integrity test of the reference implementation), and other servers allow 64.
+  /// The largest read or write that the server accepts, in bytes. Some clients ignore the announced
+  /// size and send up to 50 MiB (the integrity test of the reference implementation). Other servers
+  /// allow 64 MiB.
   public static let largestPayload: UInt32 = 64 << 20
-  /// An option of more than this is refused, and skipped. The longest name and a query as long fit.
+  /// The longest option, in bytes: the longest name and a query as long fit. A longer option is refused
+  /// and skipped.
   public static let option: UInt32 = 12 << 10
-  /// A name, a query or the text of an error, in bytes, as the protocol has it.
+  /// The longest name, query or error text, in bytes. The protocol sets this limit.
   public static let string = 4096
-  /// Extents in one reply to BLOCK_STATUS; a client asks again for the rest.
+  /// The most extents in one reply to BLOCK_STATUS. A client asks again for the rest.
   public static let extents = 4096
 }

@@ -1,12 +1,12 @@
-/// What a client is told of a disk.
+/// What the server tells a client about a disk.
 public struct Export: Sendable, Equatable {
   public var name: String
   public var description: String
   /// In bytes.
   public var size: UInt64
   public var isReadOnly: Bool
-  /// Whether several connections see each other's completed writes. Not where each connection
-  /// gets a disk of its own.
+  /// Whether several connections see each other's completed writes. False if each connection gets a
+  /// disk of its own.
   public var allowsSeveralConnections: Bool
 
   public init(
@@ -31,7 +31,7 @@ public struct Export: Sendable, Equatable {
   }
 }
 
-/// What was agreed on for one connection's transmission phase.
+/// What a client and the server negotiated for the transmission phase of one connection.
 public struct Session: Sendable, Equatable {
   /// READ is answered by structured replies.
   public var structured = false
@@ -43,7 +43,7 @@ public struct Session: Sendable, Equatable {
   }
 }
 
-/// The one metadata context there is.
+/// The only metadata context that the server supports.
 public enum AllocationContext {
   public static let name = "base:allocation"
   public static let identifier: UInt32 = 1

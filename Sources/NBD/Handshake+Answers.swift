@@ -1,6 +1,6 @@
-// What the driver found out, turned into replies.
+// Turns the results of the driver's actions into replies.
 extension Handshake {
-  /// Continues after `.resolve`.
+  /// Continues after the action `.resolve`.
   public mutating func resolved(_ result: Result<Export, Refusal>) -> Action {
     guard case .resolving(let purpose) = state else {
       preconditionFailure("handshake: resolved in state \(state)")
@@ -10,7 +10,7 @@ extension Handshake {
     switch result {
     case .success(let found): export = found
     case .failure(let refusal):
-      // EXPORT_NAME has no way to say no.
+      // EXPORT_NAME has no error reply.
       if purpose == .exportName { return close() }
       return refuse(refusal.reply, refusal.message)
     }
@@ -30,7 +30,7 @@ extension Handshake {
     }
   }
 
-  /// Continues after `.list` or `.sendAndList`. `isLast`: there are no names after these.
+  /// Continues after `.list` or `.sendAndList`. `isLast`: no names follow these.
   public mutating func listed(_ names: [String], isLast: Bool) -> Action {
     precondition(state == .listing, "handshake: listed in state \(state)")
     var bytes: [UInt8] = []
@@ -73,8 +73,8 @@ extension Handshake {
     return bytes
   }
 
-  /// Selects or lists `base:allocation`. `base:` alone is a wildcard in a LIST only, and so is
-  /// no query at all.
+  /// Selects or lists `base:allocation`. In a LIST, the query `base:` and an empty list of queries
+  /// match it as well.
   private mutating func contexts(_ set: Bool, _ queries: [String]) -> [UInt8] {
     let wanted =
       set

@@ -1,5 +1,5 @@
-/// The server's side of the fixed newstyle negotiation, without any I/O: the driver feeds bytes
-/// in and does what the returned action says.
+/// The server's side of the fixed newstyle negotiation, without any I/O. The driver feeds it bytes
+/// and does what the returned action says.
 ///
 /// ```
 ///   clientFlags ──▶ option ──▶ transmission
@@ -29,8 +29,8 @@ public struct Handshake: Sendable {
     /// Feed more bytes.
     case receive
     case send([UInt8])
-    /// Look an export up and call `resolved`. With `connect` the client wants to use it now, so
-    /// that a fork named by it is to be made.
+    /// Look up an export and call `resolved`. If `connect` is true, the client is about to use the
+    /// export: make the fork that the name asks for.
     case resolve(name: String, connect: Bool)
     /// Call `listed` with the names of all exports, or of the first of them.
     case list
@@ -42,7 +42,7 @@ public struct Handshake: Sendable {
     case close([UInt8])
   }
 
-  /// Why an export cannot be had; the client is told.
+  /// Why a client cannot have an export. The reply tells the client.
   public struct Refusal: Error, Sendable {
     public var reply: OptionReply
     public var message: String
@@ -55,7 +55,7 @@ public struct Handshake: Sendable {
   var state = State.clientFlags
   var omitsZeroes = false
   var session = Session()
-  /// The export that the metadata contexts were chosen for; they hold for no other.
+  /// The export for which the client selected a metadata context. It holds for no other export.
   var contextExport: String?
   /// The option being answered.
   var code: UInt32 = 0
@@ -63,7 +63,7 @@ public struct Handshake: Sendable {
 
   public init() {}
 
-  /// What the server says first.
+  /// The first message, which the server sends.
   public static let greeting: [UInt8] = {
     var bytes: [UInt8] = []
     bytes.append(number: Magic.greeting)
@@ -72,7 +72,8 @@ public struct Handshake: Sendable {
     return bytes
   }()
 
-  /// Takes what it can from the front of `input`, one message at a time.
+  /// Removes bytes from the front of `input`, up to the end of one option, and returns the next
+  /// action.
   public mutating func step(_ input: inout ArraySlice<UInt8>) -> Action {
     switch state {
     case .clientFlags:

@@ -44,7 +44,7 @@ public enum Reply {
     return 32
   }
 
-  /// The end of a reply without anything more.
+  /// An empty chunk that ends a reply.
   public static func none(_ target: UnsafeMutableRawPointer, cookie: UInt64) -> Int {
     unsafe chunk(target, Chunk.none, cookie, 0, true)
     return 20
@@ -65,7 +65,7 @@ public enum Reply {
     _ target: UnsafeMutableRawPointer, length: UInt32, isHole: Bool
   ) -> Int {
     unsafe store(length, target, 0)
-    // HOLE and ZERO; allocated memory claims neither.
+    // A hole has the flags HOLE and ZERO, allocated memory has neither.
     unsafe store(UInt32(isHole ? 0b11 : 0), target, 4)
     return 8
   }

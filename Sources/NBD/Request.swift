@@ -1,9 +1,9 @@
-/// One request of the transmission phase, as it came.
+/// One request of the transmission phase, as received.
 public struct Request: Sendable, Equatable {
-  /// Bytes on the wire, a payload not counted.
+  /// The bytes of a request on the wire, without its payload.
   public static let length = 28
 
-  /// Opaque; goes back in the reply.
+  /// Opaque. The reply returns it.
   public var cookie: UInt64
   public var flags: CommandFlags
   public var type: UInt16
@@ -19,8 +19,8 @@ public struct Request: Sendable, Equatable {
     (self.flags, self.cookie, self.offset, self.length) = (flags, cookie, offset, length)
   }
 
-  /// Decodes the first 28 bytes; nil if they do not begin as a request does. Then the stream is
-  /// out of step for good.
+  /// Decodes the first 28 bytes. Returns nil if they do not begin with a request's magic number;
+  /// the stream is then out of step and cannot recover.
   @inline(__always)
   public init?(_ bytes: UnsafeRawPointer) {
     guard unsafe UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) == Magic.request else {
@@ -35,7 +35,7 @@ public struct Request: Sendable, Equatable {
     unsafe length = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
   }
 
-  /// Bytes of payload that follow the request.
+  /// The bytes of payload that follow the request.
   public var payload: UInt32 { type == Command.write.rawValue ? length : 0 }
 }
 
@@ -53,7 +53,7 @@ public struct RequestError: Error, Sendable, Equatable {
 }
 
 extension Request {
-  /// Checks everything that can be wrong, in one step, before anything happens (after seL4).
+  /// Checks the whole request in one step, before anything changes (after seL4).
   @inline(__always)
   public func command(
     size: UInt64, readOnly: Bool, session: Session

@@ -1,6 +1,6 @@
 extension String {
-  /// The text if it has at most so many bytes of UTF-8, else as many of its first as there is room
-  /// for beside an ellipsis; no character is cut in two.
+  /// Returns the text, cut to at most `limit` bytes of UTF-8. A text that is cut ends with an
+  /// ellipsis if that fits. No character is cut in two.
   public func cut(toBytes limit: Int) -> String {
     guard utf8.count > limit else { return self }
     let ellipsis = "…"
