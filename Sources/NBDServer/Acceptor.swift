@@ -5,15 +5,16 @@ import Synchronization
 
 /// Accepts connections on listening sockets and gives each a thread, until `stop`.
 ///
-/// Threads cost a small stack, of which an idle connection touches a few pages; hundreds are
-/// cheap. Beyond the limit a new client takes the place of the one that has negotiated for the
-/// longest; if none negotiates, it is turned away.
+/// A thread costs a small stack, and an idle connection touches only a few pages of it, so hundreds
+/// of threads are cheap. At the limit, a new client replaces the one that has been in negotiation
+/// the longest. If none is in negotiation, the new client is turned away.
 public final class Acceptor: Sendable {
-  /// How many connections there may be of each kind.
+  /// The most connections of each kind.
   public struct Limits: Sendable {
     public var disks = 4096
     public var control = 256
-    /// Those that were cut and whose threads are not gone yet come on top, of each kind.
+    /// How many connections of each kind may exist above the limit: connections that were cut, but
+    /// whose threads have not ended yet.
     public static let slack = 64
     public init() {}
 
@@ -25,18 +26,18 @@ public final class Acceptor: Sendable {
     }
   }
 
-  /// Milliseconds that a new client waits for those that were cut to be gone.
+  /// How long a new client waits for connections that were cut to end, in milliseconds.
   private static let waitForPlace = 1000
 
   private let log: Logger
   private let limits: Limits
-  /// `accept(2)`; tests let it fail.
+  /// `accept(2)`. Tests replace it by one that fails.
   private let acceptOne: @Sendable (Int32) -> Int32
   let state = Mutex(State())
   struct State {
     var isStopped = false
     var listeners: [Int32] = []
-    /// How many accepting threads still run.
+    /// The number of accepting threads that still run.
     var accepting = 0
     var places = Places()
     var occasional: [ConnectionKind: OccasionalLog] = [:]
@@ -52,8 +53,8 @@ public final class Acceptor: Sendable {
     self.acceptOne = acceptOne
   }
 
-  /// Serves clients of `listener`: `serve` is called with each one's place, on a thread of the
-  /// client's own, and leaves the socket open.
+  /// Accepts clients of `listener`. Calls `serve` with the place of each client, on a thread of its
+  /// own. `serve` must leave the socket open.
   public func accept(
     on listener: Listener, as kind: ConnectionKind, _ serve: @escaping @Sendable (Place) -> Void
   ) throws(SocketError) {
@@ -84,9 +85,9 @@ public final class Acceptor: Sendable {
         let code = errno
         if state.withLock({ $0.isStopped }) { return }
         if code == EINTR || code == ECONNABORTED { continue }
-        // Any error may pass, so a listener goes on for as long as the server runs.
+        // Any error may be temporary, so a listener goes on until the server stops.
         note("cannot accept: \(unsafe String(cString: strerror(code)))", kind)
-        // Whoever only negotiates has some of what is short.
+        // If descriptors or memory are short, a client in negotiation is cut to free some.
         let isShort = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
         let cut = isShort ? state.withLock { $0.places.cutOldest(nil) } : nil
         usleep(cut == nil ? 100_000 : 1000)
@@ -115,7 +116,7 @@ public final class Acceptor: Sendable {
     }
   }
 
-  /// Waits for a client, or until something is to be logged.
+  /// Waits for a client, or until a log line is due. Returns whether the listener is ready.
   private func isReady(_ listener: Listener, _ kind: ConnectionKind) -> Bool {
     let due = state.withLock { $0.occasional[kind]?.due(now: monotonicTime()) }
     var wait = pollfd(fd: listener.descriptor, events: Int16(POLLIN), revents: 0)
@@ -163,15 +164,15 @@ public final class Acceptor: Sendable {
   }
 
   private func end(_ socket: Int32) {
-    // Closed under the lock, so that nobody shuts down a reused descriptor.
+    // Close the socket under the lock, so that no thread shuts down a descriptor that is reused.
     state.withLock {
       $0.places.leave(socket)
       _ = close(socket)
     }
   }
 
-  /// Stops accepting, cuts every connection and waits for their threads, but no longer than so many
-  /// milliseconds. Returns whether all are done; those that are not go on with what they do.
+  /// Stops accepting, cuts every connection, and waits for their threads for at most
+  /// `milliseconds`. Returns whether all threads have ended. The others continue their work.
   @discardableResult
   public func stop(within milliseconds: Int = .max) -> Bool {
     state.withLock { state in

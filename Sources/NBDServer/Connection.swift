@@ -2,7 +2,7 @@ import Glibc
 import Logging
 import NBD
 
-/// One client, from its greeting to its end, on its own thread.
+/// Serves one client on its own thread, from the greeting to the end of the connection.
 struct Connection {
   /// Seconds without a request after which a connection gives its buffers back.
   static let idleAfter = 1
@@ -15,9 +15,10 @@ struct Connection {
 
   private var socket: Int32 { place.socket }
 
-  /// Returns when the client is gone. Closes nothing.
+  /// Returns when the client is gone. Does not close the socket.
   func serve() {
-    // One for all of it: a client that sends a byte now and then gets no longer.
+    // One deadline for the whole negotiation. A client that sends a byte now and then gets no more
+    // time.
     let deadline = Deadline(seconds: timeouts.negotiation)
     guard send(Handshake.greeting, by: deadline) else { return }
     var handshake = Handshake()
@@ -57,13 +58,14 @@ struct Connection {
           action = handshake.resolved(.failure(Self.refusal(error)))
         }
       case .transmit(let bytes, let session):
-        // Before the client knows that it is in transmission.
+        // Keep the place before the client learns that it is in transmission.
         place.keep()
         guard let disk = connected, send(bytes, by: deadline) else { return }
         log.debug("connected", metadata: ["disk": "\(disk.name)", "session": "\(session)"])
         setTimeout(SO_RCVTIMEO, seconds: Self.idleAfter)
         setTimeout(SO_SNDTIMEO, seconds: timeouts.send)
-        // A client sends no request before the answer to its last option, so nothing is left.
+        // A client sends no request before it has the answer to its last option, so no input may be
+        // left.
         guard input.isEmpty else { return }
         if transmit(disk, session) {
           log.notice(

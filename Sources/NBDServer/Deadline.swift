@@ -1,25 +1,25 @@
 import Glibc
 import Primitives
 
-/// A moment by which something is to be done, whatever the other side of a socket does. A timeout
-/// of each call would begin anew with every byte that a client lets trickle.
+/// A time by which an operation on a socket must end, whatever the other side does. A timeout for
+/// each call would start again with every byte that a slow client sends.
 public struct Deadline: Sendable {
-  /// On the monotonic clock, in nanoseconds; nil: never.
+  /// On the monotonic clock, in nanoseconds. Nil means never.
   private let end: UInt64?
 
-  /// So many seconds from now; 0: never.
+  /// A deadline in so many seconds from now. 0 means never.
   public init(seconds: Int) {
     end = seconds > 0 ? monotonicTime() + UInt64(seconds) * 1_000_000_000 : nil
   }
 
-  /// For `poll`: milliseconds that are left, rounded up; -1: no end.
+  /// The timeout for `poll`: the milliseconds left, rounded up; -1 if there is no end.
   var milliseconds: Int32 {
     guard let end else { return -1 }
     let now = monotonicTime()
     return end > now ? Int32(clamping: (end - now + 999_999) / 1_000_000) : 0
   }
 
-  /// Waits until a socket is ready for `events`; false once the moment has come.
+  /// Waits until a socket is ready for `events`. Returns false if the deadline passes first.
   public func wait(for socket: Int32, _ events: Int32) -> Bool {
     var poll = pollfd(fd: socket, events: Int16(events), revents: 0)
     while true {
@@ -31,7 +31,7 @@ public struct Deadline: Sendable {
 }
 
 extension Socket {
-  /// Sends everything; false if the other side is gone or has not taken it in time.
+  /// Sends all bytes. Returns false if the other side is gone or does not take them in time.
   public static func send(
     _ bytes: UnsafeRawBufferPointer, to socket: Int32, by deadline: Deadline
   ) -> Bool {
@@ -54,7 +54,8 @@ extension Socket {
     return true
   }
 
-  /// What came, at most `buffer` full; 0 if the other side is gone or sent nothing in time.
+  /// Receives bytes into `buffer`, and returns how many. Returns 0 if the other side is gone or
+  /// sends nothing in time.
   public static func receive(
     into buffer: UnsafeMutableRawBufferPointer, from socket: Int32, by deadline: Deadline
   ) -> Int {

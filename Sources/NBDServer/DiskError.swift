@@ -1,29 +1,30 @@
 public import HugeMemory
 import NBD
 
-/// What can be wrong with a request for a disk.
+/// Why a request for a disk fails.
 public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case invalidName(String, reason: String)
   case exists(String)
   case notFound(String)
   case inUse(String, connections: Int)
-  /// Only a fork has an origin to be reset to.
+  /// The disk is not a fork, so it has no origin to be reset to.
   case noOrigin(String)
   /// `origin@disk` named a disk that is not a fork of `origin`.
   case otherOrigin(disk: String, origin: String?, wanted: String)
-  /// The empty export name means the only disk, and there is not exactly one.
+  /// The empty export name means the only disk, but there are none or several.
   case noDefault(disks: Int)
   case tooManyDisks(more: Int, disks: Int, limit: Int)
   case connectForksOff(String)
   case tooManyConnectForks(String, limit: Int)
-  /// So many bytes cannot be kept for the disk.
+  /// The memory limit leaves too little for the disk's reserve.
   case cannotReserve(String, reserve: UInt64, limit: UInt64)
-  /// The disk's reserve is used, and a fork would share that.
+  /// A fork would share the memory that the disk has used of its reserve, so the reserve would be
+  /// needed again. The memory limit leaves too little for that.
   case cannotFork(String, reserve: UInt64, limit: UInt64)
   case quotaTooSmall(String, quota: UInt64)
   case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
   case memory(MemoryError)
-  /// Nobody waits for the result any more.
+  /// The client is gone or the server is stopping, so nobody waits for the result.
   case cancelled(reason: String)
 
   public var description: String {
@@ -54,11 +55,11 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
       "export \(quoted(export)): there are \(limit) forks made by connecting, and no more are "
         + "allowed; remove some, or start the server with more --max-connect-forks"
     case .cannotReserve(let name, let reserve, let limit):
-      "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
+      "disk \(quoted(name)): cannot reserve \(reserve) bytes for it, since too much of "
         + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
         + "limit with `hugemem limit --memory`"
     case .cannotFork(let name, let reserve, let limit):
-      "disk \(quoted(name)): a fork shares what it has, so its reserve of \(reserve) bytes "
+      "disk \(quoted(name)): a fork shares its memory, so its reserve of \(reserve) bytes "
         + "would be needed again, and too much of the memory limit of \(limit) bytes is used; lower the "
         + "reserve with `hugemem limit \(name) --reserve`, or discard data"
     case .quotaTooSmall(let name, let quota):
@@ -66,13 +67,13 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
         + "4096 or more, or none to lift it"
     case .reserveOverQuota(let name, let quota, let reserve):
       "disk \(quoted(name)): a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
-        + "allows; lower the one or raise the other"
+        + "allows; lower the reserve or raise the quota"
     case .memory(let error): "\(error)"
     case .cancelled(let reason): reason
     }
   }
 
-  /// A name for a message. A client may ask for one of 4,096 bytes; those of disks have at most 255,
-  /// and the first of them tell which is meant.
+  /// Quotes a name for a message, cut to 100 bytes. A client may ask for a name of 4,096 bytes. The
+  /// names of disks have at most 255, and their first 100 tell which disk is meant.
   private func quoted(_ name: String) -> String { "\"\(name.cut(toBytes: 100))\"" }
 }

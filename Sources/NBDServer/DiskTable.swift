@@ -1,21 +1,21 @@
-/// The disks by name, and their names in order: a list is read piece by piece, and between two pieces
-/// disks may come and go.
+/// The disks by name, and their names in order. A list is read in pieces, and disks may come and go
+/// between two pieces.
 struct DiskTable {
   private(set) var disks: [String: Disk] = [:]
   /// The keys of `disks`, sorted. An insertion moves at most 16 bytes for each disk.
   private var names: [String] = []
-  /// Disks that clients made by connecting and that are still there.
+  /// The number of disks that clients made by connecting and that still exist.
   private(set) var madeByConnecting = 0
-  /// Disks that do not go with their connection.
+  /// The number of disks that are not removed with their connection.
   private(set) var lasting = 0
-  /// Numbers the forks that go with their connection.
+  /// Numbers the forks that are removed with their connection.
   var temporaries = 0
 
   subscript(name: String) -> Disk? { disks[name] }
 
   var count: Int { disks.count }
 
-  /// Adds disks whose names are free.
+  /// Adds disks. Their names must be free.
   mutating func insert(_ new: [Disk]) {
     for disk in new {
       let old = disks.updateValue(disk, forKey: disk.name)
@@ -31,7 +31,7 @@ struct DiskTable {
     }
   }
 
-  /// Removes disks, which may be there or not; those that were.
+  /// Removes the disks with these names, and returns those that existed.
   mutating func remove(_ gone: [String]) -> [Disk] {
     let removed = gone.compactMap { disks.removeValue(forKey: $0) }
     for disk in removed {
@@ -46,20 +46,20 @@ struct DiskTable {
     return removed
   }
 
-  /// Changes a disk that is there.
+  /// Changes a disk. Does nothing if there is no disk of that name.
   mutating func update(_ name: String, _ change: (inout Disk) -> Void) {
     guard var disk = disks[name] else { return }
     change(&disk)
     disks[name] = disk
   }
 
-  /// At most `count` disks, in the order of their names; those after `name`.
+  /// Returns the disks after `name`, in the order of their names, but at most `count`.
   func disks(after name: String?, count: Int) -> [Disk] {
     let start = name.map(index(after:)) ?? 0
     return names[start...].prefix(count).compactMap { disks[$0] }
   }
 
-  /// Where the first name after this one is.
+  /// The index of the first name after this one.
   private func index(after name: String) -> Int {
     var low = 0
     var high = names.count

@@ -3,17 +3,18 @@ import NBD
 // Export names: what a client asks for when it connects.
 //
 //   golden          the disk
-//   golden@job42    the fork of that name, made now if there is none yet; stays
-//   golden@         a new fork for this connection; goes at its end
+//   golden@job42    the fork of that name, which is made if it does not exist; it stays
+//   golden@         a new fork for this connection, which is removed at its end
 //   (empty)         the only disk
 
-/// Whether clients may make forks by connecting, and how many of those there may be at the same time.
+/// Whether clients may make forks by connecting, and how many such forks may exist at the same
+/// time.
 public struct ConnectForks: Sendable {
   public var areAllowed = true
   public var limit = 1024
   public init() {}
 
-  /// Throws unless one more may be made.
+  /// Throws unless a client may make one more.
   func check(_ count: Int, _ export: String) throws(DiskError) {
     guard areAllowed else { throw .connectForksOff(export) }
     guard count < limit else { throw .tooManyConnectForks(export, limit: limit) }
@@ -21,7 +22,7 @@ public struct ConnectForks: Sendable {
 }
 
 extension Disks {
-  /// An export as asked for, for a client that only wants to know.
+  /// Describes an export to a client that does not use it yet. Makes no fork.
   public func describe(_ export: String) throws(DiskError) -> Export {
     let disk = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try table.parse(export)
@@ -38,7 +39,7 @@ extension Disks {
     return Self.export(disk, as: export)
   }
 
-  /// Connects a client; call `disconnect` with the disk's name once it is gone.
+  /// Connects a client. Call `disconnect` with the name of the disk when the client is gone.
   public func connect(_ export: String) throws(DiskError) -> (disk: Disk, export: Export) {
     let disk = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try table.parse(export)
@@ -50,7 +51,7 @@ extension Disks {
     return (disk, Self.export(disk, as: export))
   }
 
-  /// The end of a connection.
+  /// Ends a connection to a disk, and removes the disk if it is temporary.
   public func disconnect(_ name: String) {
     let removed: [Disk] = table.withLock { table in
       table.update(name) { $0.connections -= 1 }
@@ -69,7 +70,8 @@ extension Disks {
 }
 
 extension DiskTable {
-  /// `source` and, after an @, the fork's name; empty for a temporary one.
+  /// Splits an export name into the name of a disk and, after an @, the name of its fork. That is
+  /// empty for a temporary fork.
   fileprivate func parse(_ export: String) throws(DiskError) -> (source: String, fork: String?) {
     if export.isEmpty {
       guard lasting == 1, let only = disks.values.first(where: { !$0.isTemporary }) else {
@@ -88,7 +90,7 @@ extension DiskTable {
     return disk
   }
 
-  /// The name of the disk to connect to.
+  /// Returns the name of the disk to connect to. Makes the fork first, if one is needed.
   fileprivate mutating func forkIfAsked(
     _ source: String, _ fork: String?, _ registry: Disks
   ) throws(DiskError) -> String {

@@ -1,7 +1,8 @@
 public import HugeMemory
 
-/// What a disk may take and what is kept for it of the server's memory, in bytes, data and tables
-/// together; nil: nothing is said. Both are of what is the disk's own: see `AddressSpace.setLimits`.
+/// The limits of a disk, in bytes of data and tables. The quota is the most memory that the disk
+/// may take, the reserve is memory that is kept for it. Nil means no limit. Both count only memory
+/// of the disk's own: see `AddressSpace.setLimits`.
 public struct DiskLimits: Codable, Sendable, Equatable {
   public var quota: UInt64?
   public var reserve: UInt64?
@@ -10,7 +11,7 @@ public struct DiskLimits: Codable, Sendable, Equatable {
     self.reserve = reserve
   }
 
-  /// Sets a space's limits; its disk's name is for the error.
+  /// Sets the limits of a space. An error names the disk, `name`.
   public func apply(to space: AddressSpace, named name: String) throws(DiskError) {
     if let quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
     if let quota, let reserve, reserve > quota {
@@ -23,7 +24,7 @@ public struct DiskLimits: Codable, Sendable, Equatable {
   }
 }
 
-/// What to do with one of a disk's limits.
+/// A change to one limit of a disk.
 public enum LimitChange: Codable, Sendable, Equatable {
   case keep
   case lift
@@ -40,11 +41,11 @@ public enum LimitChange: Codable, Sendable, Equatable {
 }
 
 extension Disks {
-  /// Changes a disk's limits, both or none.
+  /// Changes the limits of a disk: both, or none if it throws.
   public func limit(
     _ name: String, quota: LimitChange, reserve: LimitChange
   ) throws(DiskError) {
-    // Under the table's lock, so that two changes do not undo each other.
+    // Take the table's lock, so that two changes do not undo each other.
     try table.withLock { (table) throws(DiskError) in
       guard let disk = table[name] else { throw .notFound(name) }
       let old = disk.limits
@@ -54,7 +55,7 @@ extension Disks {
       if let member = disk.quota.account, member.isOwner || quota == .keep {
         try disk.limit(limits, in: member)
       } else {
-        // A fork that is given a quota of its own counts for its origin's no more.
+        // A fork that gets a quota of its own no longer counts for the quota of its origin.
         let member = disk.quota.account
         try limits.apply(to: disk.space, named: name)
         disk.quota.join(nil)
@@ -66,20 +67,21 @@ extension Disks {
 }
 
 extension Disk {
-  /// Its quota, which it may share with forks that clients made by connecting, and its reserve.
+  /// The quota, which the disk may share with forks that clients made by connecting, and the
+  /// reserve.
   public var limits: DiskLimits {
     let member = quota.account
     return DiskLimits(quota: member.map(\.account.total) ?? space.quota, reserve: space.reserve)
   }
 
-  /// What counts for its quota, in bytes; nil if it has no limits. A disk that shares its quota shares
-  /// this too.
+  /// The memory that counts for the quota, in bytes; nil if the disk has no limits. Disks that
+  /// share a quota share this figure as well.
   public var charge: UInt64? {
     if let member = quota.account, member.account.total != nil { return member.account.charge }
     return limits == DiskLimits() ? nil : space.charge
   }
 
-  /// Changes limits of a disk that shares its quota.
+  /// Changes the limits of a disk whose quota is in an account.
   fileprivate func limit(_ limits: DiskLimits, in member: AccountMember) throws(DiskError) {
     if let quota = limits.quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
     if let quota = limits.quota, let reserve = limits.reserve, reserve > quota {
@@ -100,7 +102,8 @@ extension Disk {
     throw .reserveOverQuota(name, quota: limits.quota ?? 0, reserve: limits.reserve ?? 0)
   }
 
-  /// Forks this disk once, and that once for each name, with limits; all or none.
+  /// Forks this disk into a snapshot, and the snapshot once for each name, with limits. Makes all
+  /// forks, or none if it throws.
   func forks(
     named names: [String], _ limits: DiskLimits, _ check: () throws(DiskError) -> Void
   ) throws(DiskError) -> (snapshot: AddressSpace, spaces: [AddressSpace]) {
@@ -115,7 +118,8 @@ extension Disk {
       }
       return (snapshot, spaces)
     } catch {
-      // There is no fork any more, so the disk is to have for its own again what it had.
+      // The forks are gone. Set the limits again, so that what the forks shared counts as the
+      // disk's own again.
       let (quota, reserve) = (space.quota, space.reserve)
       if quota != nil || reserve != nil { try? space.setLimits(quota: quota, reserve: reserve) }
       throw error

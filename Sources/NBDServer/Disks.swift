@@ -1,33 +1,34 @@
 public import HugeMemory
 import Synchronization
 
-/// One disk as the registry saw it at the moment of asking; its `space` is the live one.
+/// A disk as the registry had it when you asked. Its `space` and `traffic` are live.
 public struct Disk: Sendable {
   public let name: String
-  /// The contents: the same object for the disk's whole life, a reset changes it in place.
+  /// The contents. This is the same object for the whole life of the disk: a reset changes it in
+  /// place.
   public let space: AddressSpace
   /// In bytes; the space may be larger.
   public let size: UInt64
-  /// The disk this one was forked from, which may be gone; nil for a created or imported one.
+  /// The disk that this one was forked from, which may be gone. Nil for a created or imported disk.
   public let origin: String?
-  /// The contents to which a reset returns: the origin's, at the fork.
+  /// The contents that a reset restores: those that the origin had at the fork.
   let snapshot: AddressSpace?
-  /// Clients connected now.
+  /// The number of connected clients.
   public internal(set) var connections = 0
-  /// What its clients read and wrote.
+  /// The bytes that clients have read and written.
   public let traffic = Traffic()
-  /// Whether it goes with its only connection.
+  /// Whether the disk is removed with its only connection.
   public let isTemporary: Bool
-  /// Whether a client made it by connecting to `origin@name`.
+  /// Whether a client made the disk by connecting to `origin@name` or `origin@`.
   let isMadeByConnecting: Bool
   let quota: DiskQuota
 }
 
-/// All disks by name. One lock guards names, lineage and connection counts; none of it is on the
-/// path of a read or a write, which go to a disk's address space alone.
+/// All disks by name. One lock guards names, lineage and connection counts. Reads and writes never
+/// take it: they use only the address space of a disk.
 ///
-/// - Thread safety: every method may be called on any thread, and happens to all the disks it
-///   names or to none.
+/// - Thread safety: you may call every method on any thread. A method changes all the disks that it
+///   names, or none.
 public final class Disks: Sendable {
   public let machine: Machine
   let connectForks: ConnectForks
@@ -55,7 +56,8 @@ public final class Disks: Sendable {
     try add(name, space: space, size: size)
   }
 
-  /// Registers a space made elsewhere, by an import, of which the disk is the first `size` bytes.
+  /// Adds a disk with the contents of a space that was made elsewhere, for example by an import.
+  /// The disk is the first `size` bytes of the space.
   public func add(_ name: String, space: AddressSpace, size: UInt64) throws(DiskError) {
     try Self.check(name)
     try table.withLock { (table) throws(DiskError) in
@@ -69,7 +71,7 @@ public final class Disks: Sendable {
     }
   }
 
-  /// Throws unless `name` could be given to a new disk now.
+  /// Throws unless a new disk could have this name now.
   public func checkFree(_ name: String) throws(DiskError) {
     try Self.check(name)
     try table.withLock { (table) throws(DiskError) in
@@ -86,8 +88,9 @@ public final class Disks: Sendable {
   }
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
-  /// completed before the call. All share one snapshot, to be reset to. `limits` are each fork's;
-  /// those of `source` are its own. `check` is called between the forks, and may end it all by an error.
+  /// completed before the call. The forks share one snapshot, to which a reset returns. Each fork
+  /// has the limits `limits`; it inherits none of `source`. `check` is called before each fork. If
+  /// it throws, no fork is made.
   ///
   /// - Complexity: O(names), whatever the size and the depth of `source`.
   public func fork(
@@ -102,16 +105,16 @@ public final class Disks: Sendable {
     }
   }
 
-  /// Returns a fork to its state at birth, in place and with its clients connected.
+  /// Returns a fork to the contents that it was made with. Its clients stay connected.
   public func reset(_ name: String) throws(DiskError) {
     let disk = try lookup(name)
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
   }
 
-  /// Removes disks; their forks live on.
+  /// Removes disks. Their forks stay.
   public func remove(_ names: [String]) throws(DiskError) {
-    // The last references are dropped outside the lock: freeing a large disk takes its time.
+    // Drop the last references outside the lock, since freeing a large disk takes time.
     let removed: [Disk] = try table.withLock { (table) throws(DiskError) in
       for name in names {
         guard let disk = table[name] else { throw .notFound(name) }
@@ -122,14 +125,14 @@ public final class Disks: Sendable {
     Self.drop(removed)
   }
 
-  /// Drops the last references to disks, then what counts them.
+  /// Drops the last references to disks, and then takes the disks out of their accounts.
   static func drop(_ removed: consuming [Disk]) {
     let members = removed.compactMap(\.quota.account)
     _ = consume removed
     for member in members { member.account.leave(member.number) }
   }
 
-  /// All disks, by name.
+  /// All disks, in the order of their names.
   public func list() -> [Disk] {
     table.withLock { $0.disks(after: nil, count: .max) }
   }
@@ -186,7 +189,8 @@ extension DiskTable {
       })
   }
 
-  /// A fork that a client makes by connecting. It counts for its origin's quota, if that has one.
+  /// Makes the fork of a client that connects. The fork counts for the quota of its origin, if that
+  /// has one.
   mutating func connectFork(
     _ source: String, name: String, isTemporary: Bool, on machine: Machine
   ) throws(DiskError) {
@@ -217,7 +221,8 @@ extension DiskTable {
 }
 
 extension Disk {
-  /// The account that this disk's quota is in; made now if there is a quota and no account yet.
+  /// Returns the account of this disk's quota, or nil if it has no quota. Makes the account if
+  /// there is none yet.
   fileprivate func joinedAccount(_ machine: Machine) -> AccountMember? {
     if let member = quota.account { return member.account.total == nil ? nil : member }
     guard let total = space.quota else { return nil }

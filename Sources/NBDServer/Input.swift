@@ -25,15 +25,15 @@ import Glibc
     unsafe buffer.deallocate()
   }
 
-  /// Bytes there to be taken.
+  /// The number of received bytes that are not taken yet.
   var available: Int { end - start }
-  /// The first of them.
+  /// The first byte that is not taken yet.
   var bytes: UnsafeMutableRawPointer { unsafe buffer + start }
   mutating func take(_ count: Int) { start += count }
 
   enum Received { case bytes, idle, closed }
 
-  /// Waits for more. `idle`: nothing came within the socket's receive timeout.
+  /// Waits for more bytes. Returns `idle` if none come within the socket's receive timeout.
   mutating func receive() -> Received {
     // The client sends more than there was room for.
     if end == capacity && capacity == Self.small && overhead.take(Overhead.buffer) {

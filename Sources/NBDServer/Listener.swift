@@ -3,12 +3,12 @@ import Glibc
 /// A listening socket.
 public struct Listener: Sendable {
   public let descriptor: Int32
-  /// Where clients find it: `unix:` and a path, or a host and port.
+  /// The address for clients: the path of a Unix socket, or a host and port.
   public let address: String
-  /// The port of a TCP listener.
+  /// The port of a TCP listener, else nil.
   public let port: UInt16?
 
-  /// Listens on a Unix socket, in place of one that a dead server left.
+  /// Listens on a Unix socket. Replaces a socket that a dead server left.
   public static func unix(_ path: String) throws(SocketError) -> Listener {
     let descriptor = try unsafe Socket.unix(path) { descriptor, address, size in
       unsafe unlink(path)
@@ -18,8 +18,8 @@ public struct Listener: Sendable {
     return Listener(descriptor: descriptor, address: path, port: nil)
   }
 
-  /// Listens on TCP; port 0 takes any free one. Unless `anywhere`, refuses an address that other machines
-  /// can reach.
+  /// Listens on TCP. Port 0 means any free port. Unless `anywhere` is true, refuses an address that
+  /// other machines can reach.
   public static func tcp(
     host: String, port: UInt16, anywhere: Bool = true
   ) throws(SocketError) -> Listener {
@@ -54,7 +54,7 @@ public struct Listener: Sendable {
     return Listener(descriptor: descriptor, address: "\(shown):\(actual)", port: actual)
   }
 
-  /// 127.0.0.0/8 or ::1.
+  /// Whether an address is ::1 or in 127.0.0.0/8.
   private static func isLoopback(_ address: UnsafePointer<sockaddr>) -> Bool {
     switch Int32(unsafe address.pointee.sa_family) {
     case AF_INET:
@@ -75,7 +75,7 @@ public struct Listener: Sendable {
         unsafe getsockname(descriptor, $0, &size)
       }
     }
-    // The port lies at the same place for IPv4 and IPv6.
+    // The port has the same offset in an IPv4 and an IPv6 address.
     return failed == 0 ? UInt16(bigEndian: address.sin6_port) : nil
   }
 }

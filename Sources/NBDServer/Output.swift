@@ -2,10 +2,10 @@ import Glibc
 import HugeMemory
 import NBD
 
-/// Replies on their way out: a list of memory pieces for one vectored send. Heads and small data
-/// are copied into a buffer here; large data is pinned in its frames and sent from there.
+/// The replies of a connection that wait to be sent: a list of memory pieces for one vectored send.
+/// Heads and small data are copied into a buffer. Large data is pinned, and sent from its frames.
 ///
-/// The pieces stay alive until they are sent, so a slow reader holds frames but no grace period.
+/// Pinned frames stay until they are sent, so a slow reader holds frames but no grace period.
 @safe struct Output: ~Copyable {
   /// Bytes of heads and copied data in one batch.
   static let capacity = Int(Overhead.buffer)
@@ -18,10 +18,11 @@ import NBD
   /// Frames held by one batch, and so the most that one call may pin is `pinLimit` bytes.
   static let frameLimit = 1024
   static let pinLimit: UInt64 = 512 << 10
-  /// Huge frames held by one batch: a piece keeps all of its frame from being used again. So a client
-  /// that does not read holds at most 16 MiB in these and 4 MiB in others.
+  /// The most huge frames that one batch may hold. A piece keeps all of its frame from being
+  /// reused. So a client that does not read holds at most 16 MiB in huge frames and 4 MiB in
+  /// others.
   static let hugeLimit = 8
-  /// What is copied at a time where nothing may be held.
+  /// The bytes that are copied at a time if the allowance is used and nothing may be pinned.
   static let copyPart: UInt64 = 64 << 10
 
   let socket: Int32
@@ -33,9 +34,9 @@ import NBD
   private var count = 0
   private var pins: Pins
   private let allowance: PinAllowance
-  /// Taken of the allowance, in bytes.
+  /// What this batch has taken from the allowance, in bytes.
   private var taken: UInt64 = 0
-  /// Whether the client took nothing for longer than it may.
+  /// Whether a send ended because the client took nothing for longer than it may.
   private(set) var hasTimedOut = false
 
   init(socket: Int32, machine: Machine, allowance: PinAllowance, overhead: Overhead) {
@@ -88,7 +89,8 @@ import NBD
     count += 1
   }
 
-  /// Sends a range of a space from its frames; false if the client is gone.
+  /// Adds a range of a space, to be sent from its frames. Sends full batches. Returns false if the
+  /// client is gone.
   mutating func pin(
     _ space: AddressSpace, at offset: UInt64, length: UInt64
   ) throws(MemoryError) -> Bool {
@@ -105,7 +107,7 @@ import NBD
         guard flush() else { return false }
       }
       if allowance.isLimited && !take(at, part) {
-        // What is held may be this batch's own.
+        // This batch itself may hold the allowance. Send it and try again.
         if taken > 0 { guard flush() else { return false } }
         if !take(at, part) {
           part = min(part, Self.copyPart, UInt64(largest))
@@ -128,7 +130,8 @@ import NBD
     return true
   }
 
-  /// Takes of the allowance what a pin of this range may hold: all of each huge frame that it lies in.
+  /// Takes from the allowance what a pin of this range may hold: all of each huge frame that the
+  /// range lies in.
   private mutating func take(_ offset: UInt64, _ length: UInt64) -> Bool {
     let huge: UInt64 = 2 << 20
     let most = ((offset + length - 1) / huge - offset / huge + 1) * huge
@@ -137,7 +140,7 @@ import NBD
     return true
   }
 
-  /// Sends a range of a space from a copy.
+  /// Adds a copy of a range of a space. Returns false if the client is gone.
   private mutating func copy(
     _ space: AddressSpace, _ offset: UInt64, _ length: Int
   ) throws(MemoryError) -> Bool {
@@ -148,7 +151,7 @@ import NBD
     return true
   }
 
-  /// Sends everything; false if the client is gone.
+  /// Sends the batch. Returns false if the client is gone.
   mutating func flush() -> Bool {
     let sent = sendAll()
     pins.release()
@@ -168,7 +171,7 @@ import NBD
       var sent = unsafe sendmsg(socket, &message, Int32(MSG_NOSIGNAL))
       if sent < 0 {
         if errno == EINTR { continue }
-        // The socket has a timeout for the case that nothing at all is taken.
+        // The socket's send timeout has passed: the client took nothing at all.
         hasTimedOut = errno == EAGAIN || errno == EWOULDBLOCK
         return false
       }

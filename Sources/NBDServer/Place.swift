@@ -1,10 +1,11 @@
 import Primitives
 
-/// A connection's place among those of its kind. It is on offer from the start: when places get
-/// short, whoever has offered one for the longest is cut in favour of a newer client.
+/// The place of a connection among those of its kind. The connection offers it from the start. When
+/// places get short, the connection that has offered its place the longest is cut in favour of a
+/// newer client.
 public struct Place: Sendable {
   public let socket: Int32
-  /// Nil for a socket that nobody counts.
+  /// Nil for a socket that no acceptor counts.
   private let acceptor: Acceptor?
 
   init(socket: Int32, acceptor: Acceptor) {
@@ -12,16 +13,16 @@ public struct Place: Sendable {
     self.acceptor = acceptor
   }
 
-  /// A socket that no acceptor knows of, in tests and tools.
+  /// A socket that no acceptor counts, for tests and tools.
   public init(uncounted socket: Int32) {
     self.socket = socket
     acceptor = nil
   }
 
-  /// The connection does something: it keeps its place, however short places get.
+  /// Keeps the place, however short places get. Call this when the connection begins work.
   public func keep() { offer(since: nil) }
 
-  /// The connection waits for its client.
+  /// Offers the place. Call this when the connection waits for its client.
   public func offer() { offer(since: monotonicTime()) }
 
   private func offer(since: UInt64?) {

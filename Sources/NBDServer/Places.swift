@@ -1,24 +1,24 @@
 import Glibc
 
-/// What a connection is for. Each kind has an allowance of its own, so that no number of clients
-/// keeps the administrator out.
+/// What a connection is for. Each kind has a limit of its own, so that no number of clients keeps
+/// the administrator out.
 public enum ConnectionKind: Sendable, CaseIterable {
   case disks
   case control
 }
 
-/// Who is connected, and who goes first when places get short: whoever has offered its place for the
-/// longest. A client in negotiation offers it, and so does an idle one of the control socket; one in
-/// transmission never does.
+/// The connections, and which of them to cut when places get short: the one that has offered its
+/// place the longest. A client in negotiation offers its place, and so does an idle client of the
+/// control socket. A client in transmission never does.
 ///
-/// A connection that was cut still has its thread for a moment. Those count too, up to `slack` above
-/// the allowance, so that the threads are bounded whatever clients do.
+/// A connection that was cut still has its thread for a moment. Such connections count too, up to
+/// `slack` above the limit. So the number of threads is bounded, whatever clients do.
 struct Places {
   static let slack = Acceptor.Limits.slack
 
   private struct Occupant {
     let kind: ConnectionKind
-    /// Since when the place is on offer, on the monotonic clock.
+    /// When the connection offered its place, on the monotonic clock; nil if it keeps the place.
     var offered: UInt64?
     var isLeaving = false
   }
@@ -28,9 +28,9 @@ struct Places {
   }
   enum Admission: Equatable {
     case admitted
-    /// As `admitted`: this socket was shut down for it.
+    /// Admitted; this socket was shut down to make room.
     case inPlaceOf(Int32)
-    /// Ask again when some that were cut are gone.
+    /// Ask again later: connections that were cut are not gone yet.
     case wait
     /// Every place is taken by a connection that keeps it.
     case full
@@ -42,7 +42,7 @@ struct Places {
   var isEmpty: Bool { occupants.isEmpty }
   var sockets: some Sequence<Int32> { occupants.keys }
 
-  /// Takes a place for a new connection, which offers it from the start.
+  /// Takes a place for a new connection. The connection offers it from the start.
   mutating func admit(
     _ socket: Int32, _ kind: ConnectionKind, limit: Int, now: UInt64
   ) -> Admission {
@@ -58,7 +58,8 @@ struct Places {
     return admission
   }
 
-  /// Shuts down the connection that has offered its place for the longest; of any kind with nil.
+  /// Shuts down the connection of a kind (nil: of any kind) that has offered its place the longest.
+  /// Returns its socket, or nil if no connection offers its place.
   mutating func cutOldest(_ kind: ConnectionKind?) -> Int32? {
     var oldest: (socket: Int32, since: UInt64)?
     for (socket, occupant) in occupants where kind == nil || occupant.kind == kind {
@@ -72,7 +73,7 @@ struct Places {
     return socket
   }
 
-  /// Offers a place from now on, or with nil keeps it.
+  /// Offers a place since the given time, or keeps it if that is nil.
   mutating func offer(_ socket: Int32, since: UInt64?) { occupants[socket]?.offered = since }
 
   mutating func leave(_ socket: Int32) {

@@ -1,6 +1,6 @@
 public import Logging
 
-/// The NBD server: hands the disks of a registry to the clients of listening sockets.
+/// The NBD server. It serves the disks of a registry to the clients of listening sockets.
 public struct Server: Sendable {
   public let disks: Disks
   private let log: Logger
@@ -28,11 +28,11 @@ public struct Server: Sendable {
   }
 }
 
-/// How long a client may keep the server waiting, in seconds; 0: for ever.
+/// How long a client may keep the server waiting, in seconds. 0 means for ever.
 public struct Timeouts: Sendable {
   /// For the whole negotiation, from the greeting to the start of transmission.
   public var negotiation = 10
-  /// For a reply: the connection ends when its client has taken nothing of it for so long.
+  /// For a reply. The connection ends when its client has taken nothing of the reply for so long.
   public var send = 60
   public init() {}
 }

@@ -1,9 +1,9 @@
 public import Glibc
 
-/// What listeners and both ends of a connection have in common.
+/// Socket calls that listeners and both ends of a connection share.
 public enum Socket {
-  /// A new Unix socket, and what `use` (bind or connect) says to it and its address. Throws with
-  /// the socket closed if that is not 0.
+  /// Makes a Unix socket and calls `use` with it and its address, to bind or connect it. If `use`
+  /// does not return 0, closes the socket and throws.
   public static func unix(
     _ path: String, _ use: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
   ) throws(SocketError) -> Int32 {
@@ -30,7 +30,7 @@ public enum Socket {
   }
 }
 
-/// Why a socket could not be had.
+/// Why a socket could not be made, bound or connected.
 public struct SocketError: Error, Sendable, CustomStringConvertible {
   public var description: String
   public init(_ what: String, errno code: Int32? = nil) {

@@ -1,10 +1,10 @@
 import Primitives
 
-/// What clients have read from a disk and written to it, in bytes, since it is there. A request
-/// counts once it is done: zeroes and trims carry no data and do not.
+/// The bytes that clients have read from a disk and written to it since it was made. A request
+/// counts when it is done. Zeroes and trims carry no data and do not count.
 ///
-/// - Thread safety: every method may be called on any thread. The connections of one disk share a
-///   cache line; a request makes system calls, beside which that is nothing.
+/// - Thread safety: you may call every method on any thread. The connections of one disk share a
+///   cache line. That costs nothing beside the system calls of a request.
 public final class Traffic: Sendable {
   /// (A) each.
   private let read = AtomicWord(0)

@@ -35,14 +35,15 @@ extension Transmission {
     return true
   }
 
-  /// Extents of `base:allocation`: merged, clipped to the request, so each fits 32 bits.
+  /// Answers with extents of `base:allocation`. They are merged and clipped to the request, so the
+  /// length of each fits 32 bits.
   mutating func blockStatus(_ request: Request) throws(MemoryError) -> Bool {
     let end = request.offset + UInt64(request.length)
     output.grow()
     let most = min(Limits.extents, (output.largest - Reply.longestHead) / 8)
     let limit = request.flags.contains(.requireOne) ? 1 : most
     guard let head = unsafe output.reserve(Reply.longestHead + 8 * limit) else { return false }
-    // The head's length, before its contents are known.
+    // Only to skip the head. It is stored again once the number of extents is known.
     var filled = unsafe Reply.blockStatus(head, cookie: request.cookie, extents: 0)
     var at = request.offset
     var count = 0
@@ -58,8 +59,8 @@ extension Transmission {
     return true
   }
 
-  /// An extent for which holes and the zero page's mappings are the same: both are free to be
-  /// had and read as zeros.
+  /// The first extent of a range. Holes and mappings of the zero page count as the same: both take
+  /// no memory and read as zeros.
   private func run(_ offset: UInt64, _ end: UInt64) throws(MemoryError) -> Extent {
     var extent = try space.firstExtent(at: offset, length: end - offset)
     while extent.kind != .data, extent.end < end {
@@ -79,7 +80,7 @@ extension Transmission {
     return try data(offset, length)
   }
 
-  /// The bytes themselves: copied if they are few, else sent from their frames.
+  /// Adds the data of a reply. Small data is copied, larger data is sent from its frames.
   private mutating func data(_ offset: UInt64, _ length: UInt32) throws(MemoryError) -> Bool {
     if length > Self.copyLimit {
       return try output.pin(space, at: offset, length: UInt64(length))

@@ -1,9 +1,9 @@
 import HugeMemory
 import Synchronization
 
-/// What bounds a disk beyond its own space: the account that it shares with forks made by connecting,
-/// and the memory that its clients may hold. The same object for the disk's whole life, so that a
-/// connection sees an account that was made after it.
+/// The limits of a disk beyond those of its space: the account that it shares with forks made by
+/// connecting, and the memory that its clients may hold. This is the same object for the whole life
+/// of the disk, so a connection also sees an account that was made after it connected.
 final class DiskQuota: Sendable {
   let pins: PinAllowance
   private let member: Mutex<AccountMember?>
@@ -16,13 +16,14 @@ final class DiskQuota: Sendable {
   var account: AccountMember? { member.withLock { $0 } }
   func join(_ new: AccountMember?) { member.withLock { $0 = new } }
 
-  /// Called when a write found its space's quota used: true if the account had more, so that the
-  /// write is worth another try.
+  /// Call this when a write finds the quota of its space used. Returns true if the account had
+  /// more; then try the write again.
   func extend() -> Bool { account?.extend() ?? false }
 
-  /// Discards a range. A quota keeps nobody from giving memory back, which may take a table for each
-  /// 2 MiB of which a part goes; where the data is shared, nothing comes back for it. So a disk that is
-  /// above its quota by such tables discards whole 2 MiB only, as a trim may, until it is below again.
+  /// Discards a range. A disk at its quota may still give memory back. That may take a table for
+  /// each 2 MiB that is discarded only in part, and frees nothing if the data is shared. So only
+  /// whole 2 MiB are discarded while the charge of the disk is more than `tables` above its quota
+  /// and its account has no more. A trim may discard less than it was asked to.
   func discard(
     _ space: AddressSpace, at offset: UInt64, length: UInt64
   ) throws(MemoryError) {
@@ -34,16 +35,17 @@ final class DiskQuota: Sendable {
     if first < last { try space.discard(at: first, length: last - first) }
   }
 
-  /// What trims may take above the quota, in bytes.
+  /// How much trims may take above the quota before they discard only whole 2 MiB, in bytes.
   private static let tables: UInt64 = 64 << 10
 }
 
-/// A disk's part in an account. Goes after the disk's last use, and with it what the disk's fork had in
-/// common with its origin, unless other disks descend from that fork.
+/// The membership of a disk in an account. It ends after the last use of the disk. The disk then no
+/// longer descends from the fork that made it. The account gives up what that fork had in common
+/// with its origin, unless other disks descend from the fork.
 final class AccountMember: Sendable {
   let account: QuotaAccount
   let number: UInt64
-  /// The fork that made the disk; nil of the disk whose quota it is.
+  /// The fork that made the disk; nil for the disk that owns the quota.
   let birth: UInt64?
 
   init(account: QuotaAccount, number: UInt64, birth: UInt64?) {

@@ -1,16 +1,17 @@
 import Primitives
 
-/// How much memory of a disk with a quota its clients may hold by replies that they do not read.
+/// How much memory of a disk with a quota its clients may hold by not reading their replies.
 ///
-/// Such memory is sent from its frames. When it is discarded meanwhile it is the disk's no more and
-/// counts for no quota, but is not free either: so a quarter of the quota is the most that may be held
-/// so. What is beyond is copied into the connection's own buffer instead, which holds nothing.
+/// Large data is sent from its frames, which are held until then. If it is discarded meanwhile, it
+/// is no longer the disk's and counts for no quota, but it is not free either. So clients may hold
+/// at most a quarter of the quota in this way. Data beyond that is copied into the connection's own
+/// buffer, which holds no frames.
 ///
-/// - Thread safety: every method may be called on any thread.
+/// - Thread safety: you may call every method on any thread.
 final class PinAllowance: Sendable {
   /// (A) In bytes; `.max` without a quota.
   private let limit: AtomicWord
-  /// (A) In bytes. At least what is held: a piece of a huge frame counts as all of it.
+  /// (A) In bytes. An upper bound of what is held: a piece of a huge frame counts as all of it.
   private let held = AtomicWord(0)
 
   init(quota: UInt64?) { limit = AtomicWord(Self.limit(quota)) }
@@ -19,13 +20,13 @@ final class PinAllowance: Sendable {
 
   func follow(quota: UInt64?) { limit.store(Self.limit(quota), .relaxed) }
 
-  /// Without a quota nothing is counted.
+  /// False without a quota; then nothing is counted.
   var isLimited: Bool { limit.load(.relaxed) != .max }
 
   /// In bytes.
   var bytesHeld: UInt64 { held.load(.relaxed) }
 
-  /// False if that would be too much.
+  /// Takes so many bytes. Returns false and takes nothing if that would be too much.
   func take(_ bytes: UInt64) -> Bool {
     if held.add(bytes, .relaxed) + bytes <= limit.load(.relaxed) { return true }
     held.subtract(bytes, .relaxed)

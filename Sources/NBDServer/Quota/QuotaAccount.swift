@@ -1,43 +1,45 @@
 import HugeMemory
 import Synchronization
 
-/// One quota for a disk and all the forks that clients made of it by connecting, and of those.
+/// One quota for a disk, for all forks that clients made of it by connecting, and for their forks.
 ///
-/// A space counts only what it took since it was last shared: a fork sets its charge to 0, and what it
-/// had is nobody's. So a client that forks by connecting could freeze one quota's worth after another.
-/// The account keeps that in mind:
+/// A space counts only what it took since it was last shared. A fork sets its charge to 0, and what
+/// it had counts for nobody. So a client that forks by connecting could freeze one quota's worth of
+/// memory after another. The account counts that as well:
 ///
 ///     memory of all members  ≤  Σ lease + Σ frozen + Σ lingering  ≤  total
 ///
-///     lease       what the engine lets a member have of its own: its space's quota. Members get more
-///                 when a write finds it used, and lose what they do not use when others need it.
-///     frozen      of each fork: the charge that its origin had, and lost by it. Stays as long as a disk
-///                 descends from the fork; then it goes to the origin's next younger fork, since what
-///                 was there may be in that as well, or else is lingering.
-///     lingering   may be the origin's alone again, uncounted by its space until it writes there. When
-///                 memory gets short that is looked up: what a space has of its own (`Usage.own`),
-///                 less its charge.
+///     lease       what the engine lets a member have of its own: the quota of its space. A member
+///                 gets more when a write finds its lease used. It loses what it does not use when
+///                 others need it.
+///     frozen      the charge that the origin of a fork had and lost by the fork. It stays as long
+///                 as a disk descends from the fork. Then it goes to the next younger fork of the
+///                 origin, which may have the same memory. If there is none, it is lingering.
+///     lingering   memory that may be the origin's alone again, but that its space does not count
+///                 until it writes there. When memory gets short, the account measures it: what a
+///                 space has of its own (`Usage.own`), less its charge.
 ///
-/// All are upper bounds, so the total is kept at every moment, whatever clients do, but for the
-/// tables that trims take (`DiskQuota.discard`: 96 KiB for each member at most), and for what waits until readers are done with it.
+/// All are upper bounds, so the total is kept at every moment, whatever clients do. There are two
+/// exceptions: tables that trims take (`DiskQuota.discard`, at most 96 KiB for each member), and
+/// retired memory that waits for readers.
 ///
-/// Locking: `state` is taken under the table of disks, and before the locks of spaces. Not on the path
-/// of a request, but for a write that found its lease used.
+/// Locking: `state` is taken under `Disks.table`, and before the locks of spaces. A request takes
+/// it only if its write finds the lease used.
 final class QuotaAccount: Sendable {
   struct Fork {
     let number: UInt64
     var frozen: UInt64
   }
   struct Member {
-    /// Nil once the disk is removed: its forks may have what it had.
+    /// Nil once the disk is removed. Its forks may still have its memory.
     var space: AddressSpace?
     var lease: UInt64
     var lingering: UInt64 = 0
-    /// Its forks that disks descend from, the oldest first.
+    /// Those of its forks that disks descend from, the oldest first.
     var forks: [Fork] = []
   }
   struct Descent {
-    /// The member that was forked, and the fork that made that.
+    /// The member that was forked, and the fork that made that member.
     let origin: UInt64
     let parent: UInt64?
     /// How many disks and forks descend from it directly.
@@ -47,16 +49,17 @@ final class QuotaAccount: Sendable {
     /// In bytes; nil once the quota was lifted.
     var total: UInt64?
     var members: [UInt64: Member] = [:]
-    /// Of each fork that disks descend from.
+    /// The descent of each fork that disks descend from, by the fork's number.
     var descent: [UInt64: Descent] = [:]
     var last: UInt64 = 0
   }
-  /// What a member gets at once, if there is so much: a page and the tables above it, several times.
+  /// What a member gets at a time, if that much is left. It suffices for several pages with the
+  /// tables above them.
   private static let step: UInt64 = 64 << 10
 
   private let machine: Machine
   private let state: Mutex<State>
-  /// What the clients of all members may hold; see there.
+  /// How much memory the clients of all members may hold together.
   let pins: PinAllowance
 
   init(total: UInt64, pins: PinAllowance, machine: Machine) {
@@ -65,7 +68,7 @@ final class QuotaAccount: Sendable {
     self.pins = pins
   }
 
-  /// Adds the disk whose quota it is. Its space's quota becomes its lease.
+  /// Adds the disk that owns the quota. The quota of its space becomes its lease.
   func addOwner(_ space: AddressSpace, quota: UInt64) -> AccountMember {
     let number = state.withLock { state in
       state.add(Member(space: space, lease: quota))
@@ -73,10 +76,10 @@ final class QuotaAccount: Sendable {
     return AccountMember(account: self, number: number, birth: nil)
   }
 
-  /// In bytes; nil once it was lifted.
+  /// The quota of all members together, in bytes; nil once it was lifted.
   var total: UInt64? { state.withLock { $0.total } }
 
-  /// What counts for the total: not what is only leased.
+  /// The memory that counts for the total. What is only leased does not.
   var charge: UInt64 {
     state.withLock { state in
       state.settle(machine, pinned: pins.bytesHeld)
@@ -86,7 +89,7 @@ final class QuotaAccount: Sendable {
     }
   }
 
-  /// Leases more to a member whose lease is used; false if there is nothing left.
+  /// Leases more to a member whose lease is used. Returns false if nothing is left.
   func extend(_ number: UInt64) -> Bool {
     state.withLock { state in
       guard let member = state.members[number], let space = member.space else { return false }
@@ -106,12 +109,13 @@ final class QuotaAccount: Sendable {
     }
   }
 
-  /// Makes a fork of a member by `body`, which returns its space, and lets it join.
+  /// Forks a member and adds the fork to the account. `body` makes the fork, and returns its
+  /// snapshot and its space.
   func fork(
     of origin: AccountMember, _ body: () throws(DiskError) -> (AddressSpace, AddressSpace)
   ) throws(DiskError) -> (snapshot: AddressSpace, space: AddressSpace, member: AccountMember) {
     let (snapshot, space, birth, number) = try state.withLock { state throws(DiskError) in
-      // Nothing is taken by the origin from here on, so that its charge is what becomes shared.
+      // From here on the origin takes nothing more, so its charge is what becomes shared.
       let frozen = state.stop(origin.number)
       let snapshot: AddressSpace
       let space: AddressSpace
@@ -127,7 +131,7 @@ final class QuotaAccount: Sendable {
         state.members[origin.number]!.lingering = 0
         state.members[origin.number]!.forks.append(
           Fork(number: birth, frozen: frozen + lingering))
-        // A reserve was promised again.
+        // The fork has promised the origin's reserve again.
         state.resume(origin.number, lease: state.members[origin.number]!.space?.reserve ?? 0)
       }
       let number = state.add(Member(space: space, lease: 0))
@@ -137,7 +141,7 @@ final class QuotaAccount: Sendable {
     return (snapshot, space, AccountMember(account: self, number: number, birth: birth))
   }
 
-  /// A disk is removed. The caller has dropped it, so that its memory goes here.
+  /// Call this when a disk is removed, after you have dropped it. Its memory is freed here.
   func leave(_ number: UInt64) {
     let space = state.withLock { state in
       let space = state.members[number]?.space
@@ -152,10 +156,10 @@ final class QuotaAccount: Sendable {
     }
   }
 
-  /// A disk that a fork has made is gone.
+  /// Call this when a disk that a fork made is gone.
   func release(fork: UInt64) { state.withLock { $0.release(fork) } }
 
-  /// Changes the quota of all; nil lifts it.
+  /// Changes the quota of all members together; nil lifts it.
   func setTotal(_ total: UInt64?) {
     state.withLock { state in
       state.total = total
@@ -172,7 +176,8 @@ final class QuotaAccount: Sendable {
     pins.follow(quota: total)
   }
 
-  /// Changes a member's reserve: false if it, and what others have, is more than the total.
+  /// Changes the reserve of a member. Returns false if the reserve and what others have together
+  /// exceed the total.
   func setReserve(_ reserve: UInt64?, of number: UInt64) throws(MemoryError) -> Bool {
     try state.withLock { state throws(MemoryError) in
       guard let member = state.members[number], let space = member.space else { return true }
