@@ -2,8 +2,8 @@ import Glibc
 import MemoryPressure
 import Primitives
 
-/// The thread that looks after a machine. It ends with this object, which the machine holds; the
-/// thread holds the machine only for the time of a turn, so that it is not what keeps it.
+/// The thread that looks after a machine. It ends with this object, which the machine holds. The
+/// thread holds the machine only during a turn, so that it does not keep the machine alive.
 final class BackgroundThread: Sendable {
   let signal: StopSignal
 
@@ -17,21 +17,23 @@ final class BackgroundThread: Sendable {
       signal.end()
     }
     guard let thread else { return nil }
-    // Nobody waits for it: the last reference may be the one that it holds in a turn.
+    // Nobody joins the thread: the machine's last reference may be the one that the thread holds
+    // during a turn.
     thread.detach()
     self.signal = signal
   }
 
   deinit { signal.stop() }
 
-  /// A call of its own, so that the machine is let go before the pause. Nil: there is none any more.
+  /// A function of its own, so that the reference to the machine is released before the pause. Nil
+  /// if the machine is gone.
   @inline(never)
   private static func turn(_ machine: Machine?, _ cycle: inout ReclaimCycle) -> UInt32? {
     machine.map { cycle.turn($0) }
   }
 
-  /// A program's handlers and `sigwait` are for its own threads. What a fault of this thread raises
-  /// still comes to it.
+  /// Blocks signals, so that the program's own threads get them, by a handler or by `sigwait`.
+  /// Signals that a fault of this thread raises still come to it.
   private static func leaveSignalsToOthers() {
     var signals = sigset_t()
     unsafe sigfillset(&signals)

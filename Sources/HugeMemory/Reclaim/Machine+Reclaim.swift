@@ -2,27 +2,28 @@ import Frames
 import Glibc
 import Primitives
 
-// Reclaim: who wants memory back asks the shrinkers for more and more until there is enough. In
-// the background from the low watermark up to the high one; directly, for a write that found none.
+// Reclaim: a thread that needs memory asks the shrinkers for more and more until there is enough.
+// The background does so from the low watermark up to the high one, and a write that found no
+// memory does so directly.
 extension Machine {
-  /// Free frames below which background reclaim begins, and where it stops.
+  /// The numbers of free frames below which background reclaim begins, and at which it stops.
   var watermarks: (low: Int, high: Int) {
     let limit = Self.frames(limit)
     return (limit / 64, limit / 32)
   }
 
-  /// Frames that can be allocated now by those who were promised none, and those that could be in use
-  /// if the system was asked.
+  /// Frames that callers without a promise can allocate now; and frames that could be allocated if
+  /// the system granted all of `limit`.
   var framesFree: Int { max(0, arena.framesFree) }
   var framesSpare: Int { max(0, Self.frames(limit) - arena.framesInUse) }
 
   /// Whether fewer frames are free than the low watermark.
   var isUnderPressure: Bool { framesSpare < watermarks.low }
 
-  /// Asks all shrinkers, from a little of each to all that each has, until `frames` frames are free or
-  /// there is no more. Returns the bytes that became free.
+  /// Asks all shrinkers, first for a little of each and last for all that each has, until `frames`
+  /// frames are free or there is no more. Returns the number of bytes that became free.
   ///
-  /// - Complexity: O(memory in use) if nothing is found: it is looked through.
+  /// - Complexity: O(memory in use) if nothing is found: all of it is searched.
   @discardableResult
   public func reclaim(untilFree frames: UInt64 = .max) -> UInt64 {
     let before = arena.framesInUse
@@ -33,7 +34,8 @@ extension Machine {
     return Self.bytes(before - arena.framesInUse)
   }
 
-  /// One round at a priority, for pressure outside this process. Returns the frames freed.
+  /// Runs one round at a priority, for pressure outside of this process. Returns the number of
+  /// frames freed.
   @discardableResult
   public func reclaim(priority: Int) -> Int {
     let round = shrinkers.shrink(priority: max(0, min(priority, ShrinkerRegistry.mildest)))
@@ -47,7 +49,7 @@ extension Machine {
     isDirect: Bool, until isDone: () -> Bool
   ) -> ShrinkerRegistry.Round {
     var sum = ShrinkerRegistry.Round()
-    // Not the mild ones at which all of a small machine is no share yet.
+    // Skips the mild priorities at which all of a small machine is less than one share.
     for priority in stride(from: ShrinkerRegistry.mildest, through: 0, by: -1)
     where arena.capacity >> priority > 0 {
       guard !isDone() else { break }
@@ -59,29 +61,32 @@ extension Machine {
     return sum
   }
 
-  /// Direct reclaim, for a thread that found no memory: it holds no lock and is in no section. One
-  /// thread at a time; the others wait, and have what it found. Returns whether to try again.
+  /// Direct reclaim, for a thread that found no memory. The thread holds no lock and is in no
+  /// section. One thread reclaims at a time; the others wait, and share what it found. Returns
+  /// whether to try again.
   ///
-  /// What costs nobody anything comes first, the look through memory after it: there huge frames are
-  /// taken apart whatever `max_ptes_none` says, those that are zeros for the most part first. The look
-  /// takes no longer than `directReclaimTime`, and is not done again within a second of having found
-  /// nothing, unless there are new huge frames: so a full machine refuses a write within a bounded
-  /// time, and many writes fast. If it ran out of its time, all huge frames are looked at nevertheless.
+  /// First it frees what nobody uses. Then it searches memory: it takes huge frames apart whatever
+  /// `max_ptes_none` says, those that are mostly zeros first. The search takes no longer than
+  /// `directReclaimTime`. After a search that found nothing there is no other for a second, unless
+  /// there are new huge frames. So a full machine refuses a write within a bounded time, and many
+  /// writes quickly. If the search ran out of time, all huge frames are still looked at.
   func reclaimDirectly() -> Bool {
-    // A shrinker that writes finds no memory: it is not reclaimed for (`PF_MEMALLOC`), whoever asked
-    // it. Nor could it be: the scan that it is in would have to end first.
+    // If a shrinker writes and finds no memory, nothing is reclaimed for it (`PF_MEMALLOC`),
+    // whichever thread asked it. It would be impossible: the scan that it is in would have to end
+    // first.
     guard !shrinkers.isScanning else { return false }
     return reclaiming.withLock {
-      // Somebody did it while this thread waited, or memory was freed.
+      // Another thread reclaimed while this one waited, or memory was freed.
       if framesFree >= Self.cluster { return true }
       return reclaimDirectlyAlone()
     }
   }
 
-  /// As many frames as a core's cache takes at once (`SWAP_CLUSTER_MAX`).
+  /// The number of frames that a core's cache takes at once (`SWAP_CLUSTER_MAX`).
   static var cluster: Int { 32 }
-  /// When to look again that began at a time and found nothing: in a second, and for less than a tenth
-  /// of the time. In nanoseconds, as all times here.
+  /// When to search again after a search that began at `start` and found nothing: after a second,
+  /// or longer, so that less than a tenth of the time is spent on searches. In nanoseconds, as all
+  /// times here.
   static func lookAgain(after start: UInt64) -> UInt64 {
     let now = monotonicTime()
     return now + max(1_000_000_000, 10 * (now - start))
@@ -105,7 +110,7 @@ extension Machine {
     events.pgstealDirect.count(round.freed)
     let isThrough = monotonicTime() < end
     if framesFree < Self.cluster && !isThrough { splitSparse(huge, seen) }
-    // The last resort: the zero page, though it is mapped.
+    // The last resort: revoke the zero page, even though it is mapped.
     if framesFree < Self.cluster { revokeZeroPage() }
     if framesFree < Self.cluster && isThrough {
       fruitless = Fruitless(until: Self.lookAgain(after: start), changes: seen, hugeFrames: huge)
@@ -113,13 +118,13 @@ extension Machine {
     return framesFree > 0
   }
 
-  /// Takes apart what is zeros for the most part until there is enough, or all was looked at.
+  /// Takes apart huge frames that are mostly zeros, until there is enough or all were looked at.
   private func splitSparse(_ hugeFrames: UInt64, _ changes: UInt64) {
     let start = monotonicTime()
     guard policy.shrinkUnderused, fruitlessSplit.isOver(start, changes, hugeFrames) else { return }
     let limit = min(Int(policy.maxPtesNone), Self.sparseLimit(isLast: false))
     var freed = 0
-    // To the end, and once more from the start.
+    // To the end of the spaces, and once more from the start.
     for _ in 0..<2 where freed < Self.cluster {
       sparseScanner.scan(self, entries: .max, { $0 == .huge }) { space, slot in
         freed += space.splitUnderused(slot, limit)
@@ -135,10 +140,10 @@ extension Machine {
   }
 }
 
-/// A look through memory that found nothing, and until when it is not done again.
+/// A search of memory that found nothing, and until when there is no other.
 struct Fruitless {
   var until: UInt64 = 0
-  /// `Machine.changes` and the number of huge frames taken, as it saw them.
+  /// `Machine.changes`, and the number of huge frames taken, when the search began.
   var changes: UInt64 = 0
   var hugeFrames: UInt64 = 0
 

@@ -1,9 +1,9 @@
 import Frames
 
-// Shrinkers of what a machine has besides its spaces. Each is owned by the machine's registry, so
-// none holds the machine.
+// Shrinkers for what a machine has besides its spaces. The machine's registry owns them, so none of
+// them holds a reference to the machine.
 
-/// The zero page, if nobody holds it.
+/// Frees the zero page if nobody holds it.
 struct ZeroPageShrinker: Shrinker {
   let name = "thp-zero"
   unowned let machine: Machine
@@ -11,7 +11,7 @@ struct ZeroPageShrinker: Shrinker {
   func scan(_ target: Int) -> Int? { machine.freeZeroPage() ? FrameGeometry.framesPerHuge : nil }
 }
 
-/// Free frames that the cores keep, and what waits for a grace period: costs nobody anything.
+/// Frees the frames in the cores' caches, and what waits for a grace period. Nobody uses either.
 struct FrameCacheShrinker: Shrinker {
   let name = "frame-caches"
   let seeks = 0
@@ -26,7 +26,7 @@ struct FrameCacheShrinker: Shrinker {
   }
 }
 
-/// Shared huge frames of which parts are mapped no more.
+/// Splits shared huge frames that have parts which nobody maps any more.
 struct DeferredSplitShrinker: Shrinker {
   let name = "thp-deferred_split"
   unowned let machine: Machine

@@ -1,30 +1,30 @@
 import MemoryPressure
 import Primitives
 
-/// What the background does, turn by turn. Between turns it does not hold the machine.
+/// The work of the background, turn by turn. Between turns it does not hold the machine.
 ///
-/// Not thread safe: one owner at a time, and one machine.
+/// Not thread safe: one owner at a time. For one machine only.
 struct ReclaimCycle: ~Copyable {
   private let pressure: PressureMonitor?
   private var scanner = SlotScanner()
-  /// Times, as of `monotonicTime`: when each is due again.
+  /// When each is due again, in nanoseconds of `monotonicTime`.
   private var trimAt: UInt64 = 0
   private var scanAt: UInt64 = 0
   private var reclaimAt: UInt64 = 0
   private var answerAt: UInt64 = 0
-  /// Since when nobody has held the zero page; 0: somebody does.
+  /// Since when nobody has held the zero page; 0 if somebody holds it.
   private var unheldSince: UInt64 = 0
-  /// Grows as long as nothing is found.
+  /// The pause after a reclaim. Grows as long as reclaim finds nothing.
   private var pause: UInt64 = 0
   private var isWithholding = false
-  /// `Machine.changes` as the last turn saw it.
+  /// `Machine.changes` in the last turn.
   private var changes: UInt64 = 0
 
   private static var second: UInt64 { 1_000_000_000 }
 
   init(pressure: PressureMonitor?) { self.pressure = pressure }
 
-  /// Returns the microseconds until the next turn: fewer where memory is nearly short.
+  /// Returns the time until the next turn in microseconds: less if memory is nearly short.
   mutating func turn(_ machine: Machine) -> UInt32 {
     let now = monotonicTime()
     lookForChanges(machine)
@@ -45,8 +45,8 @@ struct ReclaimCycle: ~Copyable {
     return machine.framesSpare < 4 * machine.watermarks.high ? 10_000 : 100_000
   }
 
-  /// A knob or the limit was set: whatever was put off because of the old one is due now, as Linux
-  /// wakes khugepaged when one of its knobs is written.
+  /// If a knob or the limit was set, what was put off because of the old value is due now. Linux
+  /// also wakes khugepaged when one of its knobs is written.
   private mutating func lookForChanges(_ machine: Machine) {
     let seen = machine.changes.load(.acquire)
     guard seen != changes else { return }
@@ -54,7 +54,8 @@ struct ReclaimCycle: ~Copyable {
     (scanAt, reclaimAt, pause) = (0, 0, 0)
   }
 
-  /// From the low watermark up to the high one. Where there is nothing, less and less often.
+  /// Reclaims from the low watermark up to the high one. If there is nothing to reclaim, it tries
+  /// less and less often.
   private mutating func reclaim(_ machine: Machine, _ now: UInt64) {
     guard now >= reclaimAt else { return }
     let freed = machine.reclaim(untilFree: UInt64(machine.watermarks.high))
@@ -62,8 +63,8 @@ struct ReclaimCycle: ~Copyable {
     reclaimAt = monotonicTime() + pause
   }
 
-  /// Others are short of memory: what costs nothing goes at once, of the rest the more the worse it
-  /// is, once a second.
+  /// Answers pressure: others are short of memory. What nobody uses goes at once. Once a second the
+  /// shrinkers are asked for a part of the rest, which is larger the worse the pressure is.
   private mutating func answerPressure(_ machine: Machine, _ now: UInt64) {
     let level = pressure?.level ?? .normal
     let isCritical = level == .critical
@@ -78,8 +79,9 @@ struct ReclaimCycle: ~Copyable {
     answerAt = monotonicTime() + Self.second
   }
 
-  /// The kernel runs its shrinkers under memory pressure only; a server that is idle should not keep
-  /// 2 MiB for that, and one that reads holes now and then should not clear them again and again.
+  /// Frees the zero page once nobody has held it for a second, or under memory pressure. The kernel
+  /// runs its shrinkers only under memory pressure. But an idle server should not keep 2 MiB until
+  /// then, and a server that reads holes now and then should not clear a page each time.
   private mutating func freeZeroPage(_ machine: Machine, _ now: UInt64) {
     guard machine.zeroPageReferences == 1 else {
       unheldSince = 0

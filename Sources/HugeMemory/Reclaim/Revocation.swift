@@ -1,20 +1,20 @@
 import Frames
 import Paging
 
-// Revocation: under critical pressure the zero page goes though it is mapped. The kernel cannot,
-// having no reverse map; here a zero entry reads the same as none, so they are unmapped wherever
-// they are, a grace period passes, and nobody holds the page any more.
+// Revocation: under critical pressure, the zero page goes even though it is mapped. The kernel
+// cannot do this, because it has no reverse map. Here a zero entry reads the same as none. So every
+// zero entry is unmapped, a grace period passes, and then nobody holds the page any more.
 extension Machine {
-  /// Unmaps every zero entry and frees the zero page. Reads go on and see zeros; until memory is free
-  /// again, they map none. Returns whether the page went; a reply on its way to a socket may hold it
-  /// yet.
+  /// Unmaps every zero entry and frees the zero page. Reads go on and see zeros. They map no zero
+  /// page until memory is free again. Returns whether the page was freed; a reply on its way to a
+  /// socket may still hold it.
   ///
   /// - Complexity: O(entries of all spaces).
   @discardableResult
   public func revokeZeroPage() -> Bool {
     guard zeroReference != .neverFreed, zeroPageReferences > 0 else { return false }
     _ = withheld.compareExchange(Withheld.no, Withheld.untilFree, .relaxed)
-    // Nobody else at the same time: spaces that share a table each have a lock of their own.
+    // No scan runs meanwhile: spaces that share a table each have a lock of their own.
     shrinkers.withoutScans {
       for handle in scanList.all { _ = handle.withSpace { $0.revokeZeros() } }
     }
@@ -27,13 +27,14 @@ extension Machine {
   /// Whether reads may map the zero page, and why not.
   enum Withheld {
     static let no: UInt64 = 0
-    /// Memory is short: until it is not.
+    /// Not until memory is free again.
     static let untilFree: UInt64 = 1
-    /// Until somebody says otherwise.
+    /// Not until `withholdZeroPage(false)`.
     static let untilAllowed: UInt64 = 2
   }
 
-  /// Keeps reads from mapping the zero page, or lets them again; for pressure outside.
+  /// Keeps reads from mapping the zero page, or allows it again. For pressure outside of this
+  /// process.
   func withholdZeroPage(_ isWithheld: Bool) {
     withheld.store(isWithheld ? Withheld.untilAllowed : Withheld.no, .relaxed)
   }
@@ -51,14 +52,15 @@ extension Machine {
 }
 
 extension AddressSpace {
-  /// Unmaps all zero entries, also in tables that forks share: alone there, since nobody scans.
-  /// Faults wait for 1 GiB at a time.
+  /// Unmaps all zero entries, including those in tables that forks share. No scan runs meanwhile,
+  /// so no other thread changes those tables. Faults wait for 1 GiB at a time.
   func revokeZeros() {
     var at: UInt64 = 0
     while at < size { at = lock.withLock { revokeZeros(at) } }
   }
 
-  /// In the level 2 table at an offset, and below. Returns where the next one begins.
+  /// Unmaps the zero entries of the level 2 table at an offset, and below. Returns where the next
+  /// such table begins.
   private func revokeZeros(_ offset: UInt64) -> UInt64 {
     var entry = Entry(raw: root.load(.relaxed))
     var depth = level

@@ -1,26 +1,27 @@
 import Primitives
 
-/// The shrinkers of a machine. Distributes what is to be reclaimed over them by size, cost and
+/// The shrinkers of a machine. Distributes what is to be reclaimed among them by size, cost and
 /// priority, as `do_shrink_slab` (mm/shrinker.c) does:
 ///
 ///     share = (objects >> priority) × 4 / seeks       priority 12: a little of everything … 0: all
 ///
-/// A share smaller than a batch is not lost but deferred to the next call, so small caches are asked
-/// in time as well. Priority 0 is the last question before memory is refused: there a share is no less
-/// than all objects, whatever they cost, and nothing is put off. The kernel asks again and again.
+/// A share smaller than a batch is not lost but deferred to the next call, so that small caches are
+/// asked as well. Priority 0 is the last attempt before memory is refused. There a share is at
+/// least all objects, whatever they cost, and nothing is deferred. The kernel instead repeats its
+/// calls.
 ///
 /// - Thread safety: every method may be called on any thread, but not by a shrinker's `scan`.
 public final class ShrinkerRegistry: Sendable {
   /// `DEF_PRIORITY`: where reclaim begins.
   public static let mildest = 12
 
-  /// Names a registration.
+  /// Identifies a registration.
   public struct Token: Sendable, Hashable { let number: UInt64 }
 
   private final class Entry {
     let token: Token
     let shrinker: any Shrinker
-    /// Objects of its share that were too few for a batch so far.
+    /// Objects of past shares that were too few for a batch.
     var deferred = 0
     var scanned: UInt64 = 0
     var freed: UInt64 = 0
@@ -30,28 +31,28 @@ public final class ShrinkerRegistry: Sendable {
     }
   }
 
-  /// Held for a batch at a time.
+  /// Held for one batch at a time.
   private let scanning = Lock()
   /// (L) scanning.
   @safe private nonisolated(unsafe) var entries: [Entry] = []
   @safe private nonisolated(unsafe) var registered: UInt64 = 0
 
-  /// (A) The thread that a shrinker scans on, 0 for none; each only looks for itself.
+  /// (A) The thread that runs a shrinker's `scan`, or 0. A thread only compares it with itself.
   private let scanner = AtomicWord(0)
-  /// Whether this thread is a shrinker's scan: memory is not reclaimed for it (`PF_MEMALLOC`).
+  /// Whether this thread runs a shrinker's `scan`. Memory is not reclaimed for it (`PF_MEMALLOC`).
   var isScanning: Bool { scanner.load(.relaxed) == currentThread() }
 
-  /// How pressing the need is that a shrinker is asked for.
+  /// Why a shrinker is asked, and how urgent it is.
   struct Need {
-    /// As of `shrink`.
+    /// The priority, as in `shrink`.
     var priority = ShrinkerRegistry.mildest
-    /// A write waits for the memory, and is refused if there is none.
+    /// Whether a write waits for the memory and is refused if there is none.
     var isDirect = false
   }
-  /// (L) scanning: why `count` and `scan` are being called.
+  /// (L) scanning: the need for which `count` and `scan` are being called.
   @safe private(set) nonisolated(unsafe) var need = Need()
 
-  /// From now on the shrinker is asked, after those before it.
+  /// Adds a shrinker. It is asked from now on, after those registered before it.
   @discardableResult
   public func register(_ shrinker: some Shrinker) -> Token {
     scanning.withLock {
@@ -62,12 +63,12 @@ public final class ShrinkerRegistry: Sendable {
     }
   }
 
-  /// Returns once the shrinker is not asked any more, nor being asked.
+  /// Removes a shrinker. When this returns, the shrinker is not running and is never asked again.
   public func unregister(_ token: Token) {
     scanning.withLock { entries.removeAll { $0.token == token } }
   }
 
-  /// What each has done, in the order of registration.
+  /// What each shrinker has done, in the order of registration.
   public var statistics: [ShrinkerStatistics] {
     scanning.withLock {
       entries.map {
@@ -80,14 +81,14 @@ public final class ShrinkerRegistry: Sendable {
   /// Runs `body` while no shrinker scans.
   func withoutScans(_ body: () -> Void) { scanning.withLock(body) }
 
-  /// What a round of all shrinkers came to.
+  /// The result of a round of all shrinkers.
   public struct Round: Sendable, Equatable {
     public var scanned = 0
     public var freed = 0
   }
 
-  /// Asks every shrinker for its share at a priority, or until `isDone` says so, which is asked after
-  /// each batch.
+  /// Asks every shrinker for its share at a priority. Stops when `isDone` returns true, which is
+  /// checked after each batch.
   @discardableResult
   public func shrink(priority: Int, until isDone: () -> Bool = { false }) -> Round {
     shrink(Need(priority: priority), until: isDone)
@@ -103,7 +104,7 @@ public final class ShrinkerRegistry: Sendable {
     return round
   }
 
-  /// Runs `body`, which asks a shrinker, while no other does.
+  /// Runs `body`, which asks a shrinker, while no other thread asks one.
   private func asking(_ need: Need, _ body: () -> Void) {
     scanning.withLock {
       self.need = need
@@ -123,7 +124,7 @@ public final class ShrinkerRegistry: Sendable {
     let shrinker = entry.shrinker
     let batch = max(1, shrinker.batch)
     var objects = 0
-    // What nobody could scan so far is for this caller to do, part of it at the milder priorities.
+    // Deferred objects are part of this caller's share; at milder priorities, only some of them.
     var left = 0
     var kept = 0
     asking(need) {
@@ -134,7 +135,7 @@ public final class ShrinkerRegistry: Sendable {
       let due = entry.deferred >> priority
       kept = entry.deferred - due
       entry.deferred = 0
-      // Not more than twice what there is, however much was put off.
+      // At most twice the number of objects, however many were deferred.
       left = min(due + share, 2 * objects)
     }
     var isStopped = false
@@ -143,7 +144,7 @@ public final class ShrinkerRegistry: Sendable {
         let target = min(batch, left)
         scanner.store(currentThread(), .relaxed)
         defer { scanner.store(0, .relaxed) }
-        // It may be gone meanwhile.
+        // The shrinker may have been removed meanwhile.
         guard entries.contains(where: { $0 === entry }), let freed = shrinker.scan(target) else {
           isStopped = true
           return
@@ -152,7 +153,7 @@ public final class ShrinkerRegistry: Sendable {
         entry.freed += UInt64(freed)
         round.scanned += target
         round.freed += freed
-        // Some free all that they have at once.
+        // Some shrinkers free everything that they have at once.
         left -= max(target, freed)
       }
       if isDone() { break }

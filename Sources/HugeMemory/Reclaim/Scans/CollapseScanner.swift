@@ -2,22 +2,22 @@ import Frames
 import Paging
 
 /// Goes through a machine's spaces and collapses slots of small pages into huge frames where the
-/// policy allows it: the work of `khugepaged`, a portion at a time. For a machine without a
-/// background, which does it by itself.
+/// policy allows it: the work of `khugepaged`, a portion at a time. You need it only for a machine
+/// without a background; the background does this by itself.
 ///
-/// Not thread safe: one owner at a time. What it does to spaces is.
+/// Not thread safe: one owner at a time. What it does to spaces is thread safe.
 public struct CollapseScanner: ~Copyable {
   private let machine: Machine
   private var scanner = SlotScanner()
 
-  /// Keeps the machine.
+  /// Makes a scanner. It holds a reference to the machine.
   public init(machine: Machine) { self.machine = machine }
 
-  /// Times that it has been through all spaces.
+  /// How often it has been through all spaces.
   public var fullScans: Int { scanner.fullScans }
 
-  /// Looks at `entries` entries of 4 KiB, by default as many as the policy says, or until all
-  /// spaces were looked at. Returns how many slots became huge.
+  /// Looks at `entries` entries of 4 KiB, or as many as the policy says if nil, but at no more than
+  /// all spaces once. Returns how many slots became huge.
   ///
   /// - Complexity: O(`entries`), and a copy of 2 MiB for each slot that becomes huge.
   public mutating func scan(entries: Int? = nil) -> Int {
@@ -26,8 +26,8 @@ public struct CollapseScanner: ~Copyable {
 }
 
 extension Machine {
-  /// Collapses what the policy allows of the next `entries` entries of 4 KiB. Returns how many slots
-  /// became huge.
+  /// Collapses what the policy allows of the next `entries` entries of 4 KiB. Returns how many
+  /// slots became huge.
   func collapse(_ scanner: inout SlotScanner, entries: Int) -> Int {
     let limits = AddressSpace.CollapseLimits.scanned(
       none: Int(policy.maxPtesNone), shared: Int(policy.maxPtesShared))

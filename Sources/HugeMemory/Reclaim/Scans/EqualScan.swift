@@ -2,12 +2,14 @@ import Frames
 import Glibc
 import Paging
 
-// The equal-to-origin scan: a page that a fork wrote, and that has the contents of its origin's, is
-// shared with it again. What KSM finds by searching all memory is here at a known place.
+// The equal-to-origin scan: if a page that a fork wrote has the same contents as its origin's page,
+// the two share one frame again. KSM has to search all memory for such pages; here the place is
+// known.
 extension AddressSpace {
   /// Shares a slot's pages with `origin` where their contents are equal. `origin` is a fork of this
-  /// space's origin that nobody else knows: nothing below its root changes as long as it lives.
-  /// Readers go on meanwhile, writers wait. Returns how many frames this space no longer has.
+  /// space's origin that no other thread knows, so nothing below its root changes as long as it
+  /// lives. Meanwhile readers go on and writers wait. Returns how many frames this space no longer
+  /// has.
   func shareEqual(_ slot: UInt64, with origin: AddressSpace) -> Int {
     let theirs = origin.slot(slot).entry
     guard hasOwnFrame(slot, { areEqual($0, origin.counterpart(of: $0, $1, in: theirs)) }) else {
@@ -16,7 +18,7 @@ extension AddressSpace {
     return lock.withLock { shareEqualLocked(slot, with: origin) }
   }
 
-  /// Under the lock, whatever the look said.
+  /// Under the lock, whatever the look without it found.
   func shareEqualLocked(_ slot: UInt64, with origin: AddressSpace) -> Int {
     let theirs = origin.slot(slot).entry
     let shared = replaceOwnFrames(slot) { mine, page in
@@ -38,8 +40,9 @@ extension AddressSpace {
     return shared
   }
 
-  /// In a tree that is shared: all who change an entry there take its `W`, and nothing else. Whoever
-  /// owns it alone again has to look at the frame's references before he writes.
+  /// Takes the `W` of a slot's entry in a shared tree. Every thread that changes an entry there
+  /// takes its `W`, and changes nothing else. A space that owns the tree alone again has to check
+  /// the frame's references before it writes.
   private func protectShared(_ slot: UInt64) {
     var table = Table(Entry(raw: root.load(.relaxed)).frame, in: arena)
     for depth in stride(from: level, to: 2, by: -1) {
@@ -48,21 +51,21 @@ extension AddressSpace {
     table.protect(Radix.index(slot, 2))
   }
 
-  /// What could be shared instead of an entry: of the slot's entry in this space, the page as a small
-  /// one if the other is small; none if it cannot.
+  /// The entry of this space that could replace `mine`: the slot's entry, or the entry of one page
+  /// if `mine` is small. None if there is none.
   private func counterpart(of mine: Entry, _ page: Int, in entry: Entry) -> Entry {
     if mine.kind == .huge { return entry }
     switch entry.kind {
     case .table: return Table(entry.frame, in: arena)[page]
     case .huge:
-      // Only the parts of a frame that is mapped small already are counted by themselves.
+      // The parts of a frame are counted separately only if the frame is already mapped small.
       guard arena.isMappedSmall(entry.frame) else { return .none }
       return Entry(.small, entry.frame + FrameNumber(page), writable: false)
     case .none, .zero, .small: return .none
     }
   }
 
-  /// What maps no frame is not writable, and so equal to nothing.
+  /// An entry that maps no frame is not writable, so it is equal to nothing.
   private func areEqual(_ mine: Entry, _ other: Entry) -> Bool {
     guard mine.kind == other.kind, mine.frame != other.frame, mine.isWritable, !mine.isKept,
       !mine.isHidden, !other.isHidden

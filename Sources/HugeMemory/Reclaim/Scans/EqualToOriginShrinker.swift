@@ -1,9 +1,9 @@
 import Paging
 
-/// Shares again what forks wrote that equals their origin's: each call goes on where the last one
-/// ended. While it is at a space it holds a fork of the origin.
+/// Shares again what forks wrote that equals their origin's memory. Each call continues where the
+/// last one ended. While it scans a space, it holds a fork of the space's origin.
 @safe final class EqualToOriginShrinker: Shrinker, @unchecked Sendable {
-  // Sendable: (C), and (L) since one thread at a time scans.
+  // Sendable: (C), and (L) because one thread at a time scans.
   let name = "equal-to-origin"
   let seeks = 8
   let batch = 4 * Table.count
@@ -13,7 +13,7 @@ import Paging
 
   init(machine: Machine) { self.machine = machine }
 
-  /// Without a fork there is nothing to look at.
+  /// Without forks there is nothing to look at.
   func count() -> Int { machine.events.liveForks == 0 ? 0 : machine.mappedEntries }
 
   func scan(_ target: Int) -> Int? {
@@ -22,7 +22,7 @@ import Paging
     scanner.scanAround(
       machine, entries: target, { $0 == .huge || $0 == .table },
       entering: { handle in
-        // Never two handles at once: the origin is forked first, then its fork is looked at.
+        // Never two handles at once: the origin is forked first, and then its fork is compared.
         let source = handle.withSpace { $0.originHandle } ?? nil
         origin = source?.withSpace { $0.forkToCompare() } ?? nil
         return origin != nil

@@ -1,10 +1,11 @@
 import Frames
 import Paging
 
-// What reclaim may touch of a space: tables that it owns. Under the space's lock.
+// The part of a space that reclaim may change: tables that the space owns. All changes are made
+// under the space's lock.
 extension AddressSpace {
-  /// The level 2 table of a slot if this space alone refers to it and to those above. Reclaim makes
-  /// no tables and copies none: it would take memory to give some back.
+  /// The level 2 table of a slot, if this space alone refers to it and to those above it. Reclaim
+  /// makes and copies no tables: that would take memory in order to give some back.
   func ownedTable(_ slot: UInt64) -> Table? {
     var entry = Entry(raw: root.load(.relaxed))
     var depth = level
@@ -17,9 +18,9 @@ extension AddressSpace {
     return nil
   }
 
-  /// Takes the `W` from a slot's entry, so that writers come to the lock, and waits for those that
-  /// were past it; `body` may then look at contents and change entries below. The entry is put back
-  /// unless `body` replaced it.
+  /// Takes the `W` from a slot's entry, so that writers take the lock, and waits for those that
+  /// were past the entry. `body` may then read contents and change entries below. Afterwards the
+  /// entry gets its `W` back unless `body` replaced it.
   func withoutWriters<Result>(
     _ upper: Table, _ index: Int, _ body: (Entry) -> Result
   ) -> Result {
@@ -32,9 +33,9 @@ extension AddressSpace {
     return body(entry)
   }
 
-  /// A look without the lock, at contents that may be changing, only to save the work: whether a frame
-  /// of a slot is wanted, as far as this space owns its tables. `isWanted` gets the entry and, of a
-  /// small one, the page.
+  /// Whether a slot has a frame that is wanted and whose tables this space owns. This is a look
+  /// without the lock, at contents that may be changing, only to save work. `isWanted` gets the
+  /// entry and, for a small entry, the page.
   func hasOwnFrame(_ slot: UInt64, _ isWanted: (Entry, _ page: Int) -> Bool) -> Bool {
     let section = grace.enter()
     let isFound = hasFrame(self.slot(slot), isWanted)
@@ -53,8 +54,8 @@ extension AddressSpace {
     }
   }
 
-  /// Replaces the entries of a slot's frames by what `replacement` says, nil where one is to stay, while
-  /// writers wait. Returns how many frames the slot maps no more.
+  /// Replaces the entries of a slot's frames while writers wait. `replacement` returns the new
+  /// entry, or nil to keep the old one. Returns how many frames the slot no longer maps.
   func replaceOwnFrames(
     _ slot: UInt64, _ replacement: (Entry, _ page: Int) -> Entry?
   ) -> Int {
@@ -80,7 +81,7 @@ extension AddressSpace {
     }
   }
 
-  /// Removes the tables without entries on the way to a slot, from below.
+  /// Removes the tables without entries on the path to a slot, from below.
   func prune(_ slot: UInt64) {
     let entry = Entry(raw: root.load(.relaxed))
     guard entry.isWritableTable,
@@ -102,7 +103,8 @@ extension AddressSpace {
     return table.liveEntries == 0
   }
 
-  /// Removes a table that says nothing: one without entries, or with zero entries alone.
+  /// Removes a table that makes no difference to a read: one without entries, or with zero entries
+  /// only.
   func dropEmptyTable(_ slot: UInt64) -> Bool {
     lock.withLock {
       guard let upper = ownedTable(slot) else { return false }
@@ -111,7 +113,7 @@ extension AddressSpace {
       guard entry.isWritableTable else { return false }
       let table = Table(entry.frame, in: arena)
       let live = table.liveEntries
-      // With mappings, a zero entry may be one that nobody may read.
+      // With mappings, a zero entry may be one that reads are not allowed to see.
       guard live == 0 || live == table.zeroEntries && hasMappings.load(.relaxed) == 0 else {
         return false
       }

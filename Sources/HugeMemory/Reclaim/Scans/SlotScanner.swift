@@ -1,19 +1,20 @@
 import Paging
 
-/// Goes through a machine's spaces slot by slot, a portion at a time: a clock hand for scanners.
+/// Goes through a machine's spaces slot by slot, a portion at a time, like the hand of a clock.
 ///
-/// Not thread safe: one owner at a time. What it does to spaces is.
+/// Not thread safe: one owner at a time. What it does to spaces is thread safe.
 struct SlotScanner: ~Copyable {
-  /// Where to go on.
+  /// Where to continue.
   private var position = 0
   private var offset: UInt64 = 0
-  /// Times that it has been through all spaces.
+  /// How often it has been through all spaces.
   private(set) var fullScans = 0
 
-  /// Calls `visit` with slots whose entries are of the kinds wanted, until `entries` entries of 4 KiB
-  /// were passed or the end of the last space was reached. `visit` returns false to stop. It must
-  /// not let the space escape. `enter` comes before the first slot of a space, while nobody is at it
-  /// yet, and returns false to pass it by. Returns the entries left over at the end of the last space.
+  /// Calls `visit` with each slot whose entry is of a wanted kind, until it has passed `entries`
+  /// entries of 4 KiB or the end of the last space. `visit` returns false to stop, and must not let
+  /// the space escape. `enter` is called before the first slot of a space, when the scanner does
+  /// not use the space yet, and returns false to skip the space. Returns how many of `entries` are
+  /// left at the end of the last space.
   @discardableResult
   mutating func scan(
     _ machine: Machine, entries: Int, _ isWanted: (Entry.Kind) -> Bool,
@@ -31,7 +32,7 @@ struct SlotScanner: ~Copyable {
       }
       let isEntered = entered == position || enter(handle)
       entered = position
-      // A slot at a time, since a space cannot go meanwhile.
+      // One slot at a time, because the space cannot go meanwhile.
       let from = offset
       let step =
         !isEntered
@@ -53,8 +54,8 @@ struct SlotScanner: ~Copyable {
     return 0
   }
 
-  /// As `scan`, but past the end it goes on at the start, once: where memory is small the end is
-  /// always near.
+  /// As `scan`, but continues at the start once when it reaches the end. If there is little memory,
+  /// the end is always near.
   mutating func scanAround(
     _ machine: Machine, entries: Int, _ isWanted: (Entry.Kind) -> Bool,
     entering enter: (ScanHandle) -> Bool = { _ in true },

@@ -1,12 +1,12 @@
 import Frames
 import Paging
 
-/// A shrinker that goes through the spaces: each call goes on where the last one ended.
+/// A shrinker that goes through the spaces. Each call continues where the last one ended.
 @safe final class SpaceShrinker: Shrinker, @unchecked Sendable {
-  // Sendable: (C), and (L) since one thread at a time scans.
+  // Sendable: (C), and (L) because one thread at a time scans.
   let name: String
   let seeks: Int
-  /// Slots of 2 MiB are looked at as a whole.
+  /// Each slot of 2 MiB is looked at as a whole.
   let batch = 4 * Table.count
   /// The machine owns the registry that owns this.
   private unowned let machine: Machine
@@ -16,8 +16,8 @@ import Paging
   /// (L) the registry's.
   private var scanner = SlotScanner()
 
-  /// `objects`: how many entries of 4 KiB there are to look at, as `SlotScanner` counts them. `visit`
-  /// frees what it can of a slot, and returns how many frames that were.
+  /// `objects` returns how many entries of 4 KiB there are to look at, as `SlotScanner` counts
+  /// them. `visit` frees what it can of a slot and returns the number of frames that it freed.
   init(
     _ name: String, seeks: Int, _ machine: Machine, objects: @escaping @Sendable (Machine) -> Int,
     kinds isWanted: @escaping @Sendable (Entry.Kind) -> Bool,
@@ -41,7 +41,7 @@ import Paging
 }
 
 extension Machine {
-  /// Cheap ones first; those that read memory to find some last.
+  /// Cheap shrinkers come first, and those that have to read memory come last.
   func registerShrinkers() {
     shrinkers.register(FrameCacheShrinker(machine: self))
     shrinkers.register(ZeroPageShrinker(machine: self))
@@ -65,29 +65,30 @@ extension Machine {
     shrinkers.register(EqualToOriginShrinker(machine: self))
   }
 
-  /// Above how many pages of zeros a shrinker takes a huge frame apart; nil: never. While it is asked.
+  /// The most pages of zeros with which a shrinker leaves a huge frame whole; nil if it never takes
+  /// one apart. Call this only while the shrinker is asked.
   private var underusedLimit: Int? {
     let policy = policy
     let limit = Int(policy.maxPtesNone)
     let need = shrinkers.need
     guard policy.shrinkUnderused else { return nil }
     if need.isDirect { return min(limit, Self.sparseLimit(isLast: need.priority == 0)) }
-    // As the kernel: at 511 every huge frame is used enough.
+    // As in the kernel: at 511 every huge frame is used enough.
     return limit < 511 ? limit : nil
   }
 
-  /// The same for a write that would be refused: first what is zeros for the most part, at last
-  /// whatever gives back more than the table that it takes.
+  /// The same for a write that would be refused. First this selects frames that are mostly zeros,
+  /// and in the last round all frames that give back more than the table that they take.
   static func sparseLimit(isLast: Bool) -> Int {
     let half = Table.count / 2 - 1
     return isLast ? min(1, half) : half
   }
 
-  /// Frames with data, about.
+  /// About how many frames hold data.
   var dataFrames: Int { max(0, arena.framesInUse - events.tables) }
-  /// Entries of tables. A scan passes a whole table, however little is in it.
+  /// The number of entries of all tables. A scan passes a whole table, however little is in it.
   var tableEntries: Int { max(0, events.tables) * Table.count }
-  /// Entries of 4 KiB to pass in looking at all data, or more: dense small pages count twice, so that
-  /// huge frames beside sparse tables are reached.
+  /// An upper bound for the entries of 4 KiB that a scan of all data passes. Dense small pages
+  /// count twice, so that huge frames beside sparse tables are reached.
   var mappedEntries: Int { dataFrames + tableEntries }
 }

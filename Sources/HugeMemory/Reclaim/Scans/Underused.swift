@@ -1,21 +1,21 @@
 import Frames
 import Paging
 
-// The underused splitter: a huge frame that is mostly zeros is taken apart, and its all-zero pages
-// become zero entries again (`thp_underused`, history item 20).
+// The underused splitter: takes apart a huge frame that is mostly zeros. Its pages of zeros become
+// zero entries again (`thp_underused`, history item 20).
 extension Machine {
-  /// Takes apart the huge frames with more than `maxPtesNone` pages of zeros. Returns how many;
-  /// their memory is back after `settle`. Does nothing if the policy has `shrinkUnderused` off, or
+  /// Takes apart the huge frames with more than `maxPtesNone` pages of zeros, and returns how many.
+  /// Their memory is free after `settle`. Does nothing if the policy has `shrinkUnderused` off, or
   /// `maxPtesNone` at 511. Frames that a fork shares stay whole.
   ///
-  /// Reclaim does this by itself: in the background where memory is short, and before a write is
+  /// Reclaim does this by itself: in the background when memory is short, and before a write is
   /// refused.
   ///
-  /// - Complexity: O(memory in huge frames): it is looked through.
+  /// - Complexity: O(memory in huge frames), which is searched.
   @discardableResult
   public func splitUnderused() -> Int {
     let limit = Int(policy.maxPtesNone)
-    // As the kernel: at 511 every huge frame is used enough.
+    // As in the kernel: at 511 every huge frame is used enough.
     guard policy.shrinkUnderused, limit < Table.count - 1 else { return 0 }
     var split = 0
     var scanner = SlotScanner()
@@ -28,12 +28,13 @@ extension Machine {
 }
 
 extension AddressSpace {
-  /// Takes one slot apart if it is huge, this space's alone, and has more than `limit` pages of
-  /// zeros. Readers go on meanwhile, writers wait. Returns how many frames it no longer maps.
+  /// Takes apart one slot if it is huge, this space's alone, and has more than `limit` pages of
+  /// zeros. Meanwhile readers go on and writers wait. Returns how many frames the slot no longer
+  /// maps.
   func splitUnderused(_ slot: UInt64, _ limit: Int) -> Int {
-    // A fork that is gone has left the root shared until somebody writes, who may never come.
+    // A fork that is gone leaves the root shared until the next write, which may never come.
     if !Entry(raw: root.load(.relaxed)).isWritable { lock.withLock { regainRoot() } }
-    // A look without the lock, at contents that may be changing: only to save the work.
+    // A look without the lock, at contents that may be changing, only to save work.
     let section = grace.enter()
     let seen = self.slot(slot)
     let isLikely =
@@ -45,7 +46,7 @@ extension AddressSpace {
     return lock.withLock { splitUnderusedLocked(slot, limit, zero: held ? .zero : .none) }
   }
 
-  /// Under the lock, whatever the look said.
+  /// Under the lock, whatever the look without it found.
   func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Int {
     guard let upper = ownedTable(slot) else { return 0 }
     let index = Radix.index(slot, 2)
@@ -70,8 +71,7 @@ extension AddressSpace {
     }
   }
 
-  /// Whether a huge frame has more than `limit` pages of zeros. Reads no more of it than it takes to
-  /// know.
+  /// Whether a huge frame has more than `limit` pages of zeros. Reads no more of it than necessary.
   private func isUnderused(_ frame: FrameNumber, _ limit: Int) -> Bool {
     var zeros = 0
     for page in 0..<Table.count {

@@ -1,11 +1,11 @@
 import Frames
 import Paging
 
-// The all-zero scan: memory that reads as zeros becomes a hole again. What was written by a
-// program that clears its disk, or left by a guest that clears its free memory.
+// The all-zero scan: memory that reads as zeros becomes a hole again. Such memory comes from a
+// program that clears its disk, or from a guest that clears its free memory.
 extension AddressSpace {
-  /// Makes holes of a slot's pages that are all zeros, as far as this space owns its tables.
-  /// Readers go on meanwhile, writers wait. Returns how many frames it no longer maps.
+  /// Makes holes of a slot's pages that are all zeros, as far as this space owns their tables.
+  /// Meanwhile readers go on and writers wait. Returns how many frames the slot no longer maps.
   ///
   /// - Complexity: O(bytes that are zero), and a cache line for each page that is not.
   func dropZeros(_ slot: UInt64) -> Int {
@@ -20,7 +20,7 @@ extension AddressSpace {
     return machine.isZero(entry.frame, count: entry.frameLength)
   }
 
-  /// Under the lock, whatever the look said.
+  /// Under the lock, whatever the look without it found.
   func dropZerosLocked(_ slot: UInt64) -> Int {
     let dropped = replaceOwnFrames(slot) { entry, _ in isDroppable(entry) ? Entry.none : nil }
     if dropped > 0 {
