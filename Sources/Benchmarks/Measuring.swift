@@ -1,11 +1,11 @@
 import Glibc
 
-/// Nanoseconds by the wall's clock.
+/// Wall-clock time, in nanoseconds.
 @inline(__always)
 func now() -> UInt64 { read(CLOCK_MONOTONIC) }
 
-/// Nanoseconds that this thread has run. On a machine shared with others this leaves out the time
-/// that they ran; waiting for a cache line or spinning counts.
+/// CPU time of this thread, in nanoseconds. On a shared machine this leaves out the time when other
+/// processes ran. Waiting for a cache line and spinning count.
 @inline(__always)
 func ownTime() -> UInt64 { read(CLOCK_THREAD_CPUTIME_ID) }
 
@@ -16,8 +16,8 @@ private func read(_ clock: clockid_t) -> UInt64 {
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
-/// Values of many rounds, told by their median: a round that another process disturbed moves it
-/// little.
+/// The values of many rounds, reported by their median. A round that another process disturbed
+/// hardly moves it.
 struct Samples {
   private(set) var values: [Double] = []
 
@@ -27,7 +27,7 @@ struct Samples {
   /// Half the distance between the quartiles.
   var spread: Double { (quantile(0.75) - quantile(0.25)) / 2 }
 
-  /// Roughly how far the median may be off: that of a normal distribution of this spread.
+  /// The approximate standard error of the median: that of a normal distribution of this spread.
   var errorOfMedian: Double { 1.253 * spread / 0.6745 / Double(values.count).squareRoot() }
 
   func quantile(_ part: Double) -> Double {
@@ -40,8 +40,8 @@ struct Samples {
   }
 }
 
-/// Bytes of memory that the system has given this process. `smaps_rollup` counts pages; `statm`
-/// is a sum of per-core counters that may lag by some hundred KiB.
+/// The resident memory of this process, in bytes. `smaps_rollup` counts pages; `statm` is a sum of
+/// per-core counters that may lag by some hundred KiB.
 func residentBytes() -> UInt64 {
   for line in contents(of: "/proc/self/smaps_rollup").split(separator: "\n")
   where line.hasPrefix("Rss:") {
@@ -62,7 +62,8 @@ private func contents(of path: String) -> String {
   }
 }
 
-/// Repeatable random numbers (xorshift64*, Vigna 2016): every side of a comparison gets the same.
+/// Repeatable random numbers (xorshift64*, Vigna 2016), so that every side of a comparison gets the
+/// same.
 struct Random: RandomNumberGenerator {
   private var state: UInt64
   init(seed: UInt64) { state = seed | 1 }

@@ -1,7 +1,7 @@
-/// The outcome of a scenario: figures, some with a goal.
+/// The result of a scenario: figures, some of them with a goal.
 public struct Report: Codable, Sendable {
   public var scenario: String
-  /// The command that gave these figures.
+  /// The command that measured these figures.
   public var command: String
   public var figures: [Figure] = []
 
@@ -21,13 +21,13 @@ public struct Report: Codable, Sendable {
   public var isMet: Bool { figures.allSatisfy { $0.isMet ?? true } }
 }
 
-/// One measured value. Less is better for all of them.
+/// One measured value. For all of them, less is better.
 public struct Figure: Codable, Sendable {
   public enum Unit: String, Codable, Sendable {
     case bytes
     case nanoseconds = "ns"
     case percent = "%"
-    /// This value over the one that it is compared with.
+    /// The value divided by the one that it is compared with.
     case ratio = "×"
     case count = ""
   }
@@ -46,7 +46,7 @@ public struct Figure: Codable, Sendable {
 // MARK: As a table
 
 extension Report {
-  /// An aligned table, one line a figure.
+  /// An aligned table with one line for each figure.
   public var text: String {
     let head = ["", "value", "±", "goal", ""]
     let rows = [head] + figures.map(\.cells)
@@ -87,13 +87,13 @@ extension Figure.Unit {
     switch abs(value) {
     case ..<4096: decimal(value, 0) + " B"
     case ..<1_048_576: decimal(value / 1024, 1) + " KiB"
-    // What is counted in frames deserves its exact number.
+    // A count of frames is shown exactly as well.
     default: decimal(value / 1_048_576, 1) + " MiB = " + decimal(value, 0) + " B"
     }
   }
 }
 
-/// Foundation would do this, at the price of Foundation.
+/// Formats a number. Foundation could do this, but it is a large dependency.
 private func decimal(_ value: Double, _ places: Int) -> String {
   var scale = 1.0
   for _ in 0..<places { scale *= 10 }

@@ -2,18 +2,18 @@ import HugeMemory
 
 /// The measurements behind `hugemem bench SCENARIO`. Each has a file in `Scenarios/`.
 public enum Scenario: String, CaseIterable, Sendable {
-  /// The figure of 2012: what it costs to read 200 MiB that nobody wrote.
+  /// The figure of 2012: the memory that it takes to read 200 MiB that nobody wrote.
   case zeroPage = "zero-page"
-  /// Read faults in parallel, by who holds references on the zero page; then what faults, splits
-  /// and collapses cost, beside the kernel's own.
+  /// Read faults in parallel, for each policy of references on the zero page. Then the cost of
+  /// faults, splits and collapses, beside the kernel's.
   case faults
   /// Forks of a large space, and the first write in one.
   case fork
   /// Reads and writes of resident memory against `memcpy`.
   case io
-  /// What scattered writes occupy, and what stays after their discard.
+  /// The memory that scattered writes take, and the memory that stays after their discard.
   case memory
-  /// Writes beside reclaim, and what a refused one takes.
+  /// Writes during reclaim, and the time that a refused write takes.
   case reclaim
 
   public var summary: String {
@@ -29,21 +29,22 @@ public enum Scenario: String, CaseIterable, Sendable {
   }
 }
 
-/// What a person may turn. A scenario takes no notice of what does not concern it.
+/// What you can set. A scenario ignores the options that it does not use.
 public struct Options: Sendable {
   /// Spaces that fault in parallel.
   public var spaces = 40
-  /// Threads that they are shared out on; 0 stands for one a core.
+  /// Threads that share the spaces; 0 for one on each core.
   public var threads = 0
-  /// Rounds of everything that is compared; 0 stands for the scenario's own choice.
+  /// Rounds of everything that is compared; 0 for the scenario's default.
   public var rounds = 0
-  /// Working set of `io`, data of `fork` and `reclaim`, in MiB.
+  /// Working set of `io`, and data of `fork` and `reclaim`, in MiB; 0 for the scenario's default.
   public var megabytes = 0
 
   public init() {}
 }
 
-/// Runs one scenario. It takes seconds, up to 1.5 GiB of memory, and wants the machine to itself.
+/// Runs one scenario. This takes seconds and up to 1.5 GiB of memory. Nothing else should run on
+/// the machine meanwhile.
 public func run(_ scenario: Scenario, options: Options = Options()) throws(MemoryError) -> Report {
   switch scenario {
   case .zeroPage: try zeroPage()

@@ -2,9 +2,10 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// Runs `body` on `count` threads that start together; returns what each returned.
+/// Runs `body` on `count` threads that start together. Returns what each of them returned.
 ///
-/// They are new each time, so that their stacks, reader slots and core are no round's privilege.
+/// The threads are new each time, so that no round has an advantage from their stacks, reader slots
+/// or cores.
 func inParallel(_ count: Int, _ body: @escaping @Sendable (Int) -> UInt64) -> [UInt64] {
   let crew = Crew(count, body)
   let threads = (0..<count).map { index in startThread { crew.work(index) } }
@@ -29,7 +30,7 @@ final class Companion: Sendable {
     }
   }
 
-  /// Waits for its end. Call once.
+  /// Stops the thread and waits for its end. Call once.
   func stop() {
     stopping.isSet.store(true, ordering: .relaxed)
     thread.join()
@@ -50,7 +51,7 @@ private final class Crew: Sendable {
 
   func work(_ index: Int) {
     ready.add(1, ordering: .acquiringAndReleasing)
-    // With more threads than cores, spinning would keep the last from ever starting.
+    // With more threads than cores, spinning would keep the last ones from starting.
     while ready.load(ordering: .acquiring) < size { sched_yield() }
     let result = body(index)
     results.withLock { $0[index] = result }

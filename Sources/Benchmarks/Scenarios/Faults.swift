@@ -1,9 +1,9 @@
 import Glibc
 import HugeMemory
 
-/// Read faults in parallel. What does it cost that the zero page can go, against a page that
-/// stays for ever? The three policies take turns within each round, and each round gives one
-/// ratio: drift and neighbours hit all three alike.
+/// Read faults in parallel: what it costs that the zero page can be freed, compared with a page
+/// that stays for ever. The three policies take turns within each round, and each round gives one
+/// ratio. So drift and other processes affect all three alike.
 func faults(_ options: Options) throws(MemoryError) -> Report {
   let cores = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
   let threads = min(options.spaces, options.threads > 0 ? options.threads : cores)
@@ -22,12 +22,13 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
   for round in 0..<rounds + 2 {
     var cost = policies.map { _ in 0.0 }
     for turn in policies.indices {
-      // All orders in turn, forwards and backwards: a policy leaves the caches to the next.
+      // All orders in turn, forwards and backwards, because each policy leaves its caches to the
+      // next.
       let step = round % 2 == 0 ? turn : policies.count - turn
       let index = (round / 2 + step) % policies.count
       cost[index] = try faultCost(machines[index], spaces: options.spaces, threads: threads)
     }
-    // The first rounds fetch memory from the system.
+    // The first rounds get memory from the system.
     guard round >= 2 else { continue }
     for index in policies.indices {
       costs[index].add(cost[index])
@@ -55,7 +56,7 @@ func faults(_ options: Options) throws(MemoryError) -> Report {
 private let spaceSize: UInt64 = 4 << 30
 private let slotSize: UInt64 = 2 << 20
 
-/// Nanoseconds of a thread's own time for a read fault, with every slot of each space touched once.
+/// The CPU time of a read fault, in nanoseconds. Every slot of each space is read once.
 private func faultCost(
   _ machine: Machine, spaces count: Int, threads: Int
 ) throws(MemoryError) -> Double {
@@ -66,7 +67,7 @@ private func faultCost(
     let start = ownTime()
     for place in stride(from: index, to: shared.count, by: threads) {
       for offset in stride(from: 0, to: spaceSize, by: Int(slotSize)) {
-        // Nothing can fail here but a range outside of the space.
+        // Only a range outside of the space could fail here.
         try? shared[place].touch(offset)
       }
     }

@@ -1,6 +1,6 @@
 import HugeMemory
 
-/// Forks of a golden disk: 1 TiB with 1 GiB of data, in 4 KiB frames as the server uses them.
+/// Forks of a golden disk: 1 TiB with 1 GiB of data, in 4 KiB frames as in the server.
 func fork(_ options: Options) throws(MemoryError) -> Report {
   let rounds = options.rounds > 0 ? options.rounds : 400
   let data = UInt64(options.megabytes > 0 ? options.megabytes : 1024) << 20
@@ -17,7 +17,7 @@ func fork(_ options: Options) throws(MemoryError) -> Report {
     }
   }
   var report = Report(.fork, arguments: "--megabytes \(data >> 20) --rounds \(rounds)")
-  // In a server other threads read meanwhile, and a fork that waits for them interrupts their core.
+  // In a server, other threads read meanwhile. A fork that waits for them interrupts their core.
   let reader = Companion { try? golden.touch(0) }
   try forkTimes(of: golden, data: data, rounds: rounds, &report)
   reader.stop()
@@ -25,8 +25,8 @@ func fork(_ options: Options) throws(MemoryError) -> Report {
   return report
 }
 
-/// Time, beside a thread that reads all the while, of a fork and of the first write to it, with random places: nothing of the path that
-/// the write copies is hot because the round before left it so.
+/// The time of a fork, and of the first write to it, while another thread reads. The places are
+/// random, so that the path that the write copies is not still in the caches from the round before.
 private func forkTimes(
   of golden: AddressSpace, data: UInt64, rounds: Int, _ report: inout Report
 ) throws(MemoryError) {
@@ -39,7 +39,7 @@ private func forkTimes(
   var origin = Samples()
   for _ in 0..<rounds {
     let places = (0..<3).map { _ in random.next() % (data / 4096) * 4096 }
-    // After a write to the origin its next fork waits for writers in progress.
+    // After a write to the origin, its next fork waits for writers in progress.
     try unsafe golden.write(at: places[0], from: page.source)
     var start = now()
     let forkOfWritten = try golden.fork()
@@ -70,7 +70,7 @@ private func forkTimes(
   report.add("first in the origin after a fork", origin.median, .nanoseconds, spread: origin.spread)
 }
 
-/// Memory of many forks, idle and then with one page written in each.
+/// The memory of many forks, first idle, then with one page written in each.
 private func forkMemory(
   of golden: AddressSpace, data: UInt64, _ machine: Machine, _ report: inout Report
 ) throws(MemoryError) {

@@ -2,9 +2,9 @@ import CLinux
 import Glibc
 import HugeMemory
 
-/// What the steps in a huge page's life cost: here, by policy, and in the kernel on a mapping of its
-/// own, taking turns. A fault that takes memory includes the kernel's fault below the arena, so the
-/// distance between the two is what the engine adds.
+/// What the steps in a huge page's life cost, in the engine by policy and in the kernel on a
+/// mapping of its own. The two take turns. A fault that takes memory includes the kernel's fault
+/// below the arena, so the difference between the two is what the engine adds.
 func hugePages(rounds: Int, into report: inout Report) throws(MemoryError) {
   let steps = try Step.all()
   var engine = steps.map { _ in Samples() }
@@ -13,7 +13,7 @@ func hugePages(rounds: Int, into report: inout Report) throws(MemoryError) {
     for (index, step) in steps.enumerated() {
       let own = try step.engine()
       let kernels = step.kernel?()
-      // The first round meets cold caches and fresh tables.
+      // The first round has cold caches and fresh tables.
       guard round > 0 else { continue }
       engine[index].add(own)
       if let kernels { kernel[index].add(kernels) }
@@ -27,7 +27,7 @@ func hugePages(rounds: Int, into report: inout Report) throws(MemoryError) {
 }
 
 private let slotSize = 2 << 20
-/// Slots for each measurement.
+/// The number of slots in each measurement.
 private let slots = 16
 
 private struct Step {
@@ -116,7 +116,7 @@ private struct Step {
     }
   }
 
-  /// Of `madvise(2)`; the C library's module has not all of them.
+  /// Values of `madvise(2)`. The C library's module does not have all of them.
   private enum Advice {
     static let hugePage: Int32 = 14
     static let noHugePage: Int32 = 15

@@ -1,15 +1,15 @@
 import Glibc
 import HugeMemory
 
-/// Random 4 KiB reads and writes of resident memory against `memcpy` on a flat mapping of huge
-/// pages: what the walk and the grace period cost. The sides take turns in each round, with the
-/// same places.
+/// Random 4 KiB reads and writes of resident memory, compared with `memcpy` on a flat mapping of
+/// huge pages: what the walk and the grace period cost. The two sides take turns in each round, at
+/// the same places.
 func io(_ options: Options) throws(MemoryError) -> Report {
   let rounds = options.rounds > 0 ? options.rounds : 240
   let size = UInt64(options.megabytes > 0 ? options.megabytes : 512) << 20
   var report = Report(.io, arguments: "--megabytes \(size >> 20) --rounds \(rounds)")
   let flat = Flat(Int(size))
-  // One after the other, so that no more than two working sets are resident.
+  // One layout after the other, so that at most two working sets are resident.
   for layout in Layout.allCases {
     let space = try filled(size, layout)
     for write in [false, true] {
@@ -19,14 +19,14 @@ func io(_ options: Options) throws(MemoryError) -> Report {
   return report
 }
 
-/// How a space's memory came to be.
+/// How a space's memory was written.
 private enum Layout: String, CaseIterable {
   case huge = "huge frames"
   /// Written page by page, in order.
   case small = "4 KiB frames"
-  /// Written page by page, shuffled: each frame lies anywhere.
+  /// Written page by page in random order, so that frames lie anywhere.
   case shuffled = "4 KiB, shuffled"
-  /// The same after the background has been at it.
+  /// The same, then collapsed.
   case collapsed = "shuffled, collapsed"
 }
 
@@ -58,7 +58,7 @@ private func compare(
   report.add("  over memcpy", ratios.median, .ratio, spread: ratios.spread, goal: 1.15)
 }
 
-/// Operations of one side in one round.
+/// The number of operations of one side in one round.
 private let operations = 5_000
 
 extension AddressSpace {
@@ -81,7 +81,7 @@ extension AddressSpace {
   }
 }
 
-/// Anonymous memory with huge pages advised: the best that a program without forks can have.
+/// Anonymous memory with huge pages advised: the best that a program without forks can do.
 @safe private final class Flat {
   private let base: UnsafeMutableRawPointer
   private let mapping: UnsafeMutableRawPointer
@@ -115,13 +115,13 @@ extension AddressSpace {
   }
 }
 
-/// A space of 1 TiB, for the longest walk, with `size` bytes at its start resident.
+/// A space of 1 TiB, for the longest walk, of which the first `size` bytes are resident.
 private func filled(
   _ size: UInt64, _ layout: Layout
 ) throws(MemoryError) -> AddressSpace {
   var policy = Policy.linux
   policy.enabled = layout == .huge ? .always : .never
-  // Frames of all blocks are in use until the last slots are collapsed.
+  // Blocks become free only when the last slots are collapsed, so the frames are needed twice.
   let room = layout == .collapsed ? size : 16 * 1_048_576
   let machine = try Machine(limit: size + room, policy: policy, background: .none)
   let space = try machine.makeSpace(size: 1 << 40)

@@ -1,8 +1,8 @@
 import Glibc
 import HugeMemory
 
-/// Scatters 25,600 pages, 100 MiB, over 10 GiB. Memory should follow what was written, page by
-/// page, and all of it should go back to the system when it is discarded.
+/// Scatters 25,600 pages, 100 MiB, over 10 GiB. Memory should grow by what was written, page by
+/// page. After a discard, all of it should go back to the system.
 func memory() throws(MemoryError) -> Report {
   var report = Report(.memory)
   var policy = Policy.linux
@@ -32,11 +32,11 @@ func memory() throws(MemoryError) -> Report {
   return report
 }
 
-/// Writes pages at random places. Returns the bytes that differ from each other's.
+/// Writes pages at random places. Returns the number of bytes in the distinct pages among them.
 private func scatter(_ pages: Int, over space: AddressSpace) throws(MemoryError) -> UInt64 {
   var random = Random(seed: 2012)
   let page = Bytes(4096, of: 0xa5)
-  // A bit a page, so that the bookkeeping of the test hardly shows in what is resident.
+  // One bit for each page, so that the test's own memory hardly shows in what is resident.
   var seen = [UInt64](repeating: 0, count: Int(space.size / 4096 / 64))
   var distinct: UInt64 = 0
   for _ in 0..<pages {

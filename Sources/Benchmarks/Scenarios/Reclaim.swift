@@ -2,9 +2,9 @@ import Glibc
 import HugeMemory
 import Synchronization
 
-/// Writes while memory is being reclaimed, near the low watermark, against the same writes while
-/// nobody reclaims. The sides take turns in each round, with the same places; then what it takes to
-/// be refused in a full machine.
+/// Writes near the low watermark while memory is being reclaimed, compared with the same writes
+/// while it is not. The two sides take turns in each round, at the same places. Then the time until
+/// a full machine refuses a write.
 func reclaim(_ options: Options) throws(MemoryError) -> Report {
   let rounds = options.rounds > 0 ? options.rounds : 60
   let data = UInt64(options.megabytes > 0 ? options.megabytes : 128) << 20
@@ -15,7 +15,7 @@ func reclaim(_ options: Options) throws(MemoryError) -> Report {
 }
 
 private let page: UInt64 = 4096
-/// Writes of a kind in a round.
+/// The number of writes of each kind in a round.
 private let operations = 4000
 
 /// Where a write goes.
@@ -30,7 +30,7 @@ private enum Level: String, CaseIterable {
   var part: Double { self == .p50 ? 0.5 : self == .p99 ? 0.99 : 0.999 }
 }
 
-/// Quantiles of each round, and of each round's two sides their ratio.
+/// The quantiles of the rounds' two sides, and the ratio of the two in each round.
 private struct Outcome {
   var beside = Samples()
   var alone = Samples()
@@ -43,7 +43,8 @@ private func writesBesideReclaim(
   let fresh = UInt64(operations) * page
   var policy = Policy.linux
   policy.enabled = .never
-  // With all fresh memory written, and the tables, fewer frames are free than the low watermark, 1/64.
+  // When all fresh memory is written, fewer frames are free, with the tables, than the low
+  // watermark of 1/64.
   let machine = try Machine(
     limit: data + fresh + (data + fresh) / 64, policy: policy, background: .none)
   let space = try machine.makeSpace(size: 1 << 40)
@@ -63,7 +64,7 @@ private func writesBesideReclaim(
         times[isBeside, default: []].append(
           try space.writeTimes(place, data: data, seed: seed))
       }
-      // Given back by either side alike, outside of what is measured.
+      // Both sides give memory back in the same way, outside of what is measured.
       try space.discard(at: freshBase, length: freshSize)
       machine.settle()
     }
@@ -92,12 +93,12 @@ private func writesBesideReclaim(
   report.add("passes of reclaim meanwhile", Double(passes), .count)
 }
 
-/// Fresh memory lies here, 1/64 of it written.
+/// Where fresh memory lies. About a quarter of it is written.
 private let freshBase: UInt64 = 1 << 39
 private let freshSize: UInt64 = 64 << 20
 
 extension AddressSpace {
-  /// Nanoseconds by the wall's clock of each write, so that waiting for a lock counts.
+  /// The wall-clock time of each write, in nanoseconds, so that waiting for a lock counts.
   fileprivate func writeTimes(
     _ place: Place, data: UInt64, seed: UInt64
   ) throws(MemoryError) -> Samples {
@@ -108,7 +109,7 @@ extension AddressSpace {
       let at =
         place == .mapped
         ? random.next() % (data / page) * page
-          // An odd factor: each page of the range once, in no order that helps.
+          // An odd factor, so that no page comes twice, and the order helps nobody.
         : freshBase + index &* 7919 % (freshSize / page) * page
       let start = now()
       try unsafe write(at: at, from: content.source)
@@ -118,11 +119,13 @@ extension AddressSpace {
   }
 }
 
-/// A thread that does all that the background does under pressure, without a pause while it is on: it
-/// writes, discards, settles, trims, and reclaims at a priority at which the scans look at something.
+/// A thread that does everything that the background does under pressure, without a pause while it
+/// is on. It writes, discards, settles, trims, and reclaims at a priority at which the scans look
+/// at something.
 private final class Pressure: Sendable {
   private let isOn = Atomic(false)
-  /// Which the thread has seen: off, and nothing of its last pass is under way.
+  /// What the thread has seen of `isOn`. If it is false, nothing of its last pass is still going
+  /// on.
   private let isSeen = Atomic(false)
   private let passes = Atomic(0)
   private let companion = Mutex<Companion?>(nil)
@@ -132,7 +135,7 @@ private final class Pressure: Sendable {
     companion.withLock { $0 = Companion { [weak self] in self?.pass(machine, scratch) } }
   }
 
-  /// Returns once it has begun, or ended.
+  /// Returns once the thread has begun, or ended.
   func turn(on isOn: Bool) {
     self.isOn.store(isOn, ordering: .relaxed)
     while isSeen.load(ordering: .acquiring) != isOn { usleep(100) }
@@ -144,7 +147,7 @@ private final class Pressure: Sendable {
     guard isOn else { return _ = usleep(1000) }
     let zeros = Bytes(64 * 4096, of: 0)
     let data = Bytes(64 * 4096, of: 0xa5)
-    // Zeros for the scan to find, and data to discard. Refused is as good.
+    // Zeros for the scan to find, and data to discard. A refused write is just as good.
     try? unsafe scratch.write(at: 0, from: zeros.source)
     try? unsafe scratch.write(at: 64 * 4096, from: data.source)
     try? scratch.discard(at: 64 * 4096, length: 64 * 4096)
@@ -154,15 +157,15 @@ private final class Pressure: Sendable {
     passes.add(1, ordering: .relaxed)
   }
 
-  /// Returns how often it was through. Call once.
+  /// Stops the thread. Returns the number of its passes. Call once.
   func stop() -> Int {
     companion.withLock { $0.take() }?.stop()
     return passes.load(ordering: .relaxed)
   }
 }
 
-/// Nanoseconds until a write is refused where every page is in use and none is zero: the first
-/// looks through memory, the next ones need not.
+/// The time until a write is refused when every page is in use and none is zero, in nanoseconds.
+/// The first write searches memory; the next ones need not.
 private func refusals(_ report: inout Report) throws(MemoryError) {
   var policy = Policy.linux
   policy.enabled = .never
@@ -189,7 +192,7 @@ private func refusals(_ report: inout Report) throws(MemoryError) {
       next.add(Double(now() - start))
     }
   }
-  // Its look ends after 100 ms, and what is begun by then is ended first.
+  // The search ends after 100 ms, but what was begun by then is finished.
   report.add("first refusal of a full 256 MiB", first, .nanoseconds, goal: 200_000_000)
   report.add("refusals after it, p50", next.median, .nanoseconds, spread: next.spread)
   report.add("  p99.9", next.quantile(0.999), .nanoseconds)

@@ -1,17 +1,17 @@
 import HugeMemory
 
-/// Reads one byte in every page of 200 MiB that nobody wrote, as the test in the patch of 2012
-/// did. With the zero page that takes its 2 MiB, without it 200 MiB.
+/// Reads one byte in every page of 200 MiB that nobody wrote, as the test in the patch of 2012 did.
+/// With the zero page, that takes 2 MiB; without it, 200 MiB.
 ///
-/// Counted in frames: what is resident says nothing here, since the system backs frames that are
-/// only read by a huge zero page of its own.
+/// Memory is counted in frames. Resident memory shows nothing here, because the system backs frames
+/// that are only read with a huge zero page of its own.
 func zeroPage() throws(MemoryError) -> Report {
   var report = Report(.zeroPage)
   let size: UInt64 = 200 << 20
   let with = try readThrough(size, useZeroPage: true)
   let without = try readThrough(size, useZeroPage: false)
   let page: UInt64 = 2 << 20
-  // The page, the tables that map it, and nothing else.
+  // The page and the tables that map it, and nothing else.
   report.add(
     "frames with the zero page", Double(with.frames), .bytes, goal: Double(page + 64 * 1024))
   report.add("frames without", Double(without.frames), .bytes)
