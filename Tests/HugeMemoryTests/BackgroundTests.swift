@@ -5,15 +5,15 @@ import Testing
 
 @testable import HugeMemory
 
-/// A machine as a program makes it: by its limit alone. It looks after itself, and what does so ends
-/// with it.
+/// A machine as a program makes it, with only a limit. It looks after itself, and its background
+/// ends with it.
 @Suite struct BackgroundTests {
-  /// What the library gives who says nothing; not what this target's tests begin with.
+  /// A machine with the library's defaults, not with those of this target's tests.
   private func defaultMachine(limit: UInt64) throws -> Machine {
     try Machine(limit: limit, policy: Policy(), background: .own)
   }
 
-  /// Waits until something has come about; it takes a second, if the computer has time for it.
+  /// Waits until `isSo` returns true. That takes a second, or longer on a busy computer.
   private func eventually(_ comment: Comment, _ isSo: () throws -> Bool) rethrows {
     let end = monotonicTime() + 60_000_000_000
     while try !isSo(), monotonicTime() < end { usleep(5000) }
@@ -24,7 +24,7 @@ import Testing
     let machine = try defaultMachine(limit: 64 * mib)
     let space = try machine.makeSpace(size: gib)
     let stores: UInt64 = 2000
-    // An odd factor: each page once.
+    // An odd factor, so no page comes twice.
     for index in 0..<stores {
       try space.store(index, at: index &* 0x9E3779B1 % (gib / page) * page)
     }
@@ -77,7 +77,7 @@ import Testing
     eventually("the thread is gone") { signal.hasEnded }
   }
 
-  /// The thread then drops the last reference, or finds none.
+  /// The thread then drops the last reference, or finds that the machine is gone.
   @Test func machinesMayGoInTheMiddleOfATurn() throws {
     var signals: [StopSignal] = []
     for round in 0..<UInt64(60) {
@@ -97,7 +97,7 @@ import Testing
     policy.scanSleepMilliseconds = 60_000
     let machine = try Machine(limit: 64 * mib, policy: policy, background: .own)
     let space = try machine.makeSpace(size: slot)
-    // After the first scan, which is at once.
+    // After the first scan, which begins at once.
     usleep(300_000)
     for at in 0..<UInt64(512) { try space.store(at, at: at * page) }
     let start = monotonicTime()

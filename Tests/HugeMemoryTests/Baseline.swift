@@ -5,7 +5,7 @@ import Testing
 extension Machine {
   subscript(counter name: String) -> UInt64 { counters.first { $0.name == name }!.value }
 
-  /// At rest nothing may be left: neither frames nor references (invariant 17).
+  /// At rest, no frames and no references may be left (invariant 17).
   func expectBaseline(_ comment: Comment = "", _ location: SourceLocation = #_sourceLocation) {
     shrink()
     let kept: UInt64 = policy.zeroReference == .neverFreed && zeroPageReferences != 0 ? 1 : 0

@@ -3,11 +3,12 @@ import Testing
 
 @testable import HugeMemory
 
-/// Random programs in which every space has limits; after each step every charge is compared with a
-/// count of what the space has. A failure names its seed, which reproduces it.
+/// Random programs in which every space has limits. After each step, every charge is compared with
+/// a count of what the space has. A failure names its seed, which reproduces it.
 @Suite struct ChargeTests {
-  /// Without forks nothing that was shared becomes somebody's own unnoticed, so a space is charged for
-  /// all that it owns; with forks, for what it took itself.
+  /// Without forks, a space is charged for everything that it owns. With forks, it is charged for
+  /// what it took itself: memory may become its own when another sharer goes, and it does not
+  /// notice.
   @Test(arguments: [true, false], [true, false])
   func chargesAreWhatACountFinds(forks: Bool, huge: Bool) throws {
     let first = UInt64(ProcessInfo.processInfo.environment["HUGEMEMORY_SEED"] ?? "1")!
@@ -49,7 +50,7 @@ private struct ChargeProgram {
   mutating func limit(_ index: Int) throws {
     let reserve = [nil, mib, 3 * mib].randomElement(using: &random)!
     let quota = [nil, 4 * mib].randomElement(using: &random)!
-    // May be refused; what was is kept then.
+    // May be refused. The space then keeps its old limits.
     try? spaces[index].setLimits(quota: quota ?? 64 * mib, reserve: reserve)
   }
 
@@ -61,7 +62,7 @@ private struct ChargeProgram {
     let start = min(size - 1, random.below(size / unit + 1) * unit)
     let most = [3 * page, 40 * page, 2 * slot + 1].randomElement(using: &random)!
     let length = min(size - start, 1 + random.below(most))
-    // For what takes whole pages only.
+    // For operations that take only whole pages.
     let first = start / page * page
     let whole = min(size - first, (length + page - 1) / page * page)
     let choice = random.below(22)
@@ -94,7 +95,7 @@ private struct ChargeProgram {
     }
   }
 
-  /// Says where a charge is not what it should be.
+  /// Describes the first charge that is wrong, if there is one.
   func failure() -> String? {
     var promised: UInt64 = 0
     for (index, space) in spaces.enumerated() {

@@ -4,13 +4,13 @@ import Testing
 
 @testable import HugeMemory
 
-/// Threads that do everything at once to shared spaces. A word says where it is and who wrote it,
-/// so a reader can tell a wrong one; no two threads touch the same word at the same time, since
-/// what they would see is not defined.
+/// Threads that do everything to shared spaces at the same time. Each word contains its place and
+/// its writer, so a reader can recognize a wrong one. No two threads use the same word at the same
+/// time, because the result would be undefined.
 @Suite(.serialized) struct ConcurrencyTests {
   static let rounds = Int(ProcessInfo.processInfo.environment["HUGEMEMORY_ROUNDS"] ?? "600")!
 
-  /// The word of a writer for a place; 0 is one that was never written or was discarded.
+  /// The word of a writer for a place. 0 means that the place was never written, or was discarded.
   private static func word(_ at: UInt64, _ writer: Int, _ round: Int) -> UInt64 {
     at << 24 | UInt64(writer + 1) << 16 | UInt64(round & 0xffff)
   }
@@ -29,8 +29,8 @@ import Testing
     return word
   }
 
-  /// Writers own every fourth word of the same pages, and read back what they wrote; one more
-  /// thread forks and looks at the forks, another one reclaims by every means.
+  /// Each writer owns every fourth word of the same pages, and reads back what it wrote. One more
+  /// thread forks and checks the forks; another reclaims by every means.
   @Test(arguments: [true, false], Policy.ZeroReference.allCases)
   func writersOfOnePageLoseNothing(_ huge: Bool, _ reference: Policy.ZeroReference) throws {
     let machine = try Machine(limit: 128 * mib, policy: Policy(huge: huge, reference: reference))
@@ -48,7 +48,8 @@ import Testing
               machine.shrink()
             }
             guard thread == 3, let fork = try? space.fork() else { continue }
-            // The fork is nobody else's: a word must be whole, stay, and be its place's.
+            // No other thread uses the fork. A word must be whole, stay the same, and belong to its
+            // place.
             for _ in 0..<20 {
               let at = random.below(8 * mib / 8) * 8
               let seen = Self.readWord(fork, at)
@@ -61,7 +62,7 @@ import Testing
         }
         var written: [UInt64: UInt64] = [:]
         for round in 0..<Self.rounds {
-          // Few pages, so that the writers meet.
+          // Few pages, so that writers use the same ones.
           let at =
             random.below(4) * slot + random.below(6) * page
             + (random.below(128) * 4 + UInt64(thread)) * 8
@@ -83,8 +84,8 @@ import Testing
     machine.expectBaseline("huge \(huge), \(reference)")
   }
 
-  /// Every thread has its own pages of a shared space, and writes, reads, discards and pins them,
-  /// alone on its pages but together in tables and huge frames.
+  /// Every thread has its own pages of a shared space, and writes, reads, discards and pins them.
+  /// Threads share tables and huge frames, but no pages.
   @Test(arguments: [true, false], Policy.ZeroReference.allCases)
   func neighboursInOneTableDoNotDisturbEachOther(
     _ huge: Bool, _ reference: Policy.ZeroReference
@@ -134,8 +135,8 @@ import Testing
     machine.expectBaseline("huge \(huge), \(reference)")
   }
 
-  /// Spaces are forked from one golden space, written, reset and dropped, in an arena that is
-  /// too small for all of them at once.
+  /// Forks one golden space, and writes, resets and drops the forks, in an arena that is too small
+  /// for all of them at once.
   @Test func forksComeAndGoInATightArena() throws {
     let machine = try Machine(limit: 12 * mib)
     do {

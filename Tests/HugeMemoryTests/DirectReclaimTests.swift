@@ -3,9 +3,9 @@ import Testing
 
 @testable import HugeMemory
 
-/// A write that finds no memory, in a machine where some can be had and in one where none can.
+/// A write that finds no memory: if some can be reclaimed, and if none can.
 @Suite struct DirectReclaimTests {
-  /// Fills a space page by page until a write is refused. Returns the pages written.
+  /// Fills a space page by page until a write is refused. Returns the number of pages written.
   static func fillUp(_ space: AddressSpace, from start: UInt64 = 0, _ value: UInt8 = 1) throws
     -> UInt64
   {
@@ -32,7 +32,7 @@ import Testing
           try space.fill(1, at: gib / 2 + at * page, count: page)
         }
       }
-      // A hundred writes each asked; memory was looked through at the most a few times.
+      // Each of a hundred writes stalled, but memory was searched a few times at most.
       #expect(machine[counter: "allocstall"] - stalls == 100)
       #expect(machine[counter: "pgscan_direct"] - scanned < 40 * 2048)
       #expect(try space.bytes(at: 0, count: count * page).allSatisfy { $0 == 1 })
@@ -44,17 +44,17 @@ import Testing
     let machine = try Machine(limit: 8 * mib, policy: Policy(huge: false))
     do {
       let space = try machine.makeSpace(size: 4 * gib)
-      // Sparse: a table for each page, so that there is far more to go through than pages.
+      // Sparse: one table for each page, so that there is much more to search than pages.
       let stride = isSparse ? slot : page
       let zeros: UInt64 = 400
       for index in 0..<zeros {
         try space.fill(isSparse && index < 300 ? 1 : 0, at: index * stride, count: page)
       }
-      // A look that runs out of its time goes on with the next refusal.
+      // A search that runs out of time goes on at the next refusal.
       var count: UInt64 = 0
       for _ in 0..<30 { count += try Self.fillUp(space, from: 2 * gib + count * page) }
       let room = machine.limit / page
-      // Of those that are zeros not one is left.
+      // None of the pages of zeros is left.
       #expect(machine[counter: "zero_scan_page"] == (isSparse ? 100 : zeros))
       #expect(machine[counter: "pgsteal_direct"] > 0)
       #expect(count > room - (isSparse ? 620 : 20))
@@ -100,7 +100,7 @@ import Testing
       #expect(fake.asked != [], "by reclaim")
       isCached.store(true, ordering: .relaxed)
       try cache.fill(1, at: 0, count: mib)
-      // 4 MiB less two tables' paths: without what the cache has they would not fit.
+      // 4 MiB, less the tables on two paths. This fits only without what the cache holds.
       try space.fill(2, at: 0, count: 3 * mib + 512 * kib)
       let isLeft = isCached.load(ordering: .relaxed)
       #expect(!isLeft, "by a write")
@@ -110,7 +110,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// The scan is in the registry's lock, and direct reclaim would want it.
+  /// The scan holds the registry's lock, which direct reclaim would need.
   @Test(arguments: [true, false]) func aShrinkerThatWritesIsRefused(_ isDirect: Bool) throws {
     let machine = try Machine(limit: 4 * mib, policy: Policy(huge: false))
     do {
@@ -148,7 +148,7 @@ import Testing
         try space.fill(1, at: 512 * mib, count: page)
       }
       #expect(try space.bytes(at: 0, count: 8 * mib).allSatisfy { $0 == 1 })
-      // In place, and so without a frame.
+      // In place, so without a new frame.
       try space.fill(2, at: 0, count: page)
       try space.discard(at: slot, length: slot)
       #expect(try space.byte(at: slot) == 0)

@@ -72,15 +72,15 @@ import Testing
       let space = try machine.makeSpace(size: 1 << 40)
       try space.fill(1, at: 3 * gib, count: 16 * page)
       let fork = try space.fork()
-      // Nothing there: nothing is copied.
+      // There is nothing in the range, so nothing is copied.
       try fork.discard(at: gib, length: gib)
       try fork.discard(at: 3 * gib + mib, length: mib)
       #expect(machine[counter: "cow_table"] == 0)
-      // All of the slot's pages: only the root is copied, since the rest keeps nothing.
+      // All of the slot's pages: only the root is copied, because the tables below keep nothing.
       try fork.discard(at: 3 * gib, length: mib)
       #expect(machine[counter: "cow_table"] == 1)
       #expect(try fork.extents().map(\.kind) == [.hole])
-      // Some of them: the path is copied.
+      // Some of the slot's pages: the path is copied.
       let other = try space.fork()
       try other.discard(at: 3 * gib, length: page)
       #expect(machine[counter: "cow_table"] == 5)
@@ -98,7 +98,7 @@ import Testing
         try space.fill(2, at: slot, count: slot)
       }
       #expect(machine.memoryUsed == 3 * mib)
-      // No frame for a table to split with: cleared in place.
+      // There is no frame for the table of a split, so the page is cleared in place.
       try space.discard(at: page, length: page)
       #expect(
         try space.bytes(at: 0, count: 3 * page).enumerated().allSatisfy {
@@ -149,9 +149,9 @@ import Testing
     #expect(try space.extents().prefix(3).map(\.kind) == [.data, .hole, .data])
   }
 
-  /// A write is on its way through a huge entry while that is split under a pin. Without the
-  /// grace period at the end of `smallTable`, the page is copied before the write lands, which
-  /// is lost.
+  /// A write goes on through a huge entry while that entry is split under a pin. Without the grace
+  /// period at the end of `smallTable`, the page would be copied before the write lands, and the
+  /// write would be lost.
   @Test func aSplitUnderAPinWaitsForWritesOnTheirWay() throws {
     let machine = try Machine(limit: 32 * mib)
     let space = try machine.makeSpace(size: 8 * mib)
@@ -160,7 +160,7 @@ import Testing
     try space.pin(at: 0, length: page, into: &pins)
     let copied = Atomic(false), open = Atomic(false)
     let writer = startThread {
-      // What `copyIn` does, slowly.
+      // This does slowly what `copyIn` does.
       let section = machine.grace.enter()
       let entry = space.slot(0).entry
       open.store(true, ordering: .releasing)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// What a fork wrote that equals its origin's is shared with it again.
+/// If a fork wrote what its origin has, the two share memory again.
 @Suite struct EqualScanTests {
   /// Contents that differ from page to page.
   private func pattern(_ count: UInt64, from first: UInt64 = 0) -> [UInt8] {
@@ -88,7 +88,7 @@ import Testing
       #expect(try fork.bytes(at: 0, count: slot) == bytes)
       try fork.fill(5, at: page, count: page)
       #expect(try fork.byte(at: page) == 5 && fork.byte(at: 0) == bytes[0])
-      // Without an origin there is nothing to compare with, and nothing breaks.
+      // Without an origin, there is nothing to compare with, and nothing breaks.
       try fork.write(bytes, at: 0)
       machine.reclaim()
       #expect(try fork.bytes(at: 0, count: slot) == bytes)
@@ -96,7 +96,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// Writes on both sides after they were shared again, in turn with more scans.
+  /// Writes on both sides after they share memory again, alternating with more scans.
   private func keepApart(_ origin: AddressSpace, _ fork: AddressSpace, _ bytes: [UInt8]) throws {
     let machine = origin.machine
     var ours = bytes

@@ -14,7 +14,7 @@ import Testing
       #expect(machine.zeroPageReferences == 2)
       #expect(machine.memoryUsed == slot + page)
       #expect(machine[counter: "thp_zero_page_alloc"] == 1)
-      // Mapped, it causes no more faults.
+      // Once the page is mapped, it causes no more faults.
       #expect(machine[counter: "pgfault"] == 2)
     }
     machine.expectBaseline()
@@ -137,7 +137,7 @@ import Testing
   }
 
   @Test func whatWaitsForAGracePeriodIsNoReasonToFailAWrite() throws {
-    // Every round retires a huge frame; there is room for three.
+    // Every round retires a huge frame, and there is room for three.
     let machine = try Machine(limit: 7 * mib)
     let space = try machine.makeSpace(size: slot)
     try space.fill(1, at: 0, count: slot)
@@ -147,7 +147,7 @@ import Testing
       #expect(try fork.byte(at: 0) == (round == 0 ? 1 : round - 1))
     }
     #expect(try space.byte(at: 0) == 19)
-    // All small pages, and as many again that are retired.
+    // All small pages, and the same number of retired ones.
     let small = try Machine(limit: 3 * mib, policy: Policy(huge: false))
     let other = try small.makeSpace(size: mib)
     try other.fill(1, at: 0, count: mib)

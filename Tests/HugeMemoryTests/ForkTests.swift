@@ -46,12 +46,12 @@ import Testing
         let before = machine.memoryUsed
         try fork.fill(2, at: 5 * page + 1, count: 1)
         machine.settle()
-        // The root, the table of the slot and the page.
+        // The root, the slot's table and the page.
         #expect(machine.memoryUsed == before + 3 * page)
         #expect(machine[counter: "cow_page"] == 1)
         #expect(try fork.bytes(at: 5 * page, count: 3) == [1, 2, 1])
         #expect(try space.bytes(at: 5 * page, count: 3) == [1, 1, 1])
-        // The origin writes in its turn: it copies too, and then writes in place.
+        // Then the origin writes. Its first write copies too, and later ones are in place.
         try space.fill(3, at: 5 * page, count: 2)
         try space.fill(4, at: 5 * page, count: 1)
         #expect(try space.bytes(at: 5 * page, count: 3) == [4, 3, 1])
@@ -98,9 +98,9 @@ import Testing
     }
   }
 
-  /// A fork is a point: a write that was past the root when it began lands before it, or the copy
-  /// would change under its owner. Without the grace period in `shareRoot` the fork is there
-  /// while the section is still open.
+  /// A fork is one point in time: a write that was past the root when the fork began lands before
+  /// the fork returns. Otherwise the fork's contents would change later. Without the grace period
+  /// in `share`, the fork would return while the section is still open.
   @Test func aForkWaitsForWritesOnTheirWay() throws {
     let machine = try Machine(limit: 16 * mib)
     do {
@@ -127,7 +127,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// The list of what waits for a grace period is drained under the space's lock when it is full.
+  /// When the list of what waits for a grace period is full, it is drained under the space's lock.
   @Test func moreIsReplacedThanTheRetiredListHolds() throws {
     let machine = try Machine(limit: 128 * mib, policy: Policy(huge: false))
     do {
@@ -185,7 +185,7 @@ import Testing
     expected.own = 3 * page
     expected.shared = 9 * page
     #expect(fork.usage() == expected)
-    // Nobody else has the tables or page 0 that the origin keeps.
+    // The origin alone has its tables and its page 0.
     #expect(space.usage() == expected)
   }
 }

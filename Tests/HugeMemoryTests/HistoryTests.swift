@@ -6,8 +6,8 @@ import Testing
 
 @testable import HugeMemory
 
-/// One test for each item of the zero page's history that concerns this layer. Each says which
-/// change puts the bug back; with that change it fails.
+/// One test for each item of the zero page's history that concerns this layer. Each comment names a
+/// change that puts the bug back; the test fails with that change.
 @Suite struct HistoryTests {
   /// Put back by `if true { return freeSmall(frame) }` in `Arena.free`.
   @Test func history1_aFreedZeroPageIsFreedWhole() throws {
@@ -22,7 +22,7 @@ import Testing
     }
   }
 
-  /// Put back by leaving out the look at the entry in `mapZero` (`guard table[index]…`).
+  /// Put back by leaving out the check of the entry in `mapZero` (`guard table[index]…`).
   @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
   func history2_theSecondFaultOfAPlaceFindsTheFirsts(_ reference: Policy.ZeroReference) throws {
     let machine = try Machine(
@@ -35,7 +35,7 @@ import Testing
         try space.readFault(at)
         let after = machine.zeroPageReferences
         #expect(after == max(before, 1) + 1)
-        // Two threads found the place untouched; this is the slower one.
+        // Two threads found the place untouched. This is the slower one.
         try space.readFault(at)
         #expect(machine.zeroPageReferences == after)
       }
@@ -82,7 +82,7 @@ import Testing
       #expect(space.usage().data == page)
       #expect(machine.memoryUsed == used + 2 * page)
       #expect(machine.zeroPageReferences == (reference == .perMapping ? 512 : 2))
-      // A failing path undoes all it did (invariant 11).
+      // A path that fails undoes everything it did (invariant 11).
       let other = try machine.makeSpace(size: 2 * slot)
       #expect(throws: MemoryError.outOfMemory(limit: 3 * mib)) {
         try other.fill(1, at: 0, count: 2 * slot)
@@ -91,15 +91,15 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// A reader decides on one loaded value, while the entry goes from huge to a table to zero.
-  /// Put back by looking again in `copyOut`: `self.slot(offset).entry.frame` in its `memcpy`.
+  /// A reader decides on one loaded value while the entry goes from huge to a table to zero. Put
+  /// back by a second look in `copyOut`: `self.slot(offset).entry.frame` in its `memcpy`.
   @Test func history5_aReaderDecidesOnOneLoadedValue() throws {
     let machine = try Machine(limit: 32 * mib)
     let space = try machine.makeSpace(size: slot)
     let done = Atomic(false)
     let reader = startThread {
       while !done.load(ordering: .relaxed) {
-        // The first page: a table taken for a huge frame would show its entries here.
+        // The first page, because a table mistaken for a huge frame would show its entries here.
         var word: UInt64 = 0
         try! unsafe withUnsafeMutableBytes(of: &word) { try unsafe space.read(at: 64, into: $0) }
         if word != 0 && word != 0x5a5a_5a5a_5a5a_5a5a {
@@ -127,7 +127,7 @@ import Testing
       _ = try space.byte(at: 0)
       let section = machine.grace.enter()
       #expect(space.slot(0).entry == .zero)
-      // The write replaces the zero entry and returns; this section may still use it.
+      // The write replaces the zero entry and returns, but this section may still use it.
       let writer = startThread { try! space.fill(1, at: 0, count: 1) }
       writer.join()
       #expect(space.slot(0).entry.kind == .huge)

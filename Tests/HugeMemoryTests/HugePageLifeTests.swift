@@ -2,7 +2,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// What a huge page may come to: split, queued, collapsed by the scanner, taken apart.
+/// What can happen to a huge page: it is split, queued, collapsed by the scanner or taken apart.
 @Suite struct HugePageLifeTests {
   @Test func partsOfASharedFrameComeBackOnceNobodyMapsTheWhole() throws {
     let machine = try Machine(limit: 64 * mib)
@@ -78,7 +78,7 @@ import Testing
     #expect(try space.pageState(at: 7 * page) == PageState(kind: .data, isHuge: false))
     #expect(try space.byte(at: 7 * page) == 5)
     #expect(machine.zeroPageReferences == max(before, 1) + 1)
-    // The data, two tables, the zero page.
+    // The data, two tables and the zero page.
     #expect(machine.memoryUsed == 3 * page + slot)
     #expect(machine.splitUnderused() == 0, "exactly once")
     try space.fill(6, at: 7 * page, count: 1)
@@ -122,7 +122,7 @@ import Testing
     policy.shrinkUnderused = false
     policy.zeroReference = .neverFreed
     policy.followsLinux = true
-    // Each field is what it was set to, whatever was set after it.
+    // Each field keeps its value when others are set.
     #expect(policy.enabled == .collapse && policy.defrag == .never)
     #expect(!policy.useZeroPage && policy.zeroWrite == .split)
     #expect(policy.maxPtesNone == 17 && policy.maxPtesShared == 511)

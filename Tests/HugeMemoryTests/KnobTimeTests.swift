@@ -2,8 +2,8 @@ import Testing
 
 @testable import HugeMemory
 
-/// What is set in a running machine acts at the background's next turn, not after the wait that the
-/// old value asked for.
+/// A setting in a running machine takes effect at the background's next turn, and not only after
+/// the wait that the old value asked for.
 @Suite struct KnobTimeTests {
   @Test func aShorterSleepDoesNotWaitForTheOldOne() throws {
     var policy = Policy(huge: false)
@@ -14,7 +14,7 @@ import Testing
     let space = try machine.makeSpace(size: 8 * slot)
     var cycle = ReclaimCycle(pressure: nil)
     _ = cycle.turn(machine)
-    // Dense after the scan, so the next one makes it huge.
+    // The slot is dense only after the scan, so the next scan makes it huge.
     try space.fill(7, at: 0, count: slot - page)
     try space.fill(7, at: slot - page, count: page)
     _ = cycle.turn(machine)

@@ -3,8 +3,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// Quotas and reserves, and that the charge that both count is what it says, at every place that
-/// changes it.
+/// Quotas and reserves, and the charge that both are compared with, at every place that changes it.
 @Suite(.serialized) struct LimitTests {
   // MARK: Quota
 
@@ -12,7 +11,7 @@ import Testing
     let machine = try Machine(limit: 32 * mib, policy: Policy(huge: false))
     let space = try machine.makeSpace(size: gib)
     let other = try machine.makeSpace(size: gib)
-    // The tables, and 10 pages.
+    // The tables and 10 pages.
     try space.fill(1, at: 0, count: 1)
     let tables = space.charge / page - 1
     let quota = (tables + 10) * page
@@ -27,18 +26,18 @@ import Testing
       try space.fill(1, at: 512 * mib, count: 1)
     }
     #expect(space.charge == quota && space.usage().own == quota)
-    // What is there can be written, all can be read, others go on.
+    // Memory that the space has can be written, everything can be read, and other spaces go on.
     try space.fill(2, at: 0, count: 10 * page)
     #expect(try space.bytes(at: 9 * page, count: 2 * page).last == 0)
     #expect(try space.byte(at: 700 * mib) == 0)
     try other.fill(1, at: 0, count: 8 * mib)
-    // A page for a page.
+    // Discarding one page makes room for one page.
     try space.discard(at: 3 * page, length: page)
     #expect(throws: MemoryError.overQuota(quota: quota)) {
       try space.fill(1, at: 10 * page, count: 2 * page)
     }
     #expect(try space.byte(at: 10 * page) == 1)
-    // Raised, and lifted.
+    // The quota is raised, then lifted.
     try space.setLimits(quota: quota + page, reserve: nil)
     try space.fill(1, at: 11 * page, count: page)
     try space.setLimits(quota: nil, reserve: nil)
@@ -55,7 +54,7 @@ import Testing
       try space.fill(1, at: slot, count: slot)
     }
     #expect(space.charge == 3 * mib && space.usage().own == 3 * mib)
-    // A part of a huge frame goes, which takes a table beyond the quota.
+    // Discarding a part of a huge frame takes a table beyond the quota.
     try space.discard(at: page, length: 2 * page)
     #expect(space.charge == 3 * mib - page && space.usage().own == 3 * mib - page)
   }
@@ -73,9 +72,9 @@ import Testing
     try space.discard(at: 0, length: slot)
     #expect(throws: refused) { try space.advise(at: 0, length: slot, .populateWrite) }
     #expect(space.charge == mib)
-    // Reads need no table to read zeros.
+    // Reads of zeros need no table.
     try space.advise(at: 64 * mib, length: page, .populateRead)
-    // A fork is not limited, and what is shared counts for nobody.
+    // A fork is not limited, and shared memory counts for no space.
     let fork = try space.fork()
     #expect(space.charge == 0 && fork.quota == nil && fork.charge == 0)
     try fork.fill(1, at: 0, count: slot)
@@ -117,11 +116,11 @@ import Testing
     #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) {
       try space.fill(1, at: 512 * mib, count: page)
     }
-    // What it gives back stays its own, at once and after the frames came back.
+    // What the space gives back stays promised to it, both at once and after the frames came back.
     try space.discard(at: 0, length: mib)
     hog.fillAll()
     try space.fillUp(to: 4 * mib)
-    // Page by page, which is what a core's cache would keep for whoever comes next.
+    // Page by page, because a core's cache would keep such frames for any caller.
     for index in 0..<64 { try space.discard(at: mib + UInt64(index) * page, length: page) }
     machine.retired.drain(into: machine)
     hog.fillAll()
@@ -142,7 +141,7 @@ import Testing
     #expect(throws: MemoryError.self) { try space.setLimits(quota: mib, reserve: mib + 1) }
     #expect(space.reserve == nil && machine.memoryPromised == 0)
     try space.setLimits(quota: nil, reserve: 3 * mib)
-    // What it has counts, and a lower reserve lifts what is not used.
+    // What the space has counts, and a lower reserve releases what is not used.
     try space.fill(1, at: 0, count: mib)
     #expect(machine.memoryPromised == 3 * mib - space.charge)
     try space.setLimits(quota: nil, reserve: 2 * mib)
@@ -186,7 +185,7 @@ import Testing
     hog!.fillAll()
     try space.fill(2, at: 0, count: 2 * mib)
     try space.fillUp(to: 4 * mib)
-    // Without the fork, all is the space's own again.
+    // Without the fork, everything is the space's own again.
     try space.discard(at: 0, length: gib)
     fork = nil
     try space.fillUp(to: 4 * mib)
@@ -199,7 +198,7 @@ import Testing
     try space.fill(1, at: 0, count: 2 * mib)
     _ = try space.fork()
     #expect(space.charge == 0)
-    // The whole tree at the first write, or with the limits.
+    // The whole tree counts again after the first write, or when limits are set.
     try space.setLimits(quota: 4 * mib, reserve: 3 * mib)
     #expect(space.charge == space.usage().own && space.charge > 2 * mib)
     #expect(machine.memoryPromised == 3 * mib - space.charge)
@@ -207,7 +206,7 @@ import Testing
     #expect(space.charge == 0 && machine.memoryPromised == 3 * mib)
     try space.fill(1, at: 0, count: 1)
     #expect(space.charge == space.usage().own)
-    // Page by page where the other one had copied the tables.
+    // Pages count one by one if the fork had copied the tables.
     var fork: AddressSpace? = try space.fork()
     try fork!.fill(1, at: 0, count: 1)
     fork = nil
@@ -229,7 +228,7 @@ import Testing
 
   // MARK: The machine's limit moves
 
-  /// Frames that a core keeps count as out already: they would be had above the limit.
+  /// Frames in a core's cache already count as out, so they could be taken above the limit.
   @Test func aLowerLimitIsNotExceededByWhatTheCoresKeep() throws {
     let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
     do {
@@ -247,7 +246,8 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// Then each has what the others were not promised, and who was promised nothing has nothing.
+  /// Each space can then have what was not promised to the others. A space without a promise gets
+  /// nothing.
   @Test func aLimitBelowWhatIsPromisedLeavesEachWhatTheOthersDoNotHave() throws {
     let machine = try Machine(limit: 16 * mib, policy: Policy(huge: false))
     do {
@@ -267,7 +267,7 @@ import Testing
       #expect(throws: MemoryError.outOfMemory(limit: 8 * mib)) {
         try hog.setLimits(quota: nil, reserve: page)
       }
-      // Raised, all have what they were promised.
+      // With a higher limit, each space has what it was promised.
       machine.setLimit(10 * mib)
       hog.fillAll()
       try small.fillUp(to: 4 * mib)
@@ -297,17 +297,17 @@ import Testing
     onThreads(2) { index in
       do {
         let space = try machine.makeSpace(size: gib)
-        // Where there is room at first is for luck to say.
+        // Whether there is room at first is a matter of luck.
         while (try? space.setLimits(quota: nil, reserve: 5 * mib)) == nil {}
         var random = Random(seed: UInt64(100 + index))
         for _ in 0..<30 {
           try space.fillUp(to: 5 * mib)
           switch random.below(3) {
           case 0: try space.discard(at: 0, length: gib)
-          // May need a table, and all that was kept is used.
+          // May need a table, and everything that was kept is used.
           case 1: try? space.discard(at: random.below(4 * mib), length: random.below(2 * mib))
           default:
-            // Forks want all of it again, which may be there or not.
+            // A fork needs the whole reserve again, and there may not be enough.
             let fork = try? space.fork()
             if fork == nil { try space.discard(at: 0, length: gib) }
             try space.fill(3, at: random.below(mib), count: random.below(mib))
@@ -342,11 +342,11 @@ extension AddressSpace {
     while (try? fill(7, at: at, count: page)) != nil { at += page }
   }
 
-  /// Writes pages here and there until the charge is as large.
+  /// Writes page by page until the charge is `bytes`.
   func fillUp(to bytes: UInt64) throws {
     var at: UInt64 = 0
     while charge < bytes {
-      // The last frame may be a table, behind which there is none for the page.
+      // The last frame may become a table, and then there is none for the page.
       do { try fill(9, at: at, count: page) } catch {
         let (charge, promised) = (charge, machine.memoryPromised)
         guard charge >= bytes else {

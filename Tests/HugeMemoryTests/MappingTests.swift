@@ -2,7 +2,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// Mappings: what is allowed where, and what stays huge.
+/// Mappings: what they allow, and what stays huge.
 @Suite struct MappingTests {
   let machine: Machine
   let space: AddressSpace
@@ -20,7 +20,7 @@ import Testing
     #expect(throws: MemoryError.notMapped(offset: page)) { try space.byte(at: page) }
     #expect(throws: MemoryError.notMapped(offset: page)) { try space.fill(2, at: page, count: 1) }
     #expect(try space.byte(at: 0) == 1)
-    // A write that begins before it changes nothing.
+    // A write that begins before the unmapped page changes nothing.
     #expect(throws: MemoryError.notMapped(offset: page)) {
       try space.fill(2, at: page - 1, count: 2)
     }
@@ -105,7 +105,7 @@ import Testing
       try fork.fill(2, at: 0, count: 1)
     }
     #expect(throws: MemoryError.notMapped(offset: slot)) { try fork.byte(at: slot) }
-    // They are its own from then on.
+    // From then on the fork has mappings of its own.
     try fork.protect(at: 0, length: page, [.read, .write])
     try fork.fill(2, at: 0, count: 1)
     #expect(try space.byte(at: 0) == 1)
@@ -131,7 +131,7 @@ import Testing
     try space.move(from: 0, to: slot, length: slot)
     #expect(try state(512) == PageState(kind: .data, isHuge: true))
     #expect(try space.byte(at: slot) == 1)
-    // Not aligned alike: small, the same contents.
+    // With different offsets within 2 MiB, the entries become small and the contents stay.
     try space.move(from: 2 * slot + page, to: 3 * slot, length: 2 * page)
     #expect(try space.byte(at: 3 * slot) == 3)
     #expect(try space.byte(at: 3 * slot + 2 * page) == 4)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// Random programs over several spaces, against plain arrays of bytes. A failure names its
+/// Random programs on several spaces, compared with plain arrays of bytes. A failure names its
 /// configuration and seed, which reproduce it.
 @Suite(.serialized) struct ModelTests {
   struct Configuration: CustomTestStringConvertible, Sendable {
@@ -13,7 +13,7 @@ import Testing
     var testDescription: String { "huge \(huge), \(reference.rawValue), \(limit / mib) MiB" }
     static let all = [true, false].flatMap { huge in
       Policy.ZeroReference.allCases.flatMap { reference in
-        // Room enough; room for a few huge frames; hardly any room.
+        // Enough room; room for a few huge frames; hardly any room.
         [512 * mib, 14 * mib, 3 * mib].map {
           Configuration(huge: huge, reference: reference, limit: $0)
         }
@@ -132,7 +132,7 @@ struct Program: ~Copyable {
       try space.pin(at: start, length: count, into: &pins)
       var new: [UInt8] = []
       for piece in max(before, 1) - 1..<pins.count { unsafe new.append(contentsOf: pins[piece]) }
-      // The first piece may have grown at its end only.
+      // The first piece may have grown, but only at its end.
       if !spaces[index].contains(Array(new.suffix(Int(count))), at: start) {
         fail("pinned contents")
       }
@@ -140,7 +140,7 @@ struct Program: ~Copyable {
     }
   }
 
-  /// Runs a change and does it to the model. A full arena may have stopped it anywhere.
+  /// Runs a change and applies it to the model. A full arena may have stopped the change anywhere.
   mutating func apply(
     _ index: Int, _ range: Range<UInt64>, _ fresh: [UInt8], _ change: () throws -> Void
   ) throws {
@@ -185,8 +185,8 @@ extension Modelled {
     Array(bytes[Int(range.lowerBound)..<Int(range.upperBound)])
   }
 
-  /// Whether the model has just these bytes at `offset`. A debug build compares arrays byte by
-  /// byte; this does not.
+  /// Whether the model has exactly these bytes at `offset`. A debug build compares arrays byte by
+  /// byte, which this avoids.
   func contains(_ other: [UInt8], at offset: UInt64) -> Bool {
     unsafe bytes.withUnsafeBytes { model in
       unsafe other.withUnsafeBytes { other in
@@ -196,7 +196,7 @@ extension Modelled {
     }
   }
 
-  /// Compares without mapping anything: what the walk calls a hole or zero must be zeros, and
+  /// Compares without mapping anything. What the walk reports as a hole or zero must be zeros, and
   /// reading data changes no entry. Returns what is wrong.
   func mismatch() -> String? {
     do {
@@ -220,8 +220,8 @@ extension Modelled {
   }
 }
 
-/// The first byte that is neither the fresh nor the old one. Runs of either are skipped by whole
-/// pages, since a change stops between pages.
+/// The first byte that is neither the fresh nor the old one. Skips runs of either by whole pages,
+/// because a change stops only between pages.
 private func firstForeign(_ now: [UInt8], _ fresh: [UInt8], _ old: [UInt8]) -> Int? {
   var at = 0
   while at < now.count {

@@ -19,7 +19,7 @@ import Testing
         try space!.pin(at: page, length: 2 * page, into: &pins)
         #expect(pins.room == (huge ? 15 : 14))
         try space!.discard(at: 0, length: slot)
-        // Frames are taken and filled until none is left: none of them may be the pinned one.
+        // Takes and fills frames until none is left. None of them may be the pinned one.
         let other = try machine.makeSpace(size: gib)
         #expect(throws: MemoryError.outOfMemory(limit: 16 * mib)) {
           for at in 0..<UInt64(64) { try other.fill(9, at: at * mib, count: mib) }
@@ -45,7 +45,7 @@ import Testing
       let fork = try space.fork()
       try fork.fill(2, at: 0, count: page)
       try space.fill(3, at: page, count: page)
-      // Both copied: the frame itself is as it was.
+      // Both writes copied the page, so the frame itself is unchanged.
       machine.shrink()
       #expect(contents(pins).allSatisfy { $0 == 1 })
     }
@@ -90,13 +90,13 @@ import Testing
   }
 
   @Test func withoutAZeroPageHolesComeFromTheSystem() throws {
-    // 2 MiB hold no huge frame once there is a table.
+    // With one table, 2 MiB have no room for a huge frame.
     let machine = try Machine(limit: 2 * mib, policy: Policy(huge: false))
     do {
       let space = try machine.makeSpace(size: 8 * mib)
       try space.fill(1, at: page, count: page)
       var pins = Pins(machine: machine, capacity: 6)
-      // Each turn needs room for three and takes some of it, whoever backs the pieces.
+      // Each turn needs room for three pieces and takes some of it, whatever backs the pieces.
       for turn in 0..<2 {
         let room = pins.room
         try space.pin(at: 0, length: page, into: &pins)

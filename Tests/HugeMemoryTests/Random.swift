@@ -1,4 +1,4 @@
-/// SplitMix64: the same numbers for a seed, everywhere.
+/// SplitMix64: a seed gives the same numbers everywhere.
 struct Random: RandomNumberGenerator {
   var state: UInt64
   init(seed: UInt64) { state = seed }

@@ -5,8 +5,8 @@ import Testing
 
 @testable import HugeMemory
 
-/// The random programs of `ModelTests` with all that reclaim does mixed in. None of it may be seen in
-/// contents.
+/// The random programs of `ModelTests`, with everything that reclaim does mixed in. Contents must
+/// not change.
 @Suite(.serialized) struct ReclaimModelTests {
   @Test(arguments: ModelTests.Configuration.all)
   func reclaimChangesNoContents(_ configuration: ModelTests.Configuration) throws {
@@ -26,7 +26,7 @@ import Testing
     }
   }
 
-  /// Each writer knows what it wrote, while another thread reclaims all the while and the spaces are
+  /// Each writer checks what it wrote, while another thread reclaims all the time. The spaces are
   /// forks of one origin.
   @Test(arguments: [true, false]) func reclaimBesideWritersLosesNoWrite(_ huge: Bool) throws {
     let machine = try Machine(limit: 96 * mib, policy: Policy(huge: huge))
@@ -78,7 +78,7 @@ import Testing
 }
 
 extension Program {
-  /// One step of reclaim, or of what reclaim is for.
+  /// One step of reclaim, or of a program that gives reclaim something to find.
   mutating func stepOfReclaim() throws {
     let index = Int(random.below(UInt64(spaces.count)))
     touched = index
@@ -91,7 +91,7 @@ extension Program {
     case 3: machine.trim(all: random.below(2) == 0)
     case 4: machine.reclaim(priority: Int(random.below(13)))
     case 5:
-      // Only where running out of memory is no failure.
+      // Only if running out of memory is no failure.
       guard configuration.limit < 256 * mib else { return }
       machine.setLimit(random.below(configuration.limit / page + 1) * page)
     case 6: machine.setLimit(configuration.limit)
@@ -100,7 +100,7 @@ extension Program {
       let space = spaces[index].space
       try apply(index, range, zeros) { try space.write(zeros, at: range.lowerBound) }
     default:
-      // What another space has there: equal to its origin's, more often than not.
+      // The contents of another space at this place. They are often equal to the origin's.
       let other = Int(random.below(UInt64(spaces.count)))
       let bytes = spaces[other].slice(range)
       let space = spaces[index].space

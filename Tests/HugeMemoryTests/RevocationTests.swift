@@ -2,7 +2,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// The zero page goes though it is mapped, and comes back when there is memory.
+/// The zero page goes even though it is mapped, and comes back when there is memory.
 @Suite struct RevocationTests {
   @Test(arguments: [Policy.ZeroReference.perTable, .perMapping])
   func itGoesFromAllWhoMapIt(_ reference: Policy.ZeroReference) throws {
@@ -12,7 +12,7 @@ import Testing
       for (index, space) in spaces.enumerated() {
         for at in 0..<UInt64(10) { _ = try space.byte(at: at * 200 * slot) }
         try space.fill(UInt8(index + 1), at: 100 * slot, count: page)
-        // Zero entries in a small table, too.
+        // Zero entries in a small table as well.
         machine.tune { $0.zeroWrite = .split }
         _ = try space.byte(at: 50 * slot)
         try space.fill(9, at: 50 * slot + page, count: page)
@@ -45,7 +45,7 @@ import Testing
       #expect(before > 1)
       #expect(!machine.revokeZeroPage())
       #expect(machine.zeroPageReferences > 0)
-      // What a socket is still sending.
+      // The pinned pieces, as a socket would still be sending them.
       for index in 0..<pins.count { #expect(unsafe pins[index].allSatisfy { $0 == 0 }) }
       #expect(space.usage().zero == 0)
       pins.release()
@@ -61,7 +61,7 @@ import Testing
       _ = try space.byte(at: 0)
       let allocated = machine[counter: "thp_zero_page_alloc"]
       #expect(allocated == 1)
-      // Hardly anything is left: what is revoked stays away.
+      // Hardly any memory is left, so the revoked page stays away.
       machine.setLimit(2 * mib + 64 * kib)
       #expect(machine.revokeZeroPage())
       machine.setLimit(0)

@@ -31,7 +31,7 @@ final class FakeShrinker: Shrinker {
   }
 
   var asked: [Int] { targets.withLock { $0 } }
-  /// What it was asked for since the last time.
+  /// What it was asked for since the last call.
   func takeSum() -> Int {
     targets.withLock { targets in
       defer { targets = [] }
@@ -68,10 +68,10 @@ final class FakeShrinker: Shrinker {
     let registry = ShrinkerRegistry()
     let fake = FakeShrinker(objects: 1000, batch: 300) { $0 / 2 }
     registry.register(fake)
-    // 1000 >> 1 times 2 are three batches and a rest, which is put off.
+    // (1000 >> 1) × 2 is three batches and a rest, which is deferred.
     #expect(registry.shrink(priority: 1) == .init(scanned: 900, freed: 450))
     #expect(fake.asked == [300, 300, 300])
-    // The rest's half is due beside the share: 500 >> … again three, and now 250 are put off.
+    // Half of the rest is due in addition to the share: three batches again.
     registry.shrink(priority: 1)
     #expect(fake.asked.count == 6)
   }
@@ -80,7 +80,8 @@ final class FakeShrinker: Shrinker {
     let registry = ShrinkerRegistry()
     let fake = FakeShrinker(objects: 200, batch: 128)
     registry.register(fake)
-    // A share of 100 is no batch. Put off: 100, then 200; a quarter of that and the share are one.
+    // A share of 100 is less than a batch. First 100 are deferred, then 200; a quarter of those and
+    // the share make a batch.
     registry.shrink(priority: 2)
     registry.shrink(priority: 2)
     #expect(fake.asked == [])
@@ -88,7 +89,8 @@ final class FakeShrinker: Shrinker {
     #expect(fake.asked == [128])
   }
 
-  /// With a share of one half, and less than a batch, it would never have been asked.
+  /// With half of the objects as its share, which is less than a batch, it would never have been
+  /// asked.
   @Test func atTheMostUrgentPriorityAllAreAsked() {
     let registry = ShrinkerRegistry()
     let fake = FakeShrinker(objects: 512, seeks: 8, batch: 2048)
@@ -120,7 +122,8 @@ final class FakeShrinker: Shrinker {
     #expect(first.asked == [10, 10, 10] && second.asked == [])
   }
 
-  /// The first scan stays until whoever unregisters it sleeps, or has returned and should not have.
+  /// The first scan runs until the thread that unregisters the shrinker sleeps, or has returned,
+  /// which would be wrong.
   @Test func unregisteringEndsTheQuestionsAndWaitsForTheLast() {
     let registry = ShrinkerRegistry()
     let isIn = Atomic(false)
@@ -153,7 +156,7 @@ final class FakeShrinker: Shrinker {
   }
 }
 
-/// Whether a thread of `/proc` sleeps, as on a lock.
+/// Whether a thread sleeps, for example on a lock, by `/proc`.
 private func isAsleep(_ thread: String) -> Bool {
   let status = try? String(contentsOfFile: "/proc/\(thread)/stat", encoding: .utf8)
   return status?.split(separator: ")").last?.hasPrefix(" S") ?? false

@@ -92,7 +92,7 @@ import Testing
     for index in 0..<UInt64(4) { try space.fill(1, at: index * 3 * page, count: page) }
     var seen = 0
     try space.walk(at: 0, length: gib) { extent in
-      // It may use the space.
+      // The closure may use the space.
       _ = try! space.byte(at: extent.offset)
       seen += 1
       return seen < 3

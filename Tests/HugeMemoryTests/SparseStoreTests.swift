@@ -2,11 +2,11 @@ import Testing
 
 @testable import HugeMemory
 
-/// Stores of a few bytes, far from each other. Where each takes a huge frame, memory is short
-/// long before the data fills it; no such store may be refused as long as there are zeros to give.
+/// Stores of a few bytes, far from each other. If each takes a huge frame, memory gets short long
+/// before the data fills it. No such store may be refused as long as there are zeros to give back.
 @Suite struct SparseStoreTests {
   private static let stores: UInt64 = 2000
-  /// A place of eight bytes in a slot of its own, on no particular page.
+  /// A place for eight bytes in a slot of its own, on any page.
   private static func place(_ index: UInt64) -> UInt64 {
     index * slot + (index &* 0x9E37_79B9_7F4A_7C15 >> 43) % slot & ~7
   }
@@ -16,7 +16,7 @@ import Testing
     var policy = Policy(huge: true)
     policy.maxPtesNone = maxPtesNone
     policy.defrag = isAlwaysHuge ? .always : .madvise
-    // A page and a table for each.
+    // Room for a page and a table for each store.
     let machine = try Machine(limit: 18 * mib, policy: policy)
     do {
       let space = try machine.makeSpace(size: Self.stores * slot)
@@ -45,7 +45,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// Nobody writes to the space that has the zeros, and its root is shared no more.
+  /// Nobody writes to the space that has the zeros, and its root is no longer shared.
   @Test func whatAForkThatIsGoneSharedMakesRoom() throws {
     let machine = try Machine(limit: 18 * mib)
     let origin = try machine.makeSpace(size: 8 * slot)
@@ -58,7 +58,7 @@ import Testing
     }
   }
 
-  /// Less than half of each frame is zeros; the last question takes that, too.
+  /// Less than half of each frame is zeros. The last round takes those as well.
   @Test func ratherDenseFramesMakeRoomLastOfAll() throws {
     let machine = try Machine(limit: 16 * mib)
     do {
@@ -75,7 +75,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// What is huge since a look that found nothing is looked at, however soon after it.
+  /// Frames that became huge after a fruitless look are looked at, however soon after it.
   @Test func framesThatCameAfterAFruitlessLookMakeRoom() throws {
     let machine = try Machine(limit: 16 * mib)
     do {
@@ -111,7 +111,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// One tenant's quota is no reason to take another's memory apart.
+  /// One tenant's quota is no reason to take apart another tenant's memory.
   @Test func aQuotaHasItsOwnFramesTakenApartAlone() throws {
     let machine = try Machine(limit: 64 * mib)
     let other = try machine.makeSpace(size: slot)
@@ -135,7 +135,7 @@ import Testing
     #expect(throws: MemoryError.overQuota(quota: 32 * mib)) {
       try space.fill(1, at: gib / 2, count: page)
     }
-    // A new huge frame, which is zeros but for a page, is looked at at once.
+    // A new huge frame, with one page of data and zeros, is looked at immediately.
     space.lock.withLock { space.limits!.look.notBefore = .max }
     try space.discard(at: 0, length: slot)
     try space.store(UInt64(1), at: gib / 2)
@@ -145,7 +145,7 @@ import Testing
     #expect(try space.bytes(at: slot, count: at - slot).allSatisfy { $0 == 1 })
   }
 
-  /// Other looks are cut off after a time, this one never.
+  /// Other looks end when their time is over; this one does not.
   @Test func aLookWithoutTimeStillTakesHugeFramesApart() throws {
     let machine = try Machine(limit: 18 * mib)
     machine.directReclaimTime = 0

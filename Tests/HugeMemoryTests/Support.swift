@@ -21,8 +21,8 @@ extension Policy {
 }
 
 extension Machine {
-  /// What tests begin with: pages as Linux does, and nothing happens but what they do, so that they can
-  /// count. Instead of the library's, which has a background.
+  /// The machine for tests. It pages as Linux does and has no background, so nothing happens but
+  /// what the test does, and counts are exact. This replaces the library's initializer.
   convenience init(
     limit: UInt64, capacity: UInt64? = nil, policy: Policy = .linux
   ) throws(MemoryError) {
@@ -58,11 +58,11 @@ extension AddressSpace {
   }
 }
 
-/// A thread of its own, so that it may hold a section or block. After `join` the thread has ended
+/// Starts a thread of its own, which may hold a section or block. After `join` the thread has ended
 /// and holds no object any more.
 func startThread(_ body: @escaping @Sendable () -> Void) -> WorkerThread { WorkerThread(body)! }
 
-/// Runs `body(index)` on `count` threads and waits for all.
+/// Runs `body(index)` on `count` threads and waits for all of them.
 func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
   let threads = (0..<count).map { index in startThread { body(index) } }
   for thread in threads { thread.join() }

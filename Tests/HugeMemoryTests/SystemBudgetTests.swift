@@ -3,7 +3,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// A limit that follows a control group, whose files are a test's.
+/// A limit that follows a control group. The test writes the group's files.
 @Suite struct SystemBudgetTests {
   private func tree(max: UInt64?, usage: UInt64) throws -> FakeTree {
     try FakeTree(v2("/a", max: max, usage: usage) + ["/proc/self/cgroup": "0::/a\n"])
@@ -66,12 +66,12 @@ import Testing
       #expect(granted(machine) == 30 * mib)
       try space.fill(1, at: 0, count: 20 * mib)
       try use(20 * mib, in: tree)
-      // Beyond the first grant, within what there is.
+      // More than the first grant, but no more than there is.
       for at in 0..<UInt64(8) { try space.fill(1, at: 32 * mib + at * mib, count: mib) }
       try use(28 * mib, in: tree)
       for at in 0..<UInt64(8) { try space.fill(1, at: 64 * mib + at * mib, count: mib) }
       #expect(machine.memoryUsed > 36 * mib && granted(machine) > 30 * mib)
-      // Somebody else took the rest.
+      // Another process took the rest.
       try use(64 * mib, in: tree)
       machine.budget!.follow(machine)
       #expect(throws: MemoryError.self) { try space.fill(1, at: 512 * mib, count: page) }
@@ -99,7 +99,8 @@ import Testing
     #expect(machine.limit == 60 * mib && granted(machine) >= 20 * mib)
     #expect(machine.setLimit(24 * mib, keepsPromises: true))
     #expect(machine.limit == 24 * mib)
-    // The group itself is short: no promise can change that, and what is left is the holder's.
+    // The group itself is short of memory. No promise can change that, and what is left goes to the
+    // holder.
     try use(52 * mib, in: tree)
     machine.budget!.follow(machine)
     #expect(machine.limit == 8 * mib && granted(machine) == 8 * mib)

@@ -4,7 +4,8 @@ import Testing
 
 @testable import HugeMemory
 
-/// What the system refuses, call by call. Each failure is this thread's, so all work is done on it.
+/// System calls that fail, one kind at a time. A failure affects only this thread, so all work is
+/// done on it.
 @Suite struct SystemCallFailureTests {
   private enum Call: Int32 { case reserve, giveBack, protect, splitBacking }
 
@@ -36,7 +37,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// A frame that nobody may write to is lost to the machine, which would trap there.
+  /// A frame that cannot be made writable is never used again: a write to it would trap.
   @Test func aZeroFrameThatStaysReadOnlyIsNotUsedAgain() throws {
     let machine = try Machine(limit: 8 * mib)
     do {
@@ -44,7 +45,7 @@ import Testing
       _ = try space.byte(at: 0)
       failing(.protect) { machine.revokeZeroPage() }
       #expect(machine.zeroPageReferences == 0)
-      // All that is left is written: a trap if it were among that.
+      // Writes all memory that is left. This would trap if the frame were part of it.
       var written: UInt64 = 0
       do {
         while true {
@@ -75,7 +76,7 @@ import Testing
           machine.reclaim()
           machine.trim(all: true)
         }
-        // Nothing of the old contents shows where memory is promised to be zero.
+        // No old contents show where memory must be zero.
         try space.fill(9, at: 0, count: 1)
         try space.fill(9, at: gib / 2, count: 1)
         #expect(try space.bytes(at: 1, count: slot - 1).allSatisfy { $0 == 0 })

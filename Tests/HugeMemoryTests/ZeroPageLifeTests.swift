@@ -3,7 +3,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// The zero page's references and contents, as the kernel's history teaches them.
+/// The zero page's references and contents, as the kernel's history suggests.
 @Suite struct ZeroPageLifeTests {
   @Test func history7_thereIsOneWayToGiveTheZeroPageBack() throws {
     let machine = try Machine(limit: 64 * mib, policy: Policy(reference: .perMapping))
@@ -11,7 +11,7 @@ import Testing
     for index: UInt64 in 0..<8 { _ = try space.byte(at: index * slot) }
     #expect(machine.zeroPageReferences == 9)
     let used = machine.memoryUsed
-    // References that waited are put, each once, and nothing is freed by it.
+    // References that waited are put once each, and that frees nothing.
     machine.retire(.zero(3))
     #expect(machine.zeroPageReferences == 9)
     machine.settle()
@@ -27,7 +27,7 @@ import Testing
     let space = try machine.makeSpace(size: gib)
     _ = try space.byte(at: 0)
     #expect(machine.zeroPageReferences == 2)
-    // The table has its reference: 511 more mappings, and forks that write nothing, need none.
+    // The table has its reference. 511 more mappings, and forks that write nothing, need no more.
     for index: UInt64 in 1..<512 { _ = try space.byte(at: index * slot) }
     let forks = try (0..<100).map { _ in try space.fork() }
     for fork in forks { _ = try fork.byte(at: 0) }
@@ -37,7 +37,7 @@ import Testing
   @Test func history14_thePageIsZeroWhateverItsFrameHeldBefore() throws {
     let machine = try Machine(limit: 4 * mib)
     var space: AddressSpace? = try machine.makeSpace(size: slot)
-    // All memory is dirty, in one piece and in pieces, and comes back.
+    // All memory is dirty, in one piece and in pieces, and then free again.
     for _ in 0..<3 {
       try space!.fill(0xff, at: 0, count: slot)
       try space!.discard(at: 0, length: slot)

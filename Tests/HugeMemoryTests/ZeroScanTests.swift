@@ -2,7 +2,7 @@ import Testing
 
 @testable import HugeMemory
 
-/// Memory that was written with zeros becomes holes, and no other does.
+/// Memory that was written with zeros becomes holes, and no other memory does.
 @Suite struct ZeroScanTests {
   @Test func smallPagesOfZerosBecomeHoles() throws {
     let machine = try Machine(limit: 64 * mib, policy: Policy(huge: false))
@@ -28,7 +28,7 @@ import Testing
     machine.expectBaseline()
   }
 
-  /// Every call looks at all of it, wherever the last one ended.
+  /// Every call looks at all memory, wherever the last one ended.
   @Test(arguments: [true, false]) func eachReclaimLooksThroughAll(_ huge: Bool) throws {
     let machine = try Machine(limit: 64 * mib, policy: Policy(huge: huge))
     do {
@@ -92,13 +92,13 @@ import Testing
       #expect(kept.data == 5 * page)
       machine.reclaim()
       #expect(space.usage() == kept)
-      // Both sides of a fork, and what either has made its own.
+      // Both sides of a fork, including what either side has copied.
       let fork = try space.fork()
       try fork.fill(0, at: 0, count: 2 * page)
       try space.fill(0, at: page, count: 1)
       machine.reclaim()
       #expect(space.usage().data == 5 * page && fork.usage().data == 5 * page)
-      // A huge frame of which one page was reserved, and its parts.
+      // A huge frame with one reserved page, and its parts.
       try space.collapse(0..<slot)
       #expect(try space.pageState(at: 0).isHuge)
       try space.discard(at: 4 * page, length: page)
@@ -117,7 +117,7 @@ import Testing
       #expect(space.usage().data == slot)
       machine.reclaim()
       #expect(space.usage().data == slot)
-      // Split by a discard: the other half is still reserved.
+      // The discard splits the frame. The other half is still reserved.
       try space.discard(at: 0, length: slot / 2)
       machine.reclaim()
       #expect(space.usage().data == slot / 2)

@@ -14,7 +14,7 @@ import Testing
     let signal = StopSignal()
     let thread = try #require(
       WorkerThread {
-        // An hour, if nobody says so.
+        // Would sleep for an hour without the signal.
         while !signal.wait(microseconds: 3_600_000_000) {}
         signal.end()
       })
@@ -22,7 +22,7 @@ import Testing
     signal.stop()
     thread.join()
     #expect(signal.hasEnded)
-    // For good.
+    // The signal stays set.
     #expect(signal.wait(microseconds: 3_600_000_000))
   }
 }
