@@ -91,8 +91,8 @@ import Primitives
 }
 
 extension AddressSpace {
-  /// Appends the memory of a range to `pins`, as it is now. `pins` needs `room` for `length / 4096
-  /// + 2` pieces. Throws as `read` does.
+  /// Appends the memory of a range to `pins`, as it is now. `room` of `pins` must be at least
+  /// `length / 4096 + 2`. Throws as `read` does.
   ///
   /// - Complexity: O(pages); lock-free.
   public func pin(
