@@ -32,7 +32,8 @@ final class TestServer {
     var control = ControlServer(disks: disks, directory: RuntimeDirectory(scratch.path), log: log)
     control.patience = patience
     self.control = control
-    let server = Server(disks: disks, log: log, acceptor: acceptor, timeouts: timeouts, overhead: overhead)
+    let server = Server(
+      disks: disks, log: log, acceptor: acceptor, timeouts: timeouts, overhead: overhead)
     try server.serve(Listener.unix(diskSocket))
     try acceptor.accept(on: Listener.unix(controlSocket), as: .control) {
       [control] in control.serve($0)
