@@ -9,23 +9,23 @@ struct Bench: ParsableCommand {
       .joined(separator: "\n")
       + "\n\nThe exit status is 1 if a figure misses its goal.")
 
-  // Every command takes --directory, so that scripts need not tell them apart.
+  // Every command takes --directory, so that scripts can pass it to all of them.
   @OptionGroup var server: ServerOptions
-  @Argument(help: ArgumentHelp("One of those above.", valueName: "scenario"))
+  @Argument(help: ArgumentHelp("One of the scenarios above.", valueName: "scenario"))
   var scenario: Scenario
-  @Option(help: "Spaces that fault in parallel (faults).") var spaces = 40
-  @Option(help: "Threads that they are shared out on; 0: one a core (faults).") var threads = 0
-  @Option(help: "Rounds of everything that is compared; 0: the scenario's own number.") var rounds =
-    0
-  @Option(help: "Working set of io, data of fork, reclaim; 0: by scenario.") var megabytes = 0
+  @Option(help: "Number of spaces that fault in parallel (faults).") var spaces = 40
+  @Option(help: "Number of threads for the spaces; 0 means one per core (faults).") var threads = 0
+  @Option(help: "Rounds of each measurement; 0 means the scenario's default.") var rounds = 0
+  @Option(help: "MiB of working set (io) or data (fork, reclaim); 0 means the scenario's default.")
+  var megabytes = 0
   @Flag(help: "Print JSON; sizes in bytes, times in nanoseconds.") var json = false
 
   func validate() throws {
-    guard 1...4096 ~= spaces else { throw ValidationError("--spaces \(spaces): 1 to 4096") }
-    guard 0...1024 ~= threads else { throw ValidationError("--threads \(threads): 0 to 1024") }
-    guard 0...10_000 ~= rounds else { throw ValidationError("--rounds \(rounds): 0 to 10000") }
+    guard 1...4096 ~= spaces else { throw ValidationError("--spaces \(spaces): use 1 to 4096") }
+    guard 0...1024 ~= threads else { throw ValidationError("--threads \(threads): use 0 to 1024") }
+    guard 0...10_000 ~= rounds else { throw ValidationError("--rounds \(rounds): use 0 to 10000") }
     guard 0...65536 ~= megabytes else {
-      throw ValidationError("--megabytes \(megabytes): 0 to 65536")
+      throw ValidationError("--megabytes \(megabytes): use 0 to 65536")
     }
   }
 

@@ -3,42 +3,42 @@ import ControlPlane
 import Glibc
 import NBDServer
 
-/// What clients may take of the server; see docs/what-one-client-can-cost.md.
+/// The limits of what clients may take of the server; see docs/what-one-client-can-cost.md.
 struct ConnectionOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "How many clients may be connected to disks at the same time. When more come, the one that has negotiated for the longest is cut; if none negotiates, the new one is turned away.",
+      "The most clients that may be connected to disks at the same time. One more client replaces the one that has been in negotiation the longest. If none is in negotiation, the new client is turned away.",
       valueName: "n"))
   var maxConnections: Int = Acceptor.Limits().disks
   @Option(
     help: ArgumentHelp(
-      "Seconds that a client has from the greeting to the start of transmission; 0: for ever.",
+      "Seconds that a client has from the greeting to the start of transmission; 0 means no limit.",
       valueName: "seconds"))
   var negotiationTimeout: Int = Timeouts().negotiation
   @Option(
     help: ArgumentHelp(
-      "End a connection whose client has read nothing of its replies for so many seconds; 0: never.",
+      "End a connection when its client has read nothing of its replies for so many seconds; 0 means never.",
       valueName: "seconds"))
   var sendTimeout: Int = Timeouts().send
   @Flag(
     name: .customLong("no-connect-forks"),
-    help: "Clients cannot make forks by connecting to NAME@FORK or NAME@.")
+    help: "Do not let clients make forks by connecting to NAME@FORK or NAME@.")
   var noConnectForks = false
   @Option(
     help: ArgumentHelp(
-      "How many forks made by connecting there may be at the same time.", valueName: "n"))
+      "The most forks made by connecting that may exist at the same time.", valueName: "n"))
   var maxConnectForks: Int = ConnectForks().limit
   @Option(
-    help: "How many disks there may be, as far as there is --overhead for them.")
+    help: "The most disks that may exist at the same time. --overhead may allow fewer.")
   var maxDisks: Int = Disks.standardLimit
   @Option(
     help:
-      "Memory beside --memory for connections and the records of disks: 64 KiB for each connection are half of it, 3 KiB for each disk a quarter; the rest is for larger buffers (default: an eighth of --memory, at least 64M)."
+      "Memory that the server may use in addition to --memory. Half of it is for connections, 64 KiB each. A quarter is for the records of disks, 3 KiB each. The rest is for larger buffers. (default: an eighth of --memory, at least 64M)"
   )
   var overhead: ByteSize?
 
   func validate() throws {
-    // Each has a thread, and there are 8192 readers' slots for all threads of the process.
+    // Each connection has a thread, and the process has 8192 reader slots for all its threads.
     guard (1...7000).contains(maxConnections) else {
       throw ValidationError("--max-connections \(maxConnections): use 1 to 7000")
     }
@@ -77,8 +77,8 @@ struct ConnectionOptions: ParsableArguments {
     overhead.map { Overhead(bytes: $0.bytes) } ?? .standard(memory: memory)
   }
 
-  /// As many as there is memory and descriptors for, with those of the control socket and of files
-  /// kept free: a full table of descriptors would shut the administrator out.
+  /// As many connections as there are memory and descriptors for. Some descriptors are kept free
+  /// for the control socket and for files, since a full table would shut the administrator out.
   func limits(_ overhead: Overhead) -> Acceptor.Limits {
     var limits = Acceptor.Limits()
     limits.disks = min(maxConnections, overhead.connections)
@@ -86,7 +86,7 @@ struct ConnectionOptions: ParsableArguments {
     if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors) == 0 {
       let most = Int(clamping: descriptors.rlim_cur)
       limits.control = max(1, min(limits.control, most / 8))
-      // Each control client may have a file and a directory open; some are the server's own.
+      // Each control client may have a file and a directory open. The server needs some for itself.
       let kept = 3 * limits.control + 2 * Acceptor.Limits.slack + 64
       limits.disks = max(1, min(limits.disks, most - min(kept, most / 2)))
     }

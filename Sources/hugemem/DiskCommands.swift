@@ -6,7 +6,7 @@ struct Create: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Create an empty disk.")
   @OptionGroup var server: ServerOptions
   @Argument var name: String
-  @Option(help: "The disk's size, for example 1T, 10G or 512 MiB; best a multiple of 512 bytes.")
+  @Option(help: "The disk's size, for example 1T, 10G or 512 MiB. Use a multiple of 512 bytes.")
   var size: ByteSize
   @OptionGroup var limits: LimitOptions
 
@@ -18,7 +18,7 @@ struct Create: ParsableCommand {
 
 struct Import: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Create a disk from a raw image; holes and blocks of zeros stay holes.",
+    abstract: "Create a disk from a raw image. Holes and blocks of zeros become holes.",
     discussion: """
       FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard input. A stream is \
       read to its end, for example: zstdcat golden.img.zst | hugemem import golden -
@@ -26,7 +26,7 @@ struct Import: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Argument var name: String
   @Argument(help: "The image; - reads standard input.", completion: .file()) var file: String
-  @Option(help: "The disk's size, if it is to be larger than the image.") var size: ByteSize?
+  @Option(help: "The disk's size, if it should be larger than the image.") var size: ByteSize?
   @OptionGroup var limits: LimitOptions
 
   func run() throws {
@@ -44,10 +44,10 @@ struct Export: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write a disk, as it is now, to a raw image.",
     discussion: """
-      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard output. A stream \
-      gets every byte, for example: hugemem export job1 - | zstd > job1.img.zst. A file is written \
-      sparsely and replaced as a whole once the image is complete; a link to it is followed. Of a block \
-      device, only the disk's size is written.
+      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard output. A \
+      stream gets every byte, for example: hugemem export job1 - | zstd > job1.img.zst. A file is \
+      written sparsely, and replaced as a whole once the image is complete; a link is followed. If \
+      a block device is larger than the disk, the rest of it is not written.
       """)
   @OptionGroup var server: ServerOptions
   @Argument var name: String
@@ -55,7 +55,7 @@ struct Export: ParsableCommand {
 
   func run() throws {
     let target = try ExportFile(path: file)
-    // Without this a signal would leave the temporary file, where it needs a name.
+    // Without this, a signal would leave the temporary file on file systems where it needs a name.
     if let temporary = target.temporary {
       Signals.take([SIGINT, SIGTERM, SIGHUP]) { signal in
         unsafe unlink(temporary)
@@ -70,7 +70,7 @@ struct Export: ParsableCommand {
 
 struct Fork: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Fork a disk, once for each name, at a point after all completed writes.")
+    abstract: "Fork a disk once for each name, at a point after all completed writes.")
   @OptionGroup var server: ServerOptions
   @Argument var source: String
   @Argument(help: namesHelp) var names: [String]
@@ -86,7 +86,7 @@ struct Fork: ParsableCommand {
 
 struct Reset: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Return a fork to its origin's contents at the fork, clients stay connected.")
+    abstract: "Return a fork to the contents that it was made with. Its clients stay connected.")
   @OptionGroup var server: ServerOptions
   @Argument var name: String
 
@@ -95,17 +95,18 @@ struct Reset: ParsableCommand {
 
 struct Remove: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Remove disks; their forks live on.")
+    abstract: "Remove disks. Their forks stay.")
   @OptionGroup var server: ServerOptions
   @Argument(help: namesHelp) var names: [String]
 
   func validate() throws {
-    guard !names.isEmpty else { throw ValidationError("name: which disks?") }
+    guard !names.isEmpty else { throw ValidationError("name: name at least one disk") }
   }
   func run() throws { _ = try server.ask(.remove(names: expanded(names))) }
 }
 
-/// Some clients know only whole sectors, so they show such a disk as larger than it is.
+/// Notes a size that is no multiple of 512 bytes. Some clients know only whole sectors, so they
+/// show such a disk as larger than it is.
 private func noteUnevenSize(_ size: ByteSize?) {
   guard let size, size.bytes % 512 != 0 else { return }
   let sectors = (size.bytes + 511) / 512 * 512
@@ -115,9 +116,9 @@ private func noteUnevenSize(_ size: ByteSize?) {
 }
 
 private let namesHelp: ArgumentHelp =
-  "Names of disks; a - reads more from standard input, one a line."
+  "Names of disks. A - reads more names from standard input, one per line."
 
-/// The names, those of standard input in the place of a `-`.
+/// The names, with each `-` replaced by the names from standard input.
 private func expanded(_ names: [String]) -> [String] {
   names.flatMap { name in
     guard name == "-" else { return [name] }

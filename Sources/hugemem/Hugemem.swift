@@ -7,8 +7,8 @@ struct Hugemem: ParsableCommand {
     commandName: "hugemem",
     abstract: "RAM disks over NBD that cost nothing until written, and fork in microseconds.",
     discussion: """
-      Start a server with `hugemem serve`, then use the other commands beside it. Disks live in \
-      memory: FLUSH and FUA order writes, nothing survives the server.
+      Start a server with `hugemem serve`, then use the other commands while it runs. Disks live \
+      in memory: FLUSH and FUA order writes, but nothing survives the server.
       """,
     version: "0.1.0",
     subcommands: [
@@ -17,7 +17,7 @@ struct Hugemem: ParsableCommand {
     ])
 }
 
-/// What every command that talks to a server takes.
+/// The options of every command that talks to a server.
 struct ServerOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -25,7 +25,7 @@ struct ServerOptions: ParsableArguments {
       valueName: "dir"))
   var directory: String?
 
-  /// Asks the server; its message becomes the command's error.
+  /// Asks the server. Throws the server's message if the request fails.
   func ask(
     _ request: ControlRequest, with file: OpenFile? = nil,
     progress: DiskFile.Progress = { _, _ in }
@@ -33,7 +33,7 @@ struct ServerOptions: ParsableArguments {
     try ControlClient(RuntimeDirectory(directory)).ask(request, with: file, progress: progress)
   }
 
-  /// Asks for long work, with the file that it reads or writes, and shows how far it is.
+  /// Asks for long work, with the file that it reads or writes, and shows its progress.
   func ask(_ request: ControlRequest, with file: OpenFile, showing title: String) throws {
     let bar = ProgressBar(title)
     defer { bar.finish() }

@@ -5,10 +5,10 @@ import NBDServer
 /// The limits of a disk that is being made.
 struct LimitOptions: ParsableArguments {
   @Option(
-    help: "The most memory that the disk may take for itself, data and tables; then ENOSPC.")
+    help: "The most memory that the disk may take, data and tables. Writes beyond it get ENOSPC.")
   var quota: ByteSize?
   @Option(
-    help: "Memory kept for the disk, data and tables; add 0.2 % for the tables of dense data.")
+    help: "Memory kept for the disk, data and tables. For dense data, add 0.2 % for its tables.")
   var reserve: ByteSize?
 
   var limits: DiskLimits { DiskLimits(quota: quota?.bytes, reserve: reserve?.bytes) }
@@ -16,27 +16,29 @@ struct LimitOptions: ParsableArguments {
 
 struct Limit: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show or change what a disk may take of the memory, or the limit of it all.",
+    abstract: "Show or change the limits of a disk, or the memory limit of the server.",
     discussion: """
       A disk's limits count its CHARGE: the data and tables that it took since it was last forked, \
-      and still has. What it shares with forks counts for nobody. A write beyond the quota is \
-      answered with ENOSPC; up to its reserve a disk can write whatever the others do. A fork has \
-      limits of its own, and needs the reserve of a disk that it is made of once more.
+      and still has. What it shares with forks counts for nobody. A write beyond the quota gets \
+      ENOSPC. Up to its reserve a disk can write, whatever the other disks do. A fork has limits \
+      of its own. A fork of a disk with a reserve needs that reserve once more.
       """)
   @OptionGroup var server: ServerOptions
-  @Argument(help: "A disk; without, it is about the server's memory.") var name: String?
-  @Option(help: ArgumentHelp("A new quota.", valueName: "size|none")) var quota: LimitChange = .keep
-  @Option(help: ArgumentHelp("A new reserve.", valueName: "size|none"))
+  @Argument(help: "The disk. Without it, the command is about the server's memory.")
+  var name: String?
+  @Option(help: ArgumentHelp("The new quota.", valueName: "size|none"))
+  var quota: LimitChange = .keep
+  @Option(help: ArgumentHelp("The new reserve.", valueName: "size|none"))
   var reserve: LimitChange = .keep
-  @Option(help: "A new limit for all disks together.") var memory: ByteSize?
+  @Option(help: "The new memory limit for all disks together.") var memory: ByteSize?
   @Flag(help: "Print JSON; sizes in bytes.") var json = false
 
   func validate() throws {
     guard name == nil || memory == nil else {
-      throw ValidationError("--memory is for all disks together; name none with it")
+      throw ValidationError("--memory is for all disks together; do not name a disk with it")
     }
     guard name != nil || quota == .keep && reserve == .keep else {
-      throw ValidationError("name: a quota or reserve of which disk?")
+      throw ValidationError("name: say which disk the quota or reserve is for")
     }
   }
 
@@ -60,7 +62,7 @@ struct Limit: ParsableCommand {
     print(
       """
       memory limit  \(ByteSize(status.limit))
-      at the most   \(ByteSize(status.capacity))
+      at most       \(ByteSize(status.capacity))
       used          \(ByteSize(status.used))
       promised      \(ByteSize(status.promised))
       """)

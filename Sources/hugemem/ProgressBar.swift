@@ -1,7 +1,8 @@
 import ControlPlane
 import Glibc
 
-/// One line on standard error that shows how far long work is; nothing where that is no terminal.
+/// A line on standard error that shows the progress of long work. Shows nothing if standard error
+/// is no terminal.
 struct ProgressBar {
   private let title: String
   private let isShown = isatty(STDERR_FILENO) == 1
@@ -9,7 +10,7 @@ struct ProgressBar {
   init(_ title: String) { self.title = title }
 
   func show(_ done: UInt64, _ total: UInt64) {
-    // A stream's size is known at its end.
+    // The size of a stream is known only at its end.
     let share =
       total == 0
       ? "\(ByteSize(done))"

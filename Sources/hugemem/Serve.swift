@@ -17,25 +17,26 @@ struct Serve: ParsableCommand {
   @OptionGroup var server: ServerOptions
   @Option(
     help: ArgumentHelp(
-      "Listen on TCP as well, without encryption; on this machine only, unless --insecure is given.",
+      "Listen on TCP as well, without encryption. Only this machine can connect, unless --insecure is given.",
       valueName: "host:port"))
   var tcp: String?
   @Flag(
-    help: "Let --tcp listen to other machines, all of which can then read and write every disk.")
+    help: "Let --tcp listen to other machines. All of them can then read and write every disk.")
   var insecure = false
   @Option(
     help:
-      "The limit for all disks together, for example 8G (default: the control group's, else half of the machine's memory). Never more than the system can spare."
+      "The memory limit for all disks together, for example 8G (default: the control group's limit, else half of the machine's memory). The server never uses more than the system can spare."
   )
   var memory: ByteSize?
-  @Option(help: ArgumentHelp("Start with an empty disk; repeatable.", valueName: "name=size"))
+  @Option(help: ArgumentHelp("Start with an empty disk. Repeatable.", valueName: "name=size"))
   var create: [String] = []
   @Option(
     name: .customLong("import"),
-    help: ArgumentHelp("Start with a disk from a raw image; repeatable.", valueName: "name=file"))
+    help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
   @OptionGroup(title: "Limits of clients") var connections: ConnectionOptions
-  @Option(help: "trace, debug, info, notice, warning or error; the log goes to standard error.")
+  @Option(
+    help: "Least level of the log on standard error: trace, debug, info, notice, warning or error.")
   var logLevel: String = "notice"
 
   func validate() throws {
@@ -59,7 +60,7 @@ struct Serve: ParsableCommand {
     let directory = RuntimeDirectory(server.directory)
     let lock = try directory.lock()
     defer { close(lock) }
-    // Also if the start fails: the sockets are this server's while it holds the lock.
+    // This also runs if the start fails. The sockets are this server's while it holds the lock.
     defer { directory.clean() }
     let signals = StopSignals(atExit: directory.clean)
     raiseDescriptorLimit()
@@ -106,12 +107,12 @@ struct Serve: ParsableCommand {
     while true { pause() }
   }
 
-  /// Disks use memory to the page, as is the library's default. Dense data still comes to lie in
-  /// huge frames: a write of a whole 2 MiB takes one, and the background makes one of 512 pages
-  /// that are all there and nobody else's.
+  /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data
+  /// still gets huge frames: a write of a whole 2 MiB takes one, and the background makes one of
+  /// 512 pages that are all present and shared with nobody.
   private func machine(_ pressure: PressureMonitor) throws -> Machine {
-    // The budget sets the limit. What it may become is for the machine's memory to say, since a
-    // control group's limit can be lifted.
+    // The budget sets the limit. The machine's whole memory is the capacity, since a control
+    // group's limit can be lifted.
     let total = (try? MemoryTotals())?.total ?? 1 << 40
     do {
       return try Machine(
@@ -122,14 +123,14 @@ struct Serve: ParsableCommand {
     }
   }
 
-  /// Pressure outside of this process. What the process itself uses of its control group is for the
-  /// budget.
+  /// Monitors memory pressure outside of this process. The budget watches what the process itself
+  /// uses of its control group.
   private func pressureMonitor(_ log: Logger) throws -> PressureMonitor {
     var options = PressureMonitor.Options()
     options.kinds.remove(.usage)
     let monitor = try PressureMonitor(options: options)
     for source in monitor.unavailable {
-      log.info("no pressure from", metadata: ["source": "\(source)"])
+      log.info("pressure source is unavailable", metadata: ["source": "\(source)"])
     }
     return monitor
   }
@@ -178,7 +179,7 @@ struct Serve: ParsableCommand {
     return host.isEmpty ? nil : (host, port)
   }
 
-  /// Each client is a descriptor.
+  /// Raises the limit of descriptors as far as allowed, since each client takes one.
   private func raiseDescriptorLimit() {
     var limit = rlimit()
     guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }

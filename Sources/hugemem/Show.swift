@@ -16,14 +16,14 @@ struct List: ParsableCommand {
 
 struct Stat: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show sizes, memory and counters, of one disk or all.",
+    abstract: "Show sizes, memory and counters of one disk or of all.",
     discussion: """
-      DATA is the memory with data that a disk can see, HUGE the part of it that is mapped in \
-      2 MiB, SHARED the part of it that other disks \
-      see as well, OWN what removing the disk would free. CHARGE is what counts for the QUOTA and \
-      the RESERVE, where a disk has any. Memory used is by the server's own \
-      count, resident is what the system sees of the process: free memory that has not gone back \
-      yet, and the program itself, are in it too. Counters have the names of /proc/vmstat.
+      DATA is the memory with data that a disk can see. HUGE is the part of it that is mapped in \
+      2 MiB, and SHARED the part that other disks see as well. OWN is what removing the disk would \
+      free. CHARGE is what counts for the QUOTA and the RESERVE, if a disk has any. "memory used" \
+      is the server's own count. "resident" is what the system sees of the process, with the \
+      program itself and free memory that is not given back yet. Counters have the names of \
+      /proc/vmstat.
       """)
   @OptionGroup var server: ServerOptions
   @Argument var name: String?
@@ -60,14 +60,14 @@ struct Stat: ParsableCommand {
 
 struct Tune: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show or change how a running server pages.",
+    abstract: "Show or change the paging knobs of a running server.",
     discussion: """
-      Knobs have the names and meanings of /sys/kernel/mm/transparent_hugepage; `collapse`, for \
-      `enabled`, is ours: nothing is huge when it is written, the background makes it so. Without \
-      arguments all are shown.
+      Knobs have the names and meanings of /sys/kernel/mm/transparent_hugepage. The value \
+      `collapse` of `enabled` is ours: disks use memory to the page, and the background makes \
+      dense data huge. Without arguments, the command shows all knobs.
       """)
   @OptionGroup var server: ServerOptions
-  @Argument(help: ArgumentHelp("A knob and its value.", valueName: "name=value"))
+  @Argument(help: ArgumentHelp("A knob and its new value.", valueName: "name=value"))
   var changes: [String] = []
   @Flag(help: "Print JSON.") var json = false
 
@@ -87,7 +87,7 @@ struct Tune: ParsableCommand {
 
 struct Shrink: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Give back all memory that can be, now; the server does so by itself in a second.")
+    abstract: "Give back all unused memory now. The server does so by itself within a second.")
   @OptionGroup var server: ServerOptions
 
   func run() throws {
@@ -96,7 +96,7 @@ struct Shrink: ParsableCommand {
   }
 }
 
-let unexpected = ControlError("the server's answer is of another kind than asked for")
+let unexpected = ControlError("the server sent an answer of another kind than expected")
 
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
@@ -106,7 +106,7 @@ func printJSON(_ value: some Encodable) throws {
 
 extension TextTable {
   init(_ disks: [DiskStatus]) {
-    // Columns that say nothing of most servers are not there.
+    // Leave out the columns for limits if no disk has any.
     let hasLimits = disks.contains { $0.charge != nil }
     func size(_ bytes: UInt64?) -> String { bytes.map { "\(ByteSize($0))" } ?? "-" }
     var rows = [["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN"]]

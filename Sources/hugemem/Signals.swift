@@ -1,8 +1,8 @@
 import Glibc
 import Primitives
 
-/// Takes signals on a thread of their own instead of in a handler, which may do next to nothing. It works
-/// too while the main thread waits for a server that hangs.
+/// Takes signals on a thread of their own, not in a handler, which may do next to nothing. The
+/// thread works even while the main thread waits for a server that hangs.
 enum Signals {
   /// Blocks the signals for every thread that the process starts from now on, and calls `body` with each
   /// that comes. Call this before the process has a second thread. If no thread can start, the signals

@@ -2,9 +2,9 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// SIGINT and SIGTERM, as a server takes them: the first asks it to stop, a second ends the process at
-/// once, whatever it waits for. SIGHUP and SIGPIPE are ignored: disks outlive the terminal that started
-/// the server, and the reader of its log.
+/// Takes SIGINT and SIGTERM for a server. The first asks the server to stop. A second ends the
+/// process at once, whatever it waits for. SIGHUP and SIGPIPE are ignored, so that disks outlive
+/// the terminal that started the server, and the reader of its log.
 final class StopSignals: Sendable {
   private let state = Mutex(State.starting)
   private enum State {
@@ -23,8 +23,8 @@ final class StopSignals: Sendable {
     Signals.take([SIGINT, SIGTERM]) { [self] in take($0) }
   }
 
-  /// From now on the first signal calls `stop`, on a thread of its own. Until then, and after it, a
-  /// signal ends the process.
+  /// From this call on, the first signal calls `stop` on a thread of its own. Any signal before
+  /// this call or after the first one ends the process.
   func onFirst(_ stop: @escaping @Sendable (Int32) -> Void) {
     state.withLock { $0 = .running(stop) }
   }

@@ -1,17 +1,17 @@
 import Glibc
 import Synchronization
 
-/// The terminal on standard output as a full screen: keys come without Return, and whatever ends
-/// the program, the terminal is afterwards what it was.
+/// Uses the terminal on standard output as a full screen, with keys that need no Return. However
+/// the program ends, it restores the terminal.
 ///
 /// Ctrl-Z is off.
 final class Terminal: Sendable {
-  /// Under the lock: whether frames are still drawn, so that none comes after the end.
+  /// Whether frames are still drawn. Drawing holds the lock, so that no frame comes after the end.
   private let isOpen = Mutex(true)
   private let before: termios
   private let hasKeys: Bool
 
-  /// Nil if standard output is none. To be called before the first thread of the program.
+  /// Nil if standard output is no terminal. Call this before the program starts a thread.
   init?() {
     guard isatty(STDOUT_FILENO) == 1 else { return nil }
     var modes = termios()
@@ -19,7 +19,7 @@ final class Terminal: Sendable {
     before = modes
     Signals.take([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) { [self] signal in
       close()
-      // Ctrl-C is the usual way out of a program like this; the others are not.
+      // Ctrl-C is the usual way to quit such a program, so it is no failure.
       _exit(signal == SIGINT ? 0 : 128 + signal)
     }
     if hasKeys {
@@ -27,11 +27,11 @@ final class Terminal: Sendable {
       modes.c_cc.10 = 0  // VSUSP
       unsafe tcsetattr(STDIN_FILENO, TCSANOW, &modes)
     }
-    // The other screen, without a cursor.
+    // Switch to the alternate screen and hide the cursor.
     put("\u{1b}[?1049h\u{1b}[?25l")
   }
 
-  /// Columns and rows, now: a window changes its size when it likes.
+  /// The columns and rows of the window now. The size may change at any time.
   var size: (width: Int, height: Int) {
     var window = winsize()
     guard unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &window) == 0, window.ws_col > 0 else {
@@ -40,7 +40,7 @@ final class Terminal: Sendable {
     return (Int(window.ws_col), Int(window.ws_row))
   }
 
-  /// Replaces what is shown, without a flicker: each line is overwritten, then cleared to its end.
+  /// Replaces what is shown. It overwrites each line and then clears the rest, so nothing flickers.
   func draw(_ lines: [String]) {
     isOpen.withLock { isOpen in
       guard isOpen else { return }
@@ -54,12 +54,12 @@ final class Terminal: Sendable {
     var descriptor = pollfd(fd: hasKeys ? STDIN_FILENO : -1, events: Int16(POLLIN), revents: 0)
     guard unsafe poll(&descriptor, 1, milliseconds) > 0 else { return nil }
     var byte: UInt8 = 0
-    // The end of the input is the end of the terminal.
+    // At the end of the input the terminal is gone, so quit.
     guard unsafe read(STDIN_FILENO, &byte, 1) == 1 else { return "q" }
     return Character(Unicode.Scalar(byte))
   }
 
-  /// Restores the terminal; once is enough.
+  /// Restores the terminal. A second call does nothing.
   func close() {
     isOpen.withLock { isOpen in
       guard isOpen else { return }

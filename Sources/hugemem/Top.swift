@@ -5,31 +5,31 @@ import Primitives
 
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Watch disks, memory, pressure and reclaim, as top does processes.",
+    abstract: "Watch disks, memory, pressure and reclaim, as top watches processes.",
     discussion: """
-      The bar is the memory limit, filled by what memory is used for. What ends in /s is counted \
-      between two frames; the names are those of /proc/vmstat and of `hugemem stat`. Like stat, \
-      each frame walks the tables of all disks: with thousands of them, use a longer interval.
+      The bar is the memory limit, filled by what memory is used for. Figures in lines and columns \
+      that end in /s are rates between two frames. Counters have the names of /proc/vmstat and \
+      `hugemem stat`. Like stat, each frame walks the tables of all disks. With thousands of \
+      disks, use a longer interval.
 
-      Keys: o sorts by the next of name, data, own, clients, read, written; space asks again now; \
-      q or Ctrl-C quits. Where standard output is no terminal, frames are printed one after the \
-      other.
+      Keys: o sorts by the next of name, data, own, clients, read, written; space updates now; q \
+      or Ctrl-C quits. If standard output is no terminal, frames are printed one after the other.
       """)
   @OptionGroup var server: ServerOptions
   @Option(help: ArgumentHelp("Seconds from one frame to the next.", valueName: "seconds"))
   var interval = 1.0
-  @Option(help: "How many frames to show; 0: until it is told to quit.") var frames = 0
-  @Option(help: "By what disks are sorted at first.") var sort = TopScreen.Order.name
+  @Option(help: "Number of frames to show; 0 means until you quit.") var frames = 0
+  @Option(help: "The first order of disks.") var sort = TopScreen.Order.name
 
   func validate() throws {
     guard interval.isFinite, 0.1...3600 ~= interval else {
-      throw ValidationError("--interval \(interval): 0.1 to 3600 seconds")
+      throw ValidationError("--interval \(interval): use 0.1 to 3600 seconds")
     }
-    guard frames >= 0 else { throw ValidationError("--frames \(frames): 0 or more") }
+    guard frames >= 0 else { throw ValidationError("--frames \(frames): use 0 or more") }
   }
 
   func run() throws {
-    // Asked first, so that a server that is not there is said on the screen that stays.
+    // Ask before the screen changes, so that the error for a missing server stays visible.
     var status = try ask()
     var asked = Self.now
     let terminal = Terminal()
@@ -55,7 +55,7 @@ struct Top: ParsableCommand {
       switch wait(for: terminal, until: asked + interval) {
       case "q": return
       case "o":
-        // The same figures in another order.
+        // Show the same figures in another order.
         screen.order = screen.order.next
         shown -= 1
         continue
@@ -68,7 +68,7 @@ struct Top: ParsableCommand {
     }
   }
 
-  /// Nil when the time has come, or the key that means something before that.
+  /// Waits until the time `end`, or for a key that has a meaning. Returns the key, or nil at `end`.
   private func wait(for terminal: Terminal?, until end: Double) -> Character? {
     while true {
       let left = end - Self.now
@@ -87,10 +87,10 @@ struct Top: ParsableCommand {
     return status
   }
 
-  /// Wide enough for all figures; a pipe has no width of its own.
+  /// Wide enough for all figures. A pipe has no width.
   private static let plainWidth = 120
 
-  /// Seconds.
+  /// The monotonic time, in seconds.
   private static var now: Double { Double(monotonicTime()) / 1e9 }
 }
 
