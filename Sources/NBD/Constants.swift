@@ -98,8 +98,8 @@ public enum Limits {
   /// size and send up to 50 MiB (the integrity test of the reference implementation). Other servers
   /// allow 64 MiB.
   public static let largestPayload: UInt32 = 64 << 20
-  /// The longest option, in bytes: the longest name and a query as long fit. A longer option is refused
-  /// and skipped.
+  /// The longest option, in bytes. The longest name and the longest query fit together. A longer
+  /// option is refused and skipped.
   public static let option: UInt32 = 12 << 10
   /// The longest name, query or error text, in bytes. The protocol sets this limit.
   public static let string = 4096

@@ -30,7 +30,7 @@ extension Handshake {
     }
   }
 
-  /// Continues after `.list` or `.sendAndList`. `isLast`: no names follow these.
+  /// Continues after `.list` or `.sendAndList`. `isLast` says that no more names follow.
   public mutating func listed(_ names: [String], isLast: Bool) -> Action {
     precondition(state == .listing, "handshake: listed in state \(state)")
     var bytes: [UInt8] = []

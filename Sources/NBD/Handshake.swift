@@ -32,7 +32,7 @@ public struct Handshake: Sendable {
     /// Look up an export and call `resolved`. If `connect` is true, the client is about to use the
     /// export: make the fork that the name asks for.
     case resolve(name: String, connect: Bool)
-    /// Call `listed` with the names of all exports, or of the first of them.
+    /// Call `listed` with the names of all exports, or with the first of them.
     case list
     /// Send the bytes, then call `listed` with the next names.
     case sendAndList([UInt8])

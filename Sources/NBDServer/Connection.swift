@@ -82,8 +82,8 @@ struct Connection {
     }
   }
 
-  /// The next names of a LIST: few at a time, so that an answer takes no more memory where there are
-  /// many disks and a client that does not read.
+  /// Answers with the next names of a LIST. It takes few at a time, so that the answer needs little
+  /// memory even if there are many disks and the client does not read.
   private func list(_ handshake: inout Handshake, after name: inout String?) -> Handshake.Action {
     let disks = disks.list(after: name, count: Self.listed)
     name = disks.last?.name
@@ -92,8 +92,8 @@ struct Connection {
   }
   private static let listed = 32
 
-  /// Apart from the negotiation, so that its strings and arrays are gone by now. Returns whether the
-  /// client was cut since it did not read.
+  /// A function apart from the negotiation, so that the strings and arrays of that are gone by now.
+  /// Returns whether the client was cut because it did not read.
   @inline(never)
   private func transmit(_ disk: Disk, _ session: Session) -> Bool {
     var transmission = Transmission(

@@ -46,8 +46,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
     case .tooManyDisks(let more, let disks, let limit):
-      "there are \(disks) disks, and \(more) more would be over the limit of \(limit); remove some, or "
-        + "start the server with more --max-disks, for which it needs more --overhead"
+      "there are \(disks) disks, and \(more) more would exceed the limit of \(limit); remove some, "
+        + "or start the server with a larger --max-disks, which may need a larger --overhead"
     case .connectForksOff(let export):
       "export \(quoted(export)): this server makes no forks by connecting; make one with "
         + "`hugemem fork` and connect to that, or start the server without --no-connect-forks"
@@ -55,7 +55,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
       "export \(quoted(export)): there are \(limit) forks made by connecting, and no more are "
         + "allowed; remove some, or start the server with more --max-connect-forks"
     case .cannotReserve(let name, let reserve, let limit):
-      "disk \(quoted(name)): cannot reserve \(reserve) bytes for it, since too much of "
+      "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
         + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
         + "limit with `hugemem limit --memory`"
     case .cannotFork(let name, let reserve, let limit):

@@ -32,7 +32,7 @@ public struct Disk: Sendable {
 public final class Disks: Sendable {
   public let machine: Machine
   let connectForks: ConnectForks
-  /// How many there may be.
+  /// The most disks that may exist.
   let limit: Int
   let table = Mutex(DiskTable())
 
@@ -46,7 +46,7 @@ public final class Disks: Sendable {
 
   public static let standardLimit = 65536
 
-  /// Creates an empty disk of `size` bytes. Memory is taken by what is written.
+  /// Creates an empty disk of `size` bytes. Only what is written takes memory.
   public func create(
     _ name: String, size: UInt64, limits: DiskLimits = DiskLimits()
   ) throws(DiskError) {
@@ -80,7 +80,7 @@ public final class Disks: Sendable {
     }
   }
 
-  /// Throws unless there may be so many disks more.
+  /// Throws if so many more disks would exceed the limit.
   func checkRoom(_ table: borrowing DiskTable, for more: Int) throws(DiskError) {
     guard more <= limit - table.count else {
       throw .tooManyDisks(more: more, disks: table.count, limit: limit)
@@ -137,8 +137,8 @@ public final class Disks: Sendable {
     table.withLock { $0.disks(after: nil, count: .max) }
   }
 
-  /// At most so many disks by name, those after `name`: a long list, piece by piece. Disks may come
-  /// and go between two pieces.
+  /// Returns the disks after `name`, in the order of their names, but at most `count`. Use this to
+  /// read a long list in pieces. Disks may come and go between two pieces.
   public func list(after name: String?, count: Int) -> [Disk] {
     table.withLock { $0.disks(after: name, count: count) }
   }

@@ -1,7 +1,8 @@
 import Glibc
 
-/// Requests on their way in: one buffer, filled by as few `recv`s as the client's batching allows.
-/// Only its first pages are used until they are full once and the server has memory for more.
+/// The receive buffer of a connection. It is filled by as few `recv`s as the client's batching
+/// allows. Only its first pages are used, until they are full once and the server has memory for
+/// more.
 @safe struct Input: ~Copyable {
   static let capacity = Int(Overhead.buffer)
   /// Enough for a request and a page of payload.
@@ -35,7 +36,7 @@ import Glibc
 
   /// Waits for more bytes. Returns `idle` if none come within the socket's receive timeout.
   mutating func receive() -> Received {
-    // The client sends more than there was room for.
+    // The client sends more than there is room for.
     if end == capacity && capacity == Self.small && overhead.take(Overhead.buffer) {
       capacity = Self.capacity
     }
@@ -52,14 +53,14 @@ import Glibc
     }
   }
 
-  /// What there is is less than a request, or less than a page of payload.
+  /// Moves what is not taken yet to the front: less than a request, or less than a page of payload.
   private mutating func moveToFront() {
     if start < end && start > 0 { unsafe memmove(buffer, buffer + start, end - start) }
     end -= start
     start = 0
   }
 
-  /// Gives the buffer's memory back and waits until something comes, however long.
+  /// Gives the unused memory of the buffer back, and waits for input without a timeout.
   mutating func rest() {
     moveToFront()
     if capacity > Self.small && end < Self.small {

@@ -9,13 +9,14 @@ import NBD
 @safe struct Output: ~Copyable {
   /// Bytes of heads and copied data in one batch.
   static let capacity = Int(Overhead.buffer)
-  /// The same until a batch is larger and the server has memory for that: enough for what is copied of
-  /// one READ.
+  /// The capacity until a batch is larger and the server has memory for that. It is enough for the
+  /// largest READ that is copied.
   static let small = 20 << 10
-  /// Linux's UIO_MAXIOV is 1024.
+  /// The most pieces in one batch. Linux's UIO_MAXIOV is 1024.
   static let pieceLimit = 1000
   static let smallPieceLimit = 300
-  /// Frames held by one batch, and so the most that one call may pin is `pinLimit` bytes.
+  /// The most frames that one batch may hold. So that they suffice, one call pins at most
+  /// `pinLimit` bytes.
   static let frameLimit = 1024
   static let pinLimit: UInt64 = 512 << 10
   /// The most huge frames that one batch may hold. A piece keeps all of its frame from being
@@ -57,17 +58,18 @@ import NBD
 
   var isEmpty: Bool { count == 0 }
 
-  /// The most that can be reserved just now.
+  /// The most bytes that `reserve` can give now.
   var largest: Int { isLarge ? Self.capacity : Self.small }
   private var mostPieces: Int { isLarge ? Self.pieceLimit : Self.smallPieceLimit }
 
-  /// Uses all of the buffer from now on, if the server has memory for it.
+  /// Uses the whole buffer from now on, if the server has memory for it.
   mutating func grow() {
     if !isLarge && overhead.take(Overhead.buffer) { isLarge = true }
   }
 
-  /// Room for `bytes`, at most `largest`, in the buffer, after a send if need be; nil if the client is
-  /// gone. What is stored there goes out once `commit` says how much it is.
+  /// Returns room for `bytes` in the buffer, at most `largest`. Sends the batch first if there is
+  /// too little room. Returns nil if the client is gone. Store the data there, then call `commit`
+  /// with its length.
   mutating func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
     if filled + bytes > largest || count + 2 > mostPieces { grow() }
     if filled + bytes > largest || count + 2 > mostPieces {
@@ -99,7 +101,7 @@ import NBD
       let at = offset + done
       var part = min(length - done, Self.pinLimit)
       let wanted = Int(part / 4096) + 2
-      // A part lies in two huge frames at most.
+      // A part lies in at most two huge frames.
       if count + wanted > mostPieces { grow() }
       if pins.room < wanted || count + wanted > mostPieces
         || pins.hugeHeld + 2 > Self.hugeLimit
@@ -187,7 +189,7 @@ import NBD
     return true
   }
 
-  /// Gives the buffer's memory back while nothing is in it.
+  /// Gives the memory of the buffer back. The buffer must be empty.
   mutating func rest() {
     unsafe madvise(buffer, Self.capacity, MADV_DONTNEED)
     if isLarge { overhead.give(Overhead.buffer) }
