@@ -6,7 +6,7 @@ public struct ByteSize: Sendable, Equatable, CustomStringConvertible {
   private static let units = ["", "K", "M", "G", "T", "P"]
 
   /// Accepts a whole or decimal number and a unit, all binary: `4096`, `10G`, `1.5 GiB`, `64kb`.
-  /// Nil if it is none of these, or not a whole number of bytes below 2^63.
+  /// Nil if the text is none of these, or not a whole number of bytes below 2^63.
   public init?(_ text: String) {
     var rest = text.trimmingSpaces()[...]
     let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
@@ -29,7 +29,7 @@ public struct ByteSize: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// Three digits at least, in the largest unit that fits: `64 KiB`, `1.25 GiB`.
+  /// About three digits, in the largest unit that fits: `64 KiB`, `1.25 GiB`.
   public var description: String {
     var power = 0
     while power + 1 < Self.units.count, bytes >> UInt64(10 * (power + 1)) > 0 { power += 1 }

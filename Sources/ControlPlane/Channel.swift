@@ -3,23 +3,23 @@ import FoundationEssentials
 import Glibc
 import NBDServer
 
-/// Lines of JSON over a socket, both ways. A line may bring an open file with it, which the
-/// other process then shares.
+/// Sends and receives lines of JSON over a socket. An open file can go with a line; the other
+/// process then shares it.
 struct Channel: ~Copyable {
-  /// A line longer than these ends the connection: a server keeps clients from filling its
-  /// memory, and answers with as many disks as there are.
+  /// A longer line ends the connection. A request is short, so that clients cannot fill the
+  /// server's memory. A response may list many disks.
   static let requestLimit = 1 << 20
   static let responseLimit = 1 << 30
 
   let socket: Int32
   let lineLimit: Int
-  /// Seconds for a line, once its first byte is there, and for the other side to take a message; 0:
-  /// as long as it likes.
+  /// Seconds that the other side has to end a line after its first byte, and to take a message. 0
+  /// means no limit.
   let patience: Int
   private var received: [UInt8] = []
-  /// How far there is no newline.
+  /// The number of received bytes that are known to have no newline.
   private var searched = 0
-  /// The file that came with what was received last.
+  /// The file that came with the bytes received last.
   private var file: OpenFile?
 
   init(socket: Int32, lineLimit: Int, patience: Int = 0) {
@@ -28,7 +28,7 @@ struct Channel: ~Copyable {
     self.patience = patience
   }
 
-  /// The file that came with the last message, once.
+  /// Returns the file that came with the last message. A second call returns nil.
   mutating func takeFile() -> OpenFile? {
     defer { file = nil }
     return file
@@ -46,15 +46,15 @@ struct Channel: ~Copyable {
         && Socket.send(UnsafeRawBufferPointer(rebasing: bytes[1...]), to: socket, by: deadline)
     }
     guard sent else {
-      // A part of the line may be on its way, so nothing can follow it.
+      // Part of the line may have been sent, so no other line can follow.
       shutdown(socket, Int32(SHUT_RDWR))
       throw ControlError("the other side of the control socket is gone, or does not read")
     }
   }
 
-  /// The next message, or nil at the end.
+  /// Returns the next message, or nil at the end of the connection.
   mutating func receive<Message: Decodable>(_: Message.Type) throws(ControlError) -> Message? {
-    // An idle client may wait as long as it likes; one that has begun a line is to end it.
+    // An idle client may wait as long as it likes. One that has begun a line must end it in time.
     var deadline = Deadline(seconds: received.isEmpty ? 0 : patience)
     while true {
       if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -62,7 +62,7 @@ struct Channel: ~Copyable {
         received.removeSubrange(...end)
         searched = 0
         do { return try JSONDecoder().decode(Message.self, from: line) } catch {
-          throw ControlError("a line on the control socket is not understood: \(error)")
+          throw ControlError("cannot decode a line on the control socket: \(error)")
         }
       }
       guard received.count < lineLimit else {

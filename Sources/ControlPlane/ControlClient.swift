@@ -1,13 +1,13 @@
 import Glibc
 import NBDServer
 
-/// Asks a running server.
+/// Sends requests to a running server.
 public struct ControlClient: Sendable {
   let directory: RuntimeDirectory
 
   public init(_ directory: RuntimeDirectory) { self.directory = directory }
 
-  /// Sends a request, and the open file that it is about, and returns the answer. Throws the
+  /// Sends a request, with an open file if it needs one, and returns the answer. Throws the
   /// server's message if the request fails.
   public func ask(
     _ request: ControlRequest, with file: OpenFile? = nil, progress: DiskFile.Progress = { _, _ in }
@@ -23,7 +23,7 @@ public struct ControlClient: Sendable {
       default: return response
       }
     }
-    throw ControlError("the server ended, or ended this connection, before it answered")
+    throw ControlError("the server ended, or closed the control socket, before it answered")
   }
 
   private func connect() throws(ControlError) -> Int32 {

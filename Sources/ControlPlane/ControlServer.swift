@@ -2,12 +2,12 @@ public import Logging
 import HugeMemory
 import NBDServer
 
-/// Does what the command line asks for, on connections of the control socket.
+/// Carries out the requests of the command line on connections of the control socket.
 public struct ControlServer: Sendable {
   let disks: Disks
   let directory: RuntimeDirectory
   let log: Logger
-  /// Seconds that a client has to end a line it has begun, and to take an answer.
+  /// Seconds that a client has to end a line that it has begun, and to take an answer.
   public var patience = 30
   /// Returns the level of memory pressure and its cause, which `stat` and `top` show. Set it before the
   /// server takes its first request.
@@ -22,7 +22,7 @@ public struct ControlServer: Sendable {
     self.log = log
   }
 
-  /// One client, until it is gone.
+  /// Serves one client until it is gone.
   public func serve(_ place: Place) {
     var channel = Channel(
       socket: place.socket, lineLimit: Channel.requestLimit, patience: patience)
@@ -49,7 +49,7 @@ public struct ControlServer: Sendable {
     }
   }
 
-  /// Carries a request out, with the file that came with it; errors become responses.
+  /// Carries out a request, with the file that came with it. Errors become responses.
   public func answer(
     _ request: ControlRequest, _ file: OpenFile? = nil, _ caller: Caller = .none,
     progress: DiskFile.Progress
@@ -82,11 +82,12 @@ public struct ControlServer: Sendable {
       let disk = try disks.lookup(name)
       let target =
         try file.map { try ExportFile($0, name: path) } ?? ExportFile(path: path, streams: false)
-      // From a fork: the contents of one moment, while clients go on writing.
+      // Save a fork, which has the contents of one moment while clients go on writing.
       try DiskFile.save(
         disk.space.fork(), size: disk.size, to: target.file, name: path, caller: caller,
         progress: progress)
-      // A client's file is the client's to commit; this is for those that sent only a path.
+      // If the client sent an open file, the client commits it. This does so if it sent only a
+      // path.
       try target.commit()
     case .reset(let name): try disks.reset(name)
     case .remove(let names): try disks.remove(names)
@@ -116,10 +117,10 @@ public struct ControlServer: Sendable {
     for change in changes {
       guard let knob = Knob(rawValue: change.name) else {
         let names = Knob.allCases.map(\.rawValue).joined(separator: ", ")
-        throw ControlError("there is no knob \(change.name); there are: \(names)")
+        throw ControlError("there is no knob \(change.name); use one of: \(names)")
       }
       guard trial.set(knob, to: change.value) else {
-        throw ControlError("\(change.name) cannot be \(change.value); it is one of: \(knob.domain)")
+        throw ControlError("\(change.name) cannot be \(change.value); use one of: \(knob.domain)")
       }
       checked.append((knob, change.value))
     }
@@ -155,7 +156,8 @@ public struct ControlServer: Sendable {
 }
 
 extension Machine {
-  /// Uses of memory; together, as far as they were read in one moment, `memoryUsed`.
+  /// The uses of memory. Their sum is `memoryUsed`, except that the figures are not read at the
+  /// same moment.
   fileprivate var memoryByKind: [ServerStatus.Kind] {
     let used = memoryUsed
     let zeroPage = zeroPageReferences == 0 ? 0 : min(used, 2 << 20)
@@ -169,8 +171,8 @@ extension Machine {
 }
 
 extension Disks {
-  /// Creates a disk from an image. The disk has a name only once it is whole. `size` is the disk's, if it
-  /// is not the image's.
+  /// Creates a disk from an image. The disk gets its name only when it is complete. `size` is the
+  /// disk's size, if that is not the image's.
   public func load(
     _ name: String, from source: ImageSource, size: UInt64? = nil,
     limits: DiskLimits = DiskLimits(), caller: Caller = .none, progress: DiskFile.Progress

@@ -3,10 +3,10 @@ public import HugeMemory
 /// The server's memory as a whole, in bytes.
 public struct MemoryStatus: Codable, Sendable, Equatable {
   public var limit: UInt64
-  /// The most that the limit can be made without a new start.
+  /// The highest limit that can be set without a restart.
   public var capacity: UInt64
   public var used: UInt64
-  /// Kept for disks with a reserve that they have not used yet.
+  /// Memory kept for disks with a reserve that they have not used yet.
   public var promised: UInt64
 
   public init(_ machine: Machine) {
@@ -18,7 +18,7 @@ public struct MemoryStatus: Codable, Sendable, Equatable {
 }
 
 extension Machine {
-  /// Changes the limit, but for what makes no sense or would break a promise.
+  /// Changes the limit. Throws if it is out of range or would break the promise of a reserve.
   func limitMemory(_ bytes: UInt64) throws(ControlError) {
     let size = ByteSize(bytes)
     guard bytes >= 2 << 20 else {
@@ -26,8 +26,8 @@ extension Machine {
     }
     guard bytes <= capacity else {
       throw ControlError(
-        "a memory limit of \(size) is too high: this server can have \(ByteSize(capacity)); for more "
-          + "start it with a larger --memory")
+        "a memory limit of \(size) is too high: this server can have \(ByteSize(capacity)); to "
+          + "have more, start it with a larger --memory")
     }
     shrink()
     guard setLimit(bytes, keepsPromises: true) else {

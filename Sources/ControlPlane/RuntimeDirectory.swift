@@ -1,14 +1,14 @@
 import Glibc
 import NBDServer
 
-/// Where a server's sockets are: a directory for its user alone.
+/// The directory of a server's sockets, which only its user can enter.
 public struct RuntimeDirectory: Sendable {
   public let path: String
   public var diskSocket: String { path + "/nbd.sock" }
   public var controlSocket: String { path + "/control.sock" }
   private var lockFile: String { path + "/lock" }
 
-  /// `path`, or the user's default: `$XDG_RUNTIME_DIR/hugemem`, else `/tmp/hugemem-UID`.
+  /// Uses `path`, or else the user's default: `$XDG_RUNTIME_DIR/hugemem` or `/tmp/hugemem-UID`.
   public init(_ path: String?) {
     var chosen = absolutePath(path ?? Self.standard)
     while chosen.count > 1, chosen.hasSuffix("/") { chosen.removeLast() }
@@ -22,12 +22,12 @@ public struct RuntimeDirectory: Sendable {
     return "/tmp/hugemem-\(getuid())"
   }
 
-  /// The URI of a disk, ready to paste.
+  /// The URI of a disk, for clients.
   public func uri(_ disk: String) -> String {
     "nbd+unix:///\(disk)?socket=\(Self.escaped(diskSocket))"
   }
 
-  /// Percent-encodes what has a meaning in a URI's query.
+  /// Percent-encodes the bytes that have a meaning in the query of a URI.
   private static func escaped(_ path: String) -> String {
     var escaped = ""
     for byte in path.utf8 {
@@ -41,16 +41,16 @@ public struct RuntimeDirectory: Sendable {
     return escaped
   }
 
-  /// Throws if the sockets' paths would not fit an address: with a NUL, 108 bytes.
+  /// Throws if the paths of the sockets do not fit an address, which has 108 bytes with the NUL.
   func checkLength() throws(ControlError) {
     let longest = 107 - "/control.sock".utf8.count
     guard path.utf8.count <= longest else {
-      throw ControlError("--directory \(path): too long for a socket, at most \(longest) bytes")
+      throw ControlError("--directory \(path): too long for a socket; use at most \(longest) bytes")
     }
   }
 
-  /// Makes the directory, checks that it is this user's alone, and locks it for the lifetime of
-  /// the process. The descriptor returned holds the lock.
+  /// Makes the directory, checks that only this user can enter it, and locks it for the lifetime of
+  /// the process. The returned descriptor holds the lock.
   public func lock() throws(ControlError) -> Int32 {
     try checkLength()
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("make directory") }
@@ -61,8 +61,8 @@ public struct RuntimeDirectory: Sendable {
     }
     guard status.st_uid == getuid(), status.st_mode & 0o077 == 0 else {
       throw ControlError(
-        "--directory \(path): must be yours and open to nobody else (chmod 0700), since whoever can "
-          + "reach the sockets in it can read every disk")
+        "--directory \(path): must be yours and open to nobody else (chmod 0700), since anyone who "
+          + "can reach the sockets in it can read every disk")
     }
     let descriptor = unsafe open(lockFile, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw failure("open lock file in") }
@@ -74,7 +74,8 @@ public struct RuntimeDirectory: Sendable {
     return descriptor
   }
 
-  /// Removes the sockets at the end; the locked file stays, so that nobody locks a dead one.
+  /// Removes the sockets at the end. The lock file stays: a server that has it open could otherwise
+  /// lock a file that no other server can see.
   public func clean() {
     unsafe unlink(diskSocket)
     unsafe unlink(controlSocket)
@@ -85,7 +86,7 @@ public struct RuntimeDirectory: Sendable {
   }
 }
 
-/// A path that means the same in every process, wherever that runs.
+/// Makes a path absolute, so that it means the same in every process.
 public func absolutePath(_ path: String) -> String {
   guard !path.hasPrefix("/"), let here = unsafe getcwd(nil, 0) else { return path }
   defer { unsafe free(here) }

@@ -1,8 +1,8 @@
 import CLinux
 import Glibc
 
-/// Tells work that waits for descriptors that the server stops: a descriptor that becomes readable, once
-/// and for good.
+/// Tells work that waits for descriptors that the server stops. Its descriptor becomes readable,
+/// and stays so.
 public struct StopEvent: Sendable {
   let descriptor: Int32
 

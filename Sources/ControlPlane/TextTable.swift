@@ -1,9 +1,10 @@
-/// Columns of text, aligned: the first row is the heading.
+/// A table of text with aligned columns. The first row is the heading.
 public struct TextTable: Sendable, CustomStringConvertible {
   private let rows: [[String]]
   private let rightAligned: Range<Int>
 
-  /// `rows` all have as many columns as the first. Numbers are easier to compare to the right.
+  /// All `rows` must have as many columns as the first. Align numbers to the right, where they are
+  /// easier to compare.
   public init(_ rows: [[String]], rightAligned: Range<Int> = 0..<0) {
     self.rows = rows
     self.rightAligned = rightAligned
@@ -27,11 +28,11 @@ public struct TextTable: Sendable, CustomStringConvertible {
 }
 
 extension String {
-  /// With spaces behind it, `width` characters at least.
+  /// Adds spaces at the end, up to `width` characters.
   package func padded(to width: Int) -> String {
     self + String(repeating: " ", count: max(0, width - count))
   }
-  /// With spaces before it.
+  /// Adds spaces at the beginning, up to `width` characters.
   func padded(from width: Int) -> String {
     String(repeating: " ", count: max(0, width - count)) + self
   }

@@ -1,16 +1,16 @@
 import Glibc
 
-/// Tells long work whether anybody still wants it: the client that waits for it on a control socket,
-/// and the server, which may be stopping.
+/// Tells long work whether it should go on. It should end when the client that waits for it on a
+/// control socket is gone, or when the server stops.
 ///
-/// Work that waits for a descriptor waits here, so that both can end it.
+/// Work that waits for a descriptor uses `wait`, so that both can end it.
 public struct Caller: Sendable {
-  /// The control socket on which the client waits; -1: there is none.
+  /// The control socket on which the client waits, or -1 for none.
   let socket: Int32
-  /// A descriptor that becomes readable when the server stops; -1: there is none.
+  /// A descriptor that becomes readable when the server stops, or -1 for none.
   let stop: Int32
 
-  /// Nobody can end the work but the end of the process.
+  /// For work that only the end of the process can end.
   public static let none = Caller(socket: -1, stop: -1)
 
   init(socket: Int32, stop: Int32) {
@@ -18,15 +18,15 @@ public struct Caller: Sendable {
     self.stop = stop
   }
 
-  /// Throws if nobody wants the work any more. Costs one system call.
+  /// Throws if the work should end. Costs one system call.
   func check() throws(ControlError) { _ = try poll(-1, 0, timeout: 0) }
 
-  /// Waits until a read or write of `descriptor` would not block; throws once nobody wants the work.
+  /// Waits until a read or write of `descriptor` would not block. Throws if the work should end.
   func wait(for descriptor: Int32, _ events: Int32) throws(ControlError) {
     while try !poll(descriptor, Int16(events), timeout: -1) {}
   }
 
-  /// Whether `descriptor` is ready.
+  /// Returns whether `descriptor` is ready. Throws if the work should end.
   private func poll(
     _ descriptor: Int32, _ events: Int16, timeout: Int32
   ) throws(ControlError) -> Bool {
@@ -34,8 +34,8 @@ public struct Caller: Sendable {
       of: pollfd.self, capacity: 3
     ) { entries in
       unsafe entries[0] = pollfd(fd: descriptor, events: events, revents: 0)
-      // POLLHUP is always told. It means that the client has closed its end, not only that it has
-      // nothing more to say.
+      // `poll` always reports POLLHUP. It means that the client has closed its end, not only that
+      // it sends nothing more.
       unsafe entries[1] = pollfd(fd: socket, events: 0, revents: 0)
       unsafe entries[2] = pollfd(fd: stop, events: Int16(POLLIN), revents: 0)
       guard unsafe Glibc.poll(entries.baseAddress, 3, timeout) > 0 else {
@@ -44,7 +44,7 @@ public struct Caller: Sendable {
       return unsafe (entries[0].revents != 0, entries[1].revents != 0, entries[2].revents != 0)
     }
     if stopping { throw ControlError("the server is stopping") }
-    if hungUp { throw ControlError("cancelled, since the client is gone") }
+    if hungUp { throw ControlError("cancelled: the client is gone") }
     return ready
   }
 }

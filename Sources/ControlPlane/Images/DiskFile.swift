@@ -3,7 +3,7 @@ public import HugeMemory
 
 /// Copies raw disk images into spaces and out of them.
 public enum DiskFile {
-  /// Called about every 32 MiB with the bytes done and the bytes in all, 0 if those are unknown.
+  /// Called about every 32 MiB with the bytes done and the total, which is 0 if it is unknown.
   public typealias Progress = (UInt64, UInt64) -> Void
 
   /// Chunks end at multiples of 2 MiB, so that dense data takes huge frames.
@@ -12,11 +12,12 @@ public enum DiskFile {
   private static let seekData: Int32 = 3
   private static let seekHole: Int32 = 4
 
-  /// A new space with the image's contents, and the disk's size in bytes. Holes stay holes, and so do
-  /// blocks of 4 KiB that are all zeros. `prepare` sees the space before anything is in it.
+  /// Returns a new space with the image's contents, and the disk's size in bytes. Holes, and blocks
+  /// of 4 KiB that are all zeros, become holes. `prepare` gets the space before anything is written
+  /// to it.
   ///
-  /// `size` is the disk's, if it is not the image's; an image that has more is refused. The space of a
-  /// stream without a size is as large as a space can be.
+  /// `size` is the disk's size, if that is not the image's. A larger image is refused. For a stream
+  /// without a `size`, the space is as large as a space can be.
   public static func load(
     _ source: ImageSource, size: UInt64? = nil, into machine: Machine,
     caller: Caller = .none, progress: Progress, prepare: (AddressSpace) throws -> Void = { _ in }
@@ -25,7 +26,7 @@ public enum DiskFile {
       if let size, let there = source.size, there > size { throw tooLarge(source.name, size) }
       let wanted = size ?? source.size
       guard wanted != 0 else {
-        throw ControlError("\(source.name): is empty; a disk has at least 1 byte")
+        throw ControlError("\(source.name): is empty; a disk must have at least 1 byte")
       }
       let space = try machine.makeSpace(size: wanted ?? AddressSpace.maximalSize)
       try prepare(space)
@@ -35,7 +36,7 @@ public enum DiskFile {
       }
       let received = try copyStream(source, into: space, wanted, caller, progress)
       guard wanted ?? received > 0 else {
-        throw ControlError("\(source.name): ended before its first byte; a disk has at least 1")
+        throw ControlError("\(source.name): ended before its first byte; a disk needs at least one")
       }
       return (space, wanted ?? received)
     } catch let error as ControlError {
@@ -55,7 +56,7 @@ public enum DiskFile {
     var at = 0
     while at < size {
       let data = lseek(file, start + at, seekData)
-      // ENXIO: a hole up to the end. A file system without holes answers with the offset.
+      // ENXIO means a hole up to the end. A file system without holes returns the offset itself.
       if data < 0, errno == ENXIO { break }
       at = data < 0 ? at : max(at, (data - start) & ~4095)
       let hole = lseek(file, start + at, seekHole) - start
@@ -68,7 +69,7 @@ public enum DiskFile {
         guard got > 0 else {
           throw got < 0
             ? ControlError("read \(source.name)", errno: errno)
-            : ControlError("\(source.name): became shorter")
+            : ControlError("\(source.name): became shorter while it was read")
         }
         let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<got])
         unsafe try write(bytes, at: at, of: source.name, to: space)
@@ -76,12 +77,12 @@ public enum DiskFile {
         if at & (32 << 20 - 1) == 0 { progress(UInt64(at), UInt64(size)) }
       }
     }
-    // Where a program that reads in order leaves the offset.
+    // Leave the offset where a program that reads in order leaves it.
     lseek(file, start + size, SEEK_SET)
     progress(UInt64(size), UInt64(size))
   }
 
-  /// Returns the bytes that came.
+  /// Returns the number of bytes received.
   private static func copyStream(
     _ source: ImageSource, into space: AddressSpace, _ limit: UInt64?, _ caller: Caller,
     _ progress: Progress
@@ -111,7 +112,7 @@ public enum DiskFile {
     return UInt64(at)
   }
 
-  /// Writes runs of blocks that have a byte other than 0.
+  /// Writes the blocks that are not all zeros, a run of adjacent ones at a time.
   private static func write(
     _ bytes: UnsafeRawBufferPointer, at offset: Int, of name: String, to space: AddressSpace
   ) throws {
@@ -129,16 +130,16 @@ public enum DiskFile {
     }
   }
 
-  /// Whether the block at `start`, of 4 KiB or up to the end, is all zeros.
+  /// Whether the block at `start` is all zeros. It ends after 4 KiB or at the end of `bytes`.
   private static func isZero(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Bool {
     let block = unsafe UnsafeRawBufferPointer(
       rebasing: bytes[start..<min(start + 4096, bytes.count)])
     let first = unsafe block.baseAddress.unsafelyUnwrapped
-    // All bytes equal to their neighbour, and the first is zero.
+    // All bytes are equal to their neighbours, and the first is zero.
     return unsafe block[0] == 0 && memcmp(first, first + 1, block.count - 1) == 0
   }
 
-  /// An image in another format would be served as the bytes of its container.
+  /// Refuses other formats. The disk would have the bytes of the container, not those of the image.
   private static func refuseFormats(
     _ bytes: UnsafeRawBufferPointer, _ name: String
   ) throws(ControlError) {

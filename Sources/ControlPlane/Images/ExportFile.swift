@@ -1,18 +1,18 @@
 import Glibc
 
-/// The file that an export is to become, opened by the process that names it: the command, with the
-/// rights of its user.
+/// The file that an export writes. The process that names it opens it: the command, with the rights
+/// of its user.
 ///
 /// A regular file is replaced as a whole, by a temporary file in the same directory that is renamed
-/// once everything is in it. Until then the old contents stay, and if the process dies the temporary
-/// file, which has no name where the file system allows that, is gone. As with `cp`, a link leads to the
-/// file that is replaced, and the file keeps its mode.
+/// when it is complete. Until then the old contents stay. The temporary file has no name where the
+/// file system allows that, and is then gone if the process dies. As with `cp`, links are followed,
+/// and the file keeps its mode.
 public struct ExportFile: ~Copyable {
-  /// Open for writing; for the server to write to.
+  /// The open file, to which the server writes.
   public let file: OpenFile
-  /// What messages call it.
+  /// The name for messages.
   public let name: String
-  /// The file to replace, with no link left in its path; nil: `file` is written in place.
+  /// The path of the file to replace, without links. Nil if `file` is written in place.
   private let target: String?
   /// The temporary file's name, if it has one.
   public private(set) var temporary: String?
@@ -47,13 +47,13 @@ public struct ExportFile: ~Copyable {
       guard streams || kind == S_IFBLK else {
         throw ControlError("\(path): exists and is neither a file nor a block device")
       }
-      // Exclusive, so that a device with a mounted file system is refused.
+      // O_EXCL refuses a device with a mounted file system.
       let flags = O_WRONLY | O_CLOEXEC | (kind == S_IFBLK ? O_EXCL : 0)
       try self.init(OpenFile(unsafe open(path, flags), "open \(path)"), name: path)
     }
   }
 
-  /// A file to be written in place.
+  /// Makes a target that is written in place.
   init(_ file: OpenFile, name: String) throws(ControlError) {
     guard isatty(file.descriptor) == 0 else {
       throw ControlError("\(name): is a terminal; pipe the image to a command, or name a file")
@@ -63,7 +63,7 @@ public struct ExportFile: ~Copyable {
     target = nil
   }
 
-  /// A temporary file beside `target`.
+  /// Makes a temporary file beside `target`.
   private init(replacing target: String, mode: mode_t?) throws(ControlError) {
     let directory = Self.directory(of: target)
     // O_TMPFILE, which Glibc's module lacks.
@@ -82,14 +82,14 @@ public struct ExportFile: ~Copyable {
 
   deinit { if let temporary { unsafe unlink(temporary) } }
 
-  /// Puts the new contents in the place of the old, once they are on the disk.
+  /// Replaces the old contents by the new ones, after a sync of those.
   public consuming func commit() throws(ControlError) {
     guard let target else { return }
     let descriptor = file.descriptor
     guard fsync(descriptor) == 0 else { throw ControlError("sync \(name)", errno: errno) }
     if temporary == nil {
       let linked = Self.directory(of: target) + "/" + Self.randomName()
-      // AT_FDCWD and AT_SYMLINK_FOLLOW: Linux's way to name a file that has none.
+      // AT_FDCWD and AT_SYMLINK_FOLLOW: Linux's way to give a name to a file without one.
       guard unsafe linkat(-100, "/proc/self/fd/\(descriptor)", -100, linked, 0x400) == 0 else {
         throw ControlError("name the temporary file of \(name)", errno: errno)
       }

@@ -1,19 +1,19 @@
 import Glibc
 
-/// A raw image to read: a regular file or a block device, whose holes are skipped, or a stream (pipe,
-/// FIFO, socket, character device), whose size is known only at its end.
+/// A raw image to read. It is a regular file or a block device, whose holes are skipped, or a
+/// stream (pipe, FIFO, socket, character device), whose size is known only at its end.
 public struct ImageSource {
   public let file: OpenFile
-  /// What messages call it.
+  /// The name for messages.
   public let name: String
-  /// The position of its first byte.
+  /// The position of the first byte.
   let start: Int
-  /// In bytes; nil: a stream.
+  /// In bytes. Nil for a stream.
   let size: UInt64?
 
   var descriptor: Int32 { file.descriptor }
 
-  /// A regular file begins at its current offset, as for `cat`.
+  /// A regular file is read from its current offset, as `cat` does.
   init(_ file: OpenFile, name: String) throws(ControlError) {
     self.file = file
     self.name = name
@@ -27,7 +27,7 @@ public struct ImageSource {
     case S_IFREG, S_IFBLK:
       start = lseek(descriptor, 0, SEEK_CUR)
       let end = lseek(descriptor, 0, SEEK_END)
-      // The offset is shared with the process that opened the file, which finds it again here.
+      // The process that opened the file shares the offset. Put it back where it was.
       guard start >= 0, end >= 0, lseek(descriptor, start, SEEK_SET) == start else {
         throw ControlError("seek in \(name)", errno: errno)
       }

@@ -1,17 +1,17 @@
 import CLinux
 import Glibc
 
-/// Where an export writes: a regular file, in which holes stay holes; a block device, of which unused
-/// ranges are zeroed; or a stream, which gets every byte in order.
+/// What an export writes to: a regular file, in which holes stay holes; a block device, whose
+/// unused ranges are zeroed; or a stream, which gets every byte in order.
 struct ImageTarget {
   private enum Kind {
-    /// From this position on; nothing is there yet.
+    /// A file that has nothing yet from this position on.
     case sparse(from: Int)
     case device
     case stream
   }
 
-  /// As much as a blocking pipe takes without blocking once it is ready: Linux's PIPE_BUF.
+  /// The most bytes that a blocking pipe takes without blocking when it is ready: Linux's PIPE_BUF.
   private static let pipeBuffer = 4096
   @safe nonisolated(unsafe) private static let zeros: UnsafeRawBufferPointer = {
     let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
@@ -26,7 +26,7 @@ struct ImageTarget {
 
   private var descriptor: Int32 { file.descriptor }
 
-  /// For an image of `size` bytes.
+  /// Makes a target for an image of `size` bytes.
   init(_ file: OpenFile, name: String, size: UInt64, caller: Caller) throws(ControlError) {
     self.file = file
     let descriptor = file.descriptor
@@ -49,12 +49,12 @@ struct ImageTarget {
       kind = .device
     default:
       kind = .stream
-      // Fewer switches between the two sides of a pipe; no other kind knows the command.
+      // A larger pipe needs fewer switches between its two sides. Other kinds of files ignore this.
       _ = fcntl(descriptor, 1031 /* F_SETPIPE_SZ */, 1 << 20)
     }
   }
 
-  /// Writes bytes that lie at `offset` in the disk; calls go upwards without gaps.
+  /// Writes the bytes at `offset` in the disk. Call this and `zero` in order and without gaps.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ControlError) {
     try caller.check()
     var done = 0
@@ -82,7 +82,7 @@ struct ImageTarget {
     var at = start
     while at < end {
       if case .device = kind {
-        // Large steps that still end within a second; a device without the command gets zeros written.
+        // Steps of 64 MiB still end within a second. If a device cannot zero a range, write zeros.
         let part = min(end - at, 64 << 20)
         try caller.check()
         if hm_zero_range(descriptor, Int64(at), Int64(part)) == 0 {
@@ -96,7 +96,8 @@ struct ImageTarget {
     }
   }
 
-  /// Gives a file its size, and leaves its offset at the end, as a program that writes in order does.
+  /// Gives a file its size, and leaves the offset at its end, as a program that writes in order
+  /// does.
   func finish(size: UInt64) throws(ControlError) {
     guard case .sparse(let from) = kind else { return }
     let end = from + Int(size)

@@ -7,7 +7,8 @@ public final class OpenFile: Sendable {
   /// Takes the descriptor over.
   init(_ descriptor: Int32) { self.descriptor = descriptor }
 
-  /// Takes over what a system call returned; throws if it failed. `what` the call was for is in the error.
+  /// Takes over the descriptor that a system call returned. Throws if the call failed; the error
+  /// says `what` it was for.
   init(_ descriptor: Int32, _ what: @autoclosure () -> String) throws(ControlError) {
     self.descriptor = descriptor
     guard descriptor >= 0 else { throw ControlError(what(), errno: errno) }

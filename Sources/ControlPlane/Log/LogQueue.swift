@@ -12,7 +12,7 @@ import Synchronization
 @safe public final class LogQueue: @unchecked Sendable {
   // Sendable: the descriptor never changes, the semaphore is for threads, the lock guards the rest.
 
-  /// The most bytes that wait to be written.
+  /// The most bytes that may wait to be written.
   public static let capacity = 256 << 10
 
   private let descriptor: Int32
@@ -92,7 +92,7 @@ import Synchronization
       } else if count < 0, errno == EINTR {
         continue
       } else if count < 0, errno == EAGAIN {
-        // Whoever shares the file with us made it non-blocking.
+        // Another process that shares the file has made it non-blocking.
         var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         _ = unsafe poll(&wait, 1, 1000)
       } else {

@@ -2,7 +2,7 @@ import FoundationEssentials
 
 /// Makes text from a client fit for a log: one line, no control characters, short.
 enum LogText {
-  /// Unicode scalars of a value that are shown.
+  /// The most Unicode scalars of a value that are shown.
   static let limit = 200
 
   /// `key=value`, with quotes around the value if it has spaces or quotes.
@@ -14,7 +14,8 @@ enum LogText {
   }
 
   /// Puts a backslash before quotes and backslashes, and writes every character that could move a
-  /// terminal's cursor, end the line or reorder the text after it as `\u{…}`. Text beyond the limit is cut; its whole size follows.
+  /// terminal's cursor, end the line or reorder the text after it as `\u{…}`. Cuts text beyond the
+  /// limit, and adds the size of the whole text.
   static func escaped(_ text: String) -> String {
     var result = ""
     var shown = 0
@@ -41,6 +42,6 @@ enum LogText {
     }
   }
 
-  /// The time of now in UTC, as RFC 3339 has it.
+  /// The current time in UTC, in the format of RFC 3339.
   static func timestamp() -> String { Date().formatted(.iso8601) }
 }

@@ -2,7 +2,8 @@ public import Logging
 import Primitives
 import Synchronization
 
-/// The server's log, as a backend of swift-log. An event is one line: `time level hugemem: message key=value`.
+/// The server's log, as a backend of swift-log. An event is one line:
+/// `time level hugemem: message key=value`.
 ///
 /// Each message may be logged `burst` times at once, then `perSecond` times a second, so that no client
 /// can fill a disk with it. The next line that passes says how many were left out.
@@ -35,21 +36,22 @@ public struct ServiceLogHandler: LogHandler {
         + text).joined(separator: " "))
   }
 
-  /// How many lines each message has left.
+  /// How many lines of each message may still be logged.
   private final class Allowances: Sendable {
     private struct Allowance {
-      /// In nanoseconds of waiting; a line costs a second's share.
+      /// What the message may use, in nanoseconds. A line costs 1 s / `perSecond`.
       var saved: UInt64
       var at: UInt64
       var leftOut = 0
     }
     private let table = Mutex<[String: Allowance]>([:])
 
-    /// Nil if the line is to be left out; else how many were since the last.
+    /// Returns nil if the line must be left out, else the number of lines left out since the last
+    /// one.
     func take(_ message: String, now: UInt64) -> Int? {
       let cost = 1_000_000_000 / perSecond
       return table.withLock { table in
-        // Messages are constants of this program; their number is bounded all the same.
+        // Messages are constants of this program. The bound is a precaution.
         if table.count > 256 { table = [:] }
         var allowance = table[message] ?? Allowance(saved: burst * cost, at: now)
         allowance.saved = min(burst * cost, allowance.saved + (now - allowance.at))

@@ -1,12 +1,12 @@
-/// What happened a second between two looks at a server. Nil where it cannot be said: there was no
-/// look before, or a counter went back, so another server answers now.
+/// Rates per second between two states of a server. A rate is nil if there was no earlier figure,
+/// or if a counter went back, since another server answers now.
 struct Rates {
   private let seconds: Double
   private let counters: [String: UInt64]
   private let disks: [String: DiskStatus]
   private let memoryGivenBack: UInt64
 
-  /// Nil without a status before, or without time between.
+  /// Nil without an earlier status, or if no time has passed since.
   init?(since previous: ServerStatus?, seconds: Double) {
     guard let previous, seconds > 0 else { return nil }
     self.seconds = seconds

@@ -1,6 +1,6 @@
 extension TopScreen {
-  /// What faults did and what reclaim did, a second. Of the counters whose names begin like these,
-  /// all that the server has.
+  /// Two lines: the rates of faults and of reclaim. They show all counters of the server that match
+  /// these names.
   func activity(_ status: ServerStatus, _ rates: Rates?) -> [String] {
     let faults = ["pgfault", "thp_fault_alloc", "thp_zero_page_alloc", "cow_page", "fork"]
     let reclaim = [
@@ -21,8 +21,8 @@ extension TopScreen {
 }
 
 extension String {
-  /// Whether it is the counter of that name or one of its kinds, as `pgscan_kswapd` is of `pgscan`;
-  /// but no counter of failures.
+  /// Whether this is the counter `name` or one of its kinds, as `pgscan_kswapd` is of `pgscan`. A
+  /// counter of failures does not match.
   fileprivate func matches(_ name: String) -> Bool {
     self == name || hasPrefix(name + "_") && !hasSuffix("_failed")
   }

@@ -1,11 +1,11 @@
 extension TopScreen {
-  /// A table of disks in `height` lines, all of them if that is nil.
+  /// A table of disks in at most `height` lines. If that is nil, it has all disks.
   func disks(_ disks: [DiskStatus], _ rates: Rates?, width: Int, height: Int?) -> [String] {
     let sorted = disks.sorted { first, second in
       let (a, b) = (key(first, rates), key(second, rates))
       return a == b ? first.name < second.name : a > b
     }
-    // The heading takes a line, and if not all fit, so does the count of those that do not.
+    // The heading takes a line. If not all disks fit, the count of the others takes one too.
     let room = height.map { $0 - 1 } ?? sorted.count
     let shown = room >= sorted.count ? sorted.count : max(0, room - 1)
     var rows = [Self.heading]
@@ -16,7 +16,7 @@ extension TopScreen {
         Self.rate(rates?.read(disk)), Self.rate(rates?.written(disk)),
       ])
     }
-    // Whatever the names, the figures are seen: the names give way.
+    // Shorten long names, so that all figures are visible.
     let figures = Self.heading.indices.dropFirst().reduce(0) { sum, column in
       sum + 2 + (rows.map { $0[column].count }.max() ?? 0)
     }
@@ -29,7 +29,7 @@ extension TopScreen {
     return lines
   }
 
-  /// 0 for all if they are sorted by name.
+  /// The figure to sort by. It is 0 for all disks if they are sorted by name.
   private func key(_ disk: DiskStatus, _ rates: Rates?) -> UInt64 {
     switch order {
     case .name: 0

@@ -1,5 +1,5 @@
 extension TopScreen {
-  /// The bar, its legend, and what the system sees.
+  /// Three lines: the bar, its legend, and the memory that the system sees.
   func memory(_ status: ServerStatus, width: Int) -> [String] {
     let kinds = status.memoryByKind
     let indent = String(repeating: " ", count: Self.label)
@@ -19,15 +19,15 @@ extension TopScreen {
     ]
   }
 
-  /// `width` characters for `total` bytes, each part in its own. Rounded on the sums, so that the
-  /// bar as a whole is as long as what is used; a part that is there at all has one character if
-  /// the bar has room.
+  /// A bar of `width` characters for `total` bytes. Each part has its own character. The sums of
+  /// parts are rounded, not the parts, so that the bar as a whole is as long as what is used. A
+  /// part that is not 0 has at least one character if the bar has room.
   static func bar(_ parts: [UInt64], of total: UInt64, width: Int) -> String {
     guard width > 0 else { return "" }
     var bar = ""
     var sum: UInt64 = 0
     for (index, part) in parts.enumerated() where part > 0 {
-      // A limit that has fallen below what is used: the bar is full.
+      // If the limit has fallen below the memory used, the bar is full.
       sum += min(part, total - sum)
       let end = total == 0 ? width : Int((Double(sum) / Double(total) * Double(width)).rounded())
       let length = min(width - bar.count, max(1, end - bar.count))

@@ -1,5 +1,5 @@
-/// What `hugemem top` shows: one frame from two looks at a server. Pure, so that it can be tested
-/// without a terminal; whoever draws adds the escapes.
+/// Makes the frames that `hugemem top` shows. A frame needs two states of a server. It contains no
+/// terminal escapes, which the caller adds, so tests need no terminal.
 ///
 /// ```
 /// hugemem   2 disks, 3 clients   pressure normal   zero page held by 3, and the shrinker
@@ -12,11 +12,11 @@
 /// NAME      SIZE  DATA  HUGE  SHARED  OWN  CLIENTS  READ/s  WRITTEN/s
 /// ```
 public struct TopScreen: Sendable {
-  /// By what disks are sorted; all but the name from the largest down.
+  /// The order of disks. All orders but `name` begin with the largest.
   public enum Order: String, Sendable, CaseIterable {
     case name, data, own, clients, read, written
 
-    /// The one after this, round and round.
+    /// The order after this one. The first follows the last.
     public var next: Order {
       let all = Self.allCases
       return all[((all.firstIndex(of: self) ?? 0) + 1) % all.count]
@@ -27,11 +27,11 @@ public struct TopScreen: Sendable {
 
   public init(order: Order = .name) { self.order = order }
 
-  /// The lines of a frame, none longer than `width` characters, and at most `height` of them if
-  /// that is not nil: disks that do not fit are counted in the last.
+  /// Returns the lines of a frame. No line is longer than `width` characters. If `height` is not
+  /// nil, there are at most so many lines, and the last one counts the disks that do not fit.
   ///
   /// - Parameters:
-  ///   - previous: the look before, `elapsed` seconds ago; nil: there are no rates yet.
+  ///   - previous: the status `elapsed` seconds ago. Without it there are no rates yet.
   /// - Complexity: O(disks · log disks).
   public func lines(
     _ status: ServerStatus, previous: ServerStatus?, elapsed: Double, width: Int, height: Int?
@@ -60,7 +60,7 @@ public struct TopScreen: Sendable {
     "\(number) \(what)\(number == 1 ? "" : "s")"
   }
 
-  /// Where a line's text begins, and what is between two of its parts.
+  /// The column where the text of a line begins, and the gap between two of its parts.
   static let label = 10
   static let gap = "   "
 }
