@@ -2,7 +2,7 @@ import Testing
 
 @testable import NBD
 
-/// A client's bytes.
+/// The bytes of an option that a client sends.
 private func option(_ code: UInt32, _ payload: [UInt8] = []) -> [UInt8] {
   var bytes: [UInt8] = []
   bytes.append(number: Magic.option)
@@ -23,13 +23,13 @@ private func contexts(_ export: String, _ queries: [String]) -> [UInt8] {
   return bytes + queries.flatMap(text)
 }
 
-/// A negotiation with one export, `disk` of 1 MiB.
+/// A negotiation with a server that has one export, `disk` of 1 MiB.
 private struct Client {
   var handshake = Handshake()
 
   init() { _ = handshake.step([0, 0, 0, 3]) }
 
-  /// The action that an option leads to, after looking exports up.
+  /// Returns the action that an option leads to, after the lookup of exports.
   mutating func send(_ bytes: [UInt8]) -> Handshake.Action {
     var input = bytes[...]
     var action = handshake.step(&input)
@@ -45,7 +45,7 @@ private struct Client {
     return action
   }
 
-  /// The type of the last option reply in an answer.
+  /// Returns the type of the last option reply in an answer.
   mutating func reply(_ bytes: [UInt8]) -> UInt32? {
     guard case .send(let answer) = send(bytes) else { return nil }
     var rest = answer[...]

@@ -3,7 +3,7 @@ import Testing
 @testable import NBD
 
 @Suite struct ReplyTests {
-  /// What an encoder stored, as hexadecimal digits.
+  /// Returns what an encoder stored, as hexadecimal digits.
   private func hex(_ body: (UnsafeMutableRawPointer) -> Int) -> String {
     let target = UnsafeMutableRawPointer.allocate(byteCount: Reply.longestHead, alignment: 8)
     defer { unsafe target.deallocate() }
@@ -14,7 +14,7 @@ import Testing
     }.joined()
   }
 
-  // By the byte, from the protocol's text.
+  // The expected bytes are from the text of the protocol.
   @Test func simple() {
     #expect(unsafe hex { unsafe Reply.simple($0, cookie: 5) } == "67446698000000000000000000000005")
     #expect(

@@ -76,7 +76,7 @@ import Testing
     #expect(status.zeroPageReferences > 0 && status.memoryUsed > 2 << 20)
     #expect(status.memoryByKind.reduce(0) { $0 + $1.bytes } == status.memoryUsed)
     #expect(status.memoryByKind.contains(ServerStatus.Kind(name: "zero page", bytes: 2 << 20)))
-    // The frames in use are resident, beside the program.
+    // Resident memory includes the frames in use and the program.
     #expect(status.residentMemory > 1 << 20 && status.residentMemory < 1 << 40)
     #expect(status.pressure == "critical" && status.pressureCause == "a file")
   }
@@ -107,7 +107,7 @@ import Testing
     #expect(try client.ask(.create(name: "a", size: 1 << 40)) == .done)
     #expect { try client.ask(.create(name: "a", size: 1)) } throws: { "\($0)".contains("exists") }
     var last: (UInt64, UInt64)?
-    // A path alone, as older clients send it, and a file that the client opened.
+    // Send only a path, as older clients do, and then a file that the client opened.
     _ = try client.ask(.exportFile(name: "a", path: scratch.path + "/out")) { last = ($0, $1) }
     #expect(last?.0 == 1 << 40 && scratch.measure("out").allocated == 0)
     let file = try ExportFile(path: scratch.path + "/in")
@@ -133,7 +133,7 @@ import Testing
       return
     }
     #expect(disks.count == 10_001)
-    // And a request that is too long is refused, not swallowed.
+    // A request that is too long is refused, and not ignored.
     #expect { try client.ask(.remove(names: names + names + names + names)) } throws: {
       "\($0)".contains("bytes")
     }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ControlPlane
 
-/// A directory that goes with the test.
+/// A directory that is removed after the test.
 final class Scratch: Sendable {
   let path: String
   init() {
@@ -17,7 +17,7 @@ final class Scratch: Sendable {
     unsafe rmdir(path)
   }
 
-  /// The names in it.
+  /// The names in the directory.
   var names: Set<String> {
     guard let directory = unsafe opendir(path) else { return [] }
     defer { unsafe closedir(directory) }
@@ -31,7 +31,7 @@ final class Scratch: Sendable {
     return names.subtracting([".", ".."])
   }
 
-  /// Writes pieces at offsets into a file of `size` bytes.
+  /// Makes a file of `size` bytes with pieces at offsets.
   func file(_ name: String, size: Int, _ pieces: [(at: Int, bytes: [UInt8])]) -> String {
     let file = unsafe open(path + "/" + name, O_CREAT | O_WRONLY, 0o600)
     ftruncate(file, size)
@@ -40,7 +40,7 @@ final class Scratch: Sendable {
     return path + "/" + name
   }
 
-  /// Size and allocated bytes.
+  /// The size and the allocated bytes of a file.
   func measure(_ name: String) -> (size: Int, allocated: Int) {
     var status = stat()
     unsafe stat(path + "/" + name, &status)
@@ -140,7 +140,7 @@ final class Scratch: Sendable {
 
   @Test func anExportThatFailsLeavesTheOldFile() throws {
     let old = scratch.file("out", size: 10, [(at: 0, bytes: [1, 2, 3])])
-    // Only the maker of a file of this name may touch it.
+    // An export must not touch a file of this name that it did not make.
     _ = scratch.file("out.partial", size: 5, [])
     let space = try machine.makeSpace(size: 1 << 20)
     try space.store(UInt8(7), at: 0)
@@ -172,7 +172,7 @@ final class Scratch: Sendable {
   }
 }
 
-/// Runs `body` on threads of their own at the same time.
+/// Runs `body` on `count` threads at the same time.
 func race(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
   let threads = (0..<count).compactMap { number in WorkerThread { body(number) } }
   for thread in threads { thread.join() }

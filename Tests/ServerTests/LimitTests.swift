@@ -31,7 +31,7 @@ import Testing
   private func failure(_ request: ControlRequest) -> String {
     if case .failure(let message) = answer(request) { message } else { "no failure" }
   }
-  /// Writes pages from the start; returns the bytes written, and the error that ended it.
+  /// Writes pages from the start. Returns the bytes written, and the error that ended the writes.
   private func fill(_ name: String, _ bytes: UInt64) throws -> (UInt64, MemoryError?) {
     let space = try disks.lookup(name).space
     var done: UInt64 = 0
@@ -64,7 +64,7 @@ import Testing
     #expect(try fill("b", 4 * Self.mib).1 == .overQuota(quota: Self.mib))
     #expect(try fill("c", Self.mib / 2).1 == nil)
     #expect(try fill("a", 4 * Self.mib).1 == nil)
-    // A reset gives it all back.
+    // A reset gives all of the fork's own memory back.
     #expect(answer(.reset(name: "b")) == .done)
     #expect(try status(.limit(name: "b")).charge == 0)
     #expect(try fill("b", Self.mib / 2).1 == nil)
@@ -80,7 +80,7 @@ import Testing
     }
     let (written, _) = try fill("kept", 1 << 30)
     #expect(written == 4 * Self.mib - 3 * 4096, "all but the tables")
-    // It goes with the disk.
+    // The reserve goes with the disk.
     #expect(answer(.remove(names: ["hog"])) == .done)
     #expect(failure(.fork(source: "kept", names: ["x"])) == "no failure")
     #expect(disks.machine.memoryPromised == 4 * Self.mib)
@@ -94,7 +94,7 @@ import Testing
     #expect(
       answer(.create(name: "a", size: 1 << 30, limits: DiskLimits(reserve: 6 * Self.mib))) == .done)
     #expect(try fill("a", 5 * Self.mib).1 == nil)
-    // The second fork's reserve does not fit: there is none, and the disk has what it had.
+    // The reserve of the second fork does not fit. No fork is made, and the disk has what it had.
     let before = try status(.limit(name: "a"))
     let message = failure(
       .fork(source: "a", names: ["b", "c"], limits: DiskLimits(reserve: 3 * Self.mib)))
@@ -102,7 +102,7 @@ import Testing
     #expect(disks.list().map(\.name) == ["a"])
     #expect(try status(.limit(name: "a")) == before)
     #expect(disks.machine.memoryPromised == 6 * Self.mib - before.charge!)
-    // Used up, the disk cannot be forked at all.
+    // When all memory is used, the disk cannot be forked at all.
     #expect(answer(.create(name: "hog", size: 1 << 30)) == .done)
     _ = try fill("hog", 1 << 30)
     #expect(failure(.fork(source: "a", names: ["b"])).contains("reserve of 6291456"))
@@ -142,7 +142,7 @@ import Testing
     }
     #expect(after.limit == 48 * Self.mib)
     #expect(try fill("a", 32 * Self.mib).1 == nil)
-    // Not below what was promised.
+    // The limit cannot go below the promises.
     _ = try status(.limit(name: "a", reserve: .set(40 * Self.mib)))
     #expect(failure(.limitMemory(bytes: 36 * Self.mib)).contains("reserve"))
     #expect(disks.machine.limit == 48 * Self.mib)

@@ -5,7 +5,7 @@ import Testing
 @testable import ControlPlane
 
 @Suite struct LogTests {
-  /// A pipe, and a log that writes to it.
+  /// Makes a pipe for a log to write to.
   private func makePipe() -> (read: Int32, write: Int32) {
     var ends: [Int32] = [0, 0]
     unsafe pipe(&ends)
@@ -46,7 +46,7 @@ import Testing
     let pipe = makePipe()
     let queue = LogQueue(descriptor: pipe.write)
     let line = String(repeating: "y", count: 1023)
-    // The pipe takes 64 KiB and the queue 256; the rest is dropped.
+    // The pipe takes 64 KiB and the queue 256 KiB. The rest is dropped.
     for _ in 0..<1000 { queue.add(line) }
     queue.flush(within: 1)
     var received = ""
@@ -54,7 +54,7 @@ import Testing
     while written + dropped < 1000 {
       queue.add("more")
       received += text(from: pipe.read)
-      // Only whole lines count.
+      // Count only whole lines.
       let whole = received.lastIndex(of: "\n").map { received[...$0] } ?? ""
       written = whole.count(where: { $0 == "y" }) / 1023
       dropped = 0
@@ -82,7 +82,7 @@ import Testing
     log.notice("something else")
     queue.flush(within: 10_000)
     let lines = text(from: pipe.read).split(separator: "\n")
-    // A burst, and what became free while the loop ran.
+    // The log has a burst, and the lines that were allowed while the loop ran.
     #expect((20...200).contains(lines.count) && lines.last?.hasSuffix("something else") == true)
     usleep(200_000)
     log.notice("refused", metadata: ["export": "later"])

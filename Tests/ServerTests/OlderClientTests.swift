@@ -6,8 +6,8 @@ import Testing
 
 @testable import ControlPlane
 
-/// Requests as clients have sent them since the control socket exists, one line each. A line that
-/// was once understood stays so: add the new form here, and keep the old one.
+/// The requests that clients have sent since the control socket exists, one per line. A server must
+/// always understand the old forms. When a form changes, add the new one here and keep the old one.
 @Suite struct OlderClientTests {
   let scratch = Scratch()
   let server: ControlServer

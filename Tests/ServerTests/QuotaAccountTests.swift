@@ -15,7 +15,7 @@ import Testing
     try disks.create("d", size: 1 << 30, limits: DiskLimits(quota: Self.quota))
   }
 
-  /// Writes a page as a connection does; false where the quota is used.
+  /// Writes a page as a connection does. Returns false if the quota is used.
   private func write(_ name: String, page: UInt64) throws -> Bool {
     try change(name) { space throws(MemoryError) in try space.store(page, at: page * 4096) }
   }
@@ -36,7 +36,7 @@ import Testing
     return false
   }
 
-  /// Writes pages from one on until the quota is used; how many bytes.
+  /// Writes pages from `first` on until the quota is used. Returns the bytes written.
   private func fill(
     _ name: String, from first: UInt64 = 0, _ most: UInt64 = 1 << 28
   ) throws -> UInt64 {
@@ -45,7 +45,7 @@ import Testing
     return (page - first) * 4096
   }
 
-  /// In bytes, without what only waits for readers.
+  /// The memory used, in bytes, without retired memory that waits for readers.
   private var used: UInt64 {
     disks.machine.settle()
     return disks.machine.memoryUsed
@@ -58,7 +58,7 @@ import Testing
     #expect((3 * Self.mib...4 * Self.mib).contains(taken))
     #expect(used <= Self.quota)
     #expect(try !write("d", page: 1 << 13) && !write("mine", page: 1 << 13))
-    // Both show the same.
+    // Both disks show the same figures.
     #expect(try disks.lookup("d").limits.quota == Self.quota && fork.limits.quota == Self.quota)
     #expect(try disks.lookup("d").charge == fork.charge)
     #expect((fork.charge ?? 0) >= used && (fork.charge ?? 0) <= Self.quota)
@@ -74,7 +74,7 @@ import Testing
   }
 
   @Test func nothingIsFrozenByForkAfterFork() throws {
-    // Each fork keeps what its origin had and lost the charge for.
+    // Each fork keeps memory that its origin had and is no longer charged for.
     for round in 0..<20 {
       _ = try fill("d", 2 * Self.mib)
       _ = try disks.connect("d@f\(round)")
@@ -97,8 +97,8 @@ import Testing
   }
 
   @Test func dataThatLivesOnInTheOriginStillCounts() throws {
-    // Written, forked, one page written so that the tables were copied, the fork gone: the space's own
-    // charge does not know of the rest.
+    // Write, fork, write one page so that the tables are copied, and drop the fork. The charge of
+    // the space does not count the rest then.
     for round in 0..<6 as Range<UInt64> {
       _ = try fill("d", from: round << 12, 2 * Self.mib)
       let temporary = try disks.connect("d@").disk.name
@@ -127,7 +127,7 @@ import Testing
     try disks.limit("d", quota: .set(12 * Self.mib), reserve: .keep)
     #expect(try fill("mine", from: 1 << 14) > 3 * Self.mib)
     #expect(used <= 12 * Self.mib)
-    // A reserve has to be within what others left.
+    // A reserve must fit into what the other members leave.
     #expect(throws: DiskError.self) {
       try disks.limit("d", quota: .keep, reserve: .set(2 * Self.mib))
     }
@@ -140,7 +140,7 @@ import Testing
   }
 
   @Test func trimsOfSharedDataTakeFewTables() throws {
-    // Of each 2 MiB of an image one page is there, so that a trim of it takes a table and gives nothing.
+    // The image has one page in each 2 MiB, so a trim of that page takes a table and frees nothing.
     try disks.create("golden", size: 1 << 40)
     let golden = try disks.lookup("golden").space
     for slot in 0..<400 as Range<UInt64> {
@@ -156,7 +156,7 @@ import Testing
       }
       #expect(used <= before + Self.mib + 300 << 10)
     }
-    // It can still be given back as a whole, and be used again.
+    // The memory can still be given back as a whole, and be used again.
     for name in ["a", "b"] {
       disks.disconnect(name)
       try disks.remove([name])
@@ -174,8 +174,8 @@ import Testing
     #expect(try disks.lookup("mine").limits.quota == 2 * Self.mib)
   }
 
-  /// Whatever clients do that can connect, and an administrator who removes and resets: the memory of
-  /// all is within the quota after every step.
+  /// Clients connect and write, and an administrator removes and resets disks. Whatever they do,
+  /// the memory of all disks is within the quota after every step.
   @Test(arguments: 1...8 as ClosedRange<UInt64>)
   func randomOperationsStayWithinTheQuota(seed: UInt64) throws {
     var random = SplitMix(state: seed)
@@ -209,7 +209,7 @@ import Testing
       default: try? disks.reset(name)
       }
       highest = max(highest, used)
-      // Trims may take some tables more.
+      // Trims may take some tables in addition.
       if used > Self.quota + UInt64(names.count) * 96 << 10 {
         Issue.record("seed \(seed), step \(step): \(used) bytes are used of \(Self.quota)")
         return

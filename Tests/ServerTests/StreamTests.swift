@@ -15,14 +15,14 @@ import Testing
     machine = try Machine(limit: 64 << 20, policy: policy)
   }
 
-  /// What a thread writes into one end of a pipe, and the other end.
+  /// A thread writes `bytes` into one end of a pipe. Returns the other end.
   private func stream(_ bytes: [UInt8], keepsOpen: Bool = false) throws -> ImageSource {
     var ends: [Int32] = [0, 0]
     unsafe pipe(&ends)
     let writer = ends[1]
     let thread = WorkerThread {
       var rest = bytes[...]
-      // In pieces of an odd size, so that no read is a whole block.
+      // Write pieces of an odd size, so that no read is a whole block.
       while !rest.isEmpty {
         let piece = Array(rest.prefix(60_001))
         let count = unsafe write(writer, piece, piece.count)
@@ -72,7 +72,7 @@ import Testing
     #expect { try load(stream([0x51, 0x46, 0x49, 0xfb, 0])) } throws: { "\($0)".contains("qcow2") }
   }
 
-  /// Work that waits for a pipe that stays silent ends with the server, and with the client.
+  /// Work that waits for a silent pipe ends when the server stops, and when the client is gone.
   @Test func waitingEndsWithTheServerOrTheClient() throws {
     let stop = try #require(StopEvent())
     var sockets: [Int32] = [0, 0]
@@ -98,7 +98,7 @@ import Testing
     #expect(machine.memoryUsed == 0)
   }
 
-  /// A client that has nothing more to say still waits for its answer.
+  /// A client that sends nothing more still waits for its answer.
   @Test func aHalfClosedClientIsNotGone() throws {
     var sockets: [Int32] = [0, 0]
     unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets)
@@ -130,7 +130,7 @@ import Testing
     #expect(try again.space.load(at: 3_000_000, as: UInt8.self) == 9)
   }
 
-  /// `{ echo head; hugemem export d -; } > file`, and with `>>`.
+  /// As in `{ echo head; hugemem export d -; } > file`, and with `>>`.
   @Test func anExportGoesOnWhereAFileIs() throws {
     let space = try machine.makeSpace(size: 1 << 20)
     try space.store(UInt8(9), at: 1 << 19)

@@ -3,7 +3,7 @@ import Testing
 @testable import ControlPlane
 
 @Suite struct TopScreenTests {
-  /// 8 GiB, half of it used, and the disks given.
+  /// The status of a server with 8 GiB, half of it used, and the given disks.
   private func status(
     _ disks: [DiskStatus] = [], used: UInt64 = 4 << 30, zeroPage: UInt32 = 0,
     counters: [(String, UInt64)] = [], givenBack: UInt64 = 0
@@ -34,7 +34,7 @@ import Testing
       status, previous: previous, elapsed: elapsed, width: width, height: height)
   }
 
-  /// The first words of the table's rows.
+  /// The first words of the rows of the table.
   private func names(_ lines: [String]) -> [String] {
     lines.drop { !$0.hasPrefix("NAME") }.dropFirst().map { String($0.prefix { $0 != " " }) }
   }
@@ -108,7 +108,7 @@ import Testing
     let shown = names(frame).filter { $0.hasPrefix("disk") }
     #expect(frame.last == "and \(100 - shown.count) more; sorted by name")
     #expect(Array(shown) == Array(names(all).prefix(shown.count)))
-    // As many as just fit are all shown.
+    // If all disks just fit, all are shown.
     #expect(lines(status, height: all.count) == all)
     #expect(lines(status, height: all.count - 1).last == "and 2 more; sorted by name")
   }

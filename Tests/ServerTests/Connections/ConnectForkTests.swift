@@ -20,7 +20,7 @@ import Testing
       #expect(throws: DiskError.connectForksOff(export)) { try disks.describe(export) }
     }
     #expect(disks.list().map(\.name) == ["golden"])
-    // One that the administrator made can be had, under both names.
+    // A fork that the administrator made is available under both names.
     try disks.fork("golden", names: ["job"])
     #expect(try disks.connect("golden@job").disk.name == "job")
     #expect(try disks.connect("job").disk.name == "job")
@@ -38,7 +38,7 @@ import Testing
       try disks.describe("golden@more")
     }
     #expect(throws: DiskError.notFound("nosuch")) { try disks.connect("nosuch@more") }
-    // The administrator's do not count.
+    // Forks that the administrator made do not count.
     try disks.fork("golden", names: ["a", "b", "c"])
     disks.disconnect(temporary)
     _ = try disks.connect("golden@more")

@@ -11,7 +11,7 @@ import Testing
     let client = try RawClient(server.diskSocket)
     #expect(client.greeted())
     client.send([0, 0, 0, 3])
-    // An option of 64 bytes, which comes to its end after 32 s.
+    // An option of 64 bytes, which would be complete after 32 s.
     client.send(Array("IHAVEOPT".utf8) + [0, 0, 0, 6, 0, 0, 0, 64])
     var sent = 0
     while sent < 64, client.send([0]) {
@@ -53,7 +53,7 @@ import Testing
     half.send(Array("{\"li".utf8))
     let idle = try RawClient(server.controlSocket)
     #expect(half.isClosed)
-    // Longer than the patience, and nothing begun.
+    // This is longer than the patience, but the client has begun no line.
     usleep(1_500_000)
     idle.send(Array("{\"list\":{}}\n".utf8))
     #expect(idle.take(9).count == 9)

@@ -49,7 +49,7 @@ import Testing
       seen += part.map(\.name)
       last = part.last?.name
       if part.count < 7 { break }
-      // One that was seen, one that was not.
+      // Remove a disk that was seen, and one that was not.
       try disks.remove([seen[seen.count - 1]])
       try? disks.remove(["f99"])
     }
@@ -58,7 +58,7 @@ import Testing
   }
 
   @Test func smallBuffersAnswerAsLargeOnesDo() throws {
-    // So little that not one connection has a larger buffer.
+    // Leave so little that no connection gets a larger buffer.
     let overhead = Overhead(bytes: 0)
     while overhead.take(Overhead.buffer) {}
     let server = try TestServer(overhead: overhead)

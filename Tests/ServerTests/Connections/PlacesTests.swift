@@ -55,13 +55,13 @@ import Testing
     let first = try RawClient(server.controlSocket)
     let second = try RawClient(server.controlSocket)
     for client in 0..<2 {
-      // What it began last counts, so that the first is the older.
+      // Only the last request counts, so the first client is the older one.
       let line = Array("{\"list\":{}}\n".utf8)
       if client == 0 { first.send(line) } else { second.send(line) }
       let answer = client == 0 ? first.take(9) : second.take(9)
       #expect(answer.count == 9)
     }
-    // The server may be a moment late to see that they wait.
+    // The server may take a moment to see that the clients wait.
     var isAnswered = false
     for _ in 0..<1000 where !isAnswered {
       let third = try RawClient(server.controlSocket)

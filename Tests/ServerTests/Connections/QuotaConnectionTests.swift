@@ -28,7 +28,7 @@ import Testing
     try server.disks.create("t", size: 1 << 30, limits: DiskLimits(quota: 16 * Self.mib))
     let writer = try RawClient(server.diskSocket)
     #expect(writer.go("t") == 1)
-    // Each round: data, read by a client that takes nothing of it, then discarded.
+    // Each round writes data, lets a client ask for it that reads no reply, and discards the data.
     var stalled: [RawClient] = []
     for _ in 0..<6 {
       #expect(writer.fill(12 * Self.mib, step: 2 << 20) == 12 * Self.mib)
@@ -44,7 +44,7 @@ import Testing
     }
     server.disks.machine.settle()
     #expect(server.disks.machine.memoryUsed <= 4 * Self.mib + 64 << 10, "a quarter of the quota")
-    // All of what they asked for still comes, of whichever time.
+    // Clients still get all the data that they asked for, from whichever round.
     for client in stalled {
       let all = 192 * (16 + 64 << 10)
       #expect(client.take(all).count == all)
@@ -53,7 +53,7 @@ import Testing
 }
 
 extension RawClient {
-  /// The error of a write.
+  /// Writes, and returns the error of the reply.
   func write(at offset: UInt64, _ length: Int) -> UInt32? {
     request(1, offset: offset, length: UInt32(length))
     send([UInt8](repeating: 7, count: length))
@@ -61,7 +61,7 @@ extension RawClient {
     return reply.count == 16 ? reply[4..<8].reduce(0) { $0 << 8 | UInt32($1) } : nil
   }
 
-  /// Writes from the start until it is refused; how many bytes were not.
+  /// Writes from the start until a write is refused. Returns the bytes written before that.
   func fill(_ most: UInt64, step: Int = 64 << 10) -> UInt64 {
     var done: UInt64 = 0
     while done < most, write(at: done, step) == 0 { done += UInt64(step) }

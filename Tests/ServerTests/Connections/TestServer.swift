@@ -7,7 +7,7 @@ import Testing
 @testable import ControlPlane
 @testable import NBDServer
 
-/// A server in this process, and what it logged.
+/// A server in this process, with its log.
 final class TestServer {
   let disks: Disks
   let acceptor: Acceptor
@@ -43,7 +43,7 @@ final class TestServer {
   deinit { acceptor.stop() }
 }
 
-/// A log handler that keeps what it is told.
+/// A log handler that keeps all lines.
 struct Lines: LogHandler {
   private final class Storage: Sendable { let lines = Mutex<[String]>([]) }
   private let storage = Storage()
@@ -63,14 +63,14 @@ struct Lines: LogHandler {
     storage.lines.withLock { $0.filter { $0.contains(text) } }
   }
 
-  /// The sum of the counts that lines with `text` tell.
+  /// The sum of the counts in the lines that contain `text`.
   func count(_ text: String) -> Int {
     containing(text).compactMap { $0.firstMatch(of: #/count=([0-9]+)/#).flatMap { Int($0.1) } }
       .reduce(0, +)
   }
 }
 
-/// A client that sends what it is told, byte by byte if need be. Every wait ends after 20 s.
+/// A client that sends exactly the bytes that a test gives it. Every wait ends after 20 s.
 final class RawClient {
   let socket: Int32
 
@@ -84,7 +84,7 @@ final class RawClient {
     unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket, by: Deadline(seconds: 20)) }
   }
 
-  /// So many bytes; fewer at the end of the connection.
+  /// Receives `count` bytes, or fewer at the end of the connection.
   func take(_ count: Int) -> [UInt8] {
     let deadline = Deadline(seconds: 20)
     var bytes = [UInt8](repeating: 0, count: count)
@@ -100,13 +100,13 @@ final class RawClient {
     return Array(bytes.prefix(done))
   }
 
-  /// Whether the server has closed, and sent nothing more.
+  /// Whether the server has closed the connection and sent nothing before.
   var isClosed: Bool { take(1).isEmpty }
 
-  /// Whether the server has closed; what it sent before is dropped.
+  /// Whether the server has closed the connection. Drops what it sent before.
   var isReset: Bool { take(1 << 20).count < 1 << 20 }
 
-  /// The greeting; false if there is none.
+  /// Receives the greeting. Returns false if there is none.
   func greeted() -> Bool { take(18).count == 18 }
 
   func option(_ code: UInt8, _ payload: [UInt8] = []) {
@@ -114,7 +114,7 @@ final class RawClient {
       Array("IHAVEOPT".utf8) + [0, 0, 0, code] + number(UInt32(payload.count)) + payload)
   }
 
-  /// The type and the payload of the next option reply.
+  /// Receives the next option reply.
   func reply() -> (type: UInt32, payload: [UInt8])? {
     let head = take(20)
     guard head.count == 20 else { return nil }
@@ -122,7 +122,7 @@ final class RawClient {
     return (number(12), take(Int(number(16))))
   }
 
-  /// Begins transmission on a disk; the reply that ended the negotiation.
+  /// Begins transmission on a disk. Returns the type of the reply that ended the negotiation.
   @discardableResult
   func go(_ name: String) -> UInt32? {
     guard greeted() else { return nil }
@@ -143,7 +143,7 @@ final class RawClient {
       + number(length)
   }
 
-  /// Whether a flush is answered.
+  /// Sends a FLUSH, and returns whether it is answered.
   func flushes() -> Bool {
     request(3)
     return take(16).count == 16
