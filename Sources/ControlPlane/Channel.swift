@@ -21,11 +21,29 @@ struct Channel: ~Copyable {
   private var searched = 0
   /// The file that came with the bytes received last.
   private var file: OpenFile?
+  /// What long messages need at the server; nil at a client.
+  private let slots: MessageSlots?
+  private var holdsSlot = false
 
-  init(socket: Int32, lineLimit: Int, patience: Int = 0) {
+  init(socket: Int32, lineLimit: Int, patience: Int = 0, slots: MessageSlots? = nil) {
     self.socket = socket
     self.lineLimit = lineLimit
     self.patience = patience
+    self.slots = slots
+  }
+
+  deinit { if holdsSlot { slots?.give() } }
+
+  /// A long message is under way, until `giveSlot`.
+  mutating func takeSlot() throws(ControlError) {
+    guard !holdsSlot, let slots else { return }
+    try slots.take()
+    holdsSlot = true
+  }
+
+  mutating func giveSlot() {
+    if holdsSlot { slots?.give() }
+    holdsSlot = false
   }
 
   /// Returns the file that came with the last message. A second call returns nil.
@@ -59,7 +77,8 @@ struct Channel: ~Copyable {
     while true {
       if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
         let line = Data(received[..<end])
-        received.removeSubrange(...end)
+        // Not in place: the array would keep the room of the longest line.
+        received = Array(received[(end + 1)...])
         searched = 0
         do { return try JSONDecoder().decode(Message.self, from: line) } catch {
           throw ControlError("cannot decode a line on the control socket: \(error)")
@@ -68,6 +87,7 @@ struct Channel: ~Copyable {
       guard received.count < lineLimit else {
         throw ControlError("a line has more than \(lineLimit) bytes; ask for fewer disks at once")
       }
+      if received.count > MessageSlots.small { try takeSlot() }
       searched = received.count
       var part = [UInt8](repeating: 0, count: 64 << 10)
       guard deadline.wait(for: socket, POLLIN) else { return nil }

@@ -15,6 +15,7 @@ public struct ControlServer: Sendable {
 
   /// Ends imports, exports and forks that are under way when the server stops.
   public var stop: StopEvent?
+  private let slots = MessageSlots()
 
   public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
     self.disks = disks
@@ -25,12 +26,13 @@ public struct ControlServer: Sendable {
   /// Serves one client until it is gone.
   public func serve(_ place: Place) {
     var channel = Channel(
-      socket: place.socket, lineLimit: Channel.requestLimit, patience: patience)
+      socket: place.socket, lineLimit: Channel.requestLimit, patience: patience, slots: slots)
     while true {
       do {
         place.offer()
         guard let request = try channel.receive(ControlRequest.self) else { return }
         place.keep()
+        if request.listsAll && disks.count > MessageSlots.fewDisks { try channel.takeSlot() }
         let caller = Caller(socket: place.socket, stop: stop?.descriptor ?? -1)
         let response = answer(request, channel.takeFile(), caller) { done, total in
           // If the client is gone, the work finds that out itself.
@@ -42,6 +44,7 @@ public struct ControlServer: Sendable {
           log.debug("done", metadata: ["request": "\(request)"])
         }
         try channel.send(response)
+        channel.giveSlot()
       } catch {
         try? channel.send(ControlResponse.failure(message: error.description))
         return
@@ -184,5 +187,15 @@ extension Disks {
       try limits.apply(to: space, named: name)
     }
     try add(name, space: image.space, size: image.size)
+  }
+}
+
+extension ControlRequest {
+  /// Whether the answer is as long as there are disks.
+  fileprivate var listsAll: Bool {
+    switch self {
+    case .list, .stat(name: nil): true
+    default: false
+    }
   }
 }

@@ -143,6 +143,8 @@ public final class Disks: Sendable {
     table.withLock { $0.disks(after: name, count: count) }
   }
 
+  public var count: Int { table.withLock { $0.count } }
+
   public func lookup(_ name: String) throws(DiskError) -> Disk {
     guard let disk = table.withLock({ $0[name] }) else { throw .notFound(name) }
     return disk

@@ -1,9 +1,9 @@
 """What one client can cost: each attack tries to take more of the server than it may have, and prints
 what it got. The bounds are those of docs/what-one-client-can-cost.md.
 
-    HUGEMEM=.build/release/hugemem /usr/bin/python3 -m pytest -s Tests/Clients/test_attacks.py
+    /usr/bin/python3 -m pytest Tests/Clients/test_attacks.py
 
-Needs python3 and pytest, nothing else. Options that a build does not know are left out, so that an
+They speak by sockets of their own, wrong on purpose. Options that a build does not know are left out, so that an
 older one can be attacked in the same way.
 """
 
@@ -29,12 +29,14 @@ LIST, INFO, GO = 3, 6, 7
 ENOSPC = 28
 
 HELP = subprocess.run([HUGEMEM, "serve", "--help"], capture_output=True, text=True).stdout
-_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def figure(text):
-    print(f"figure: {text}")
+@pytest.fixture(autouse=True, scope="module")
+def many_descriptors():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 class Server:
@@ -198,7 +200,7 @@ OPTION = struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", GO, 12032) + b"
 
 
 @pytest.mark.parametrize("speaks", [b"", OPTION], ids=["silent", "an option"])
-def test_half_open_connections_shut_nobody_out(speaks):
+def test_half_open_connections_shut_nobody_out(speaks, figure):
     with Server("--memory", "64M", "--create", "d=1G") as server:
         before, held, stopped = server.rss(), [], threading.Event()
 
@@ -241,7 +243,7 @@ def test_half_open_connections_shut_nobody_out(speaks):
         assert server.ends() < 5
 
 
-def test_a_byte_now_and_then_ends_at_the_deadline():
+def test_a_byte_now_and_then_ends_at_the_deadline(figure):
     with Server("--memory", "64M", "--create", "d=1G", "--negotiation-timeout", "3") as server:
         clients = [server.client() for _ in range(100)]
         begin = time.monotonic()
@@ -259,7 +261,7 @@ def test_a_byte_now_and_then_ends_at_the_deadline():
         assert not open_ and server.threads() < 20
 
 
-def test_the_control_socket_is_always_open():
+def test_the_control_socket_is_always_open(figure):
     with Server("--memory", "64M", "--create", "d=1G") as server:
         held = []
         for index in range(600):
@@ -278,7 +280,7 @@ def test_the_control_socket_is_always_open():
 # Memory beside --memory
 
 
-def test_clients_that_read_no_replies_share_the_overhead():
+def test_clients_that_read_no_replies_share_the_overhead(figure):
     with Server("--memory", "64M", "--create", "d=1G", "--send-timeout", "5") as server:
         writer = server.client("d")
         assert writer.fill(16 * MIB, MIB) == 16 * MIB
@@ -304,7 +306,7 @@ def test_clients_that_read_no_replies_share_the_overhead():
         assert server.rss() - before < 32 * MIB
 
 
-def test_a_list_that_nobody_reads_costs_the_same_whatever_there_is():
+def test_a_list_that_nobody_reads_costs_the_same_whatever_there_is(figure):
     with Server("--memory", "64M", "--create", "d=1G", "--max-connections", "4096") as server:
         names = [f"{index:04}" + "n" * 240 for index in range(5200)]
         before = server.rss()
@@ -335,7 +337,7 @@ def test_a_list_that_nobody_reads_costs_the_same_whatever_there_is():
         assert listed == 5201
 
 
-def test_disks_end_at_a_clear_limit():
+def test_disks_end_at_a_clear_limit(figure):
     with Server("--memory", "64M", "--create", "d=1G", "--max-connect-forks", "300") as server:
         before, errors = server.rss(), []
         for index in range(400):
@@ -369,7 +371,7 @@ def quota_server(*options):
     return server
 
 
-def test_a_fork_by_connecting_counts_for_the_quota():
+def test_a_fork_by_connecting_counts_for_the_quota(figure):
     with quota_server() as server:
         origin = server.client("t")
         assert origin.fill(8 * MIB) == 8 * MIB
@@ -378,7 +380,7 @@ def test_a_fork_by_connecting_counts_for_the_quota():
         assert server.stat()["memoryUsed"] <= 33 * MIB
 
 
-def test_fork_after_fork_freezes_no_memory():
+def test_fork_after_fork_freezes_no_memory(figure):
     with quota_server() as server:
         origin, clients, highest = server.client("t"), [], 0
         for index in range(24):
@@ -392,7 +394,7 @@ def test_fork_after_fork_freezes_no_memory():
         assert highest <= 33 * MIB
 
 
-def test_memory_that_clients_hold_is_a_quarter_of_the_quota():
+def test_memory_that_clients_hold_is_a_quarter_of_the_quota(figure):
     with quota_server("--send-timeout", "5") as server:
         writer, stalled = server.client("t"), []
         for _ in range(8):
@@ -414,7 +416,7 @@ def test_memory_that_clients_hold_is_a_quarter_of_the_quota():
 # The log
 
 
-def test_refusals_do_not_flood_the_log():
+def test_refusals_do_not_flood_the_log(figure):
     with Server("--memory", "64M", "--create", "d=1G") as server:
         name = ("\x1b[2J\n" * 700).encode()
         client, asked, begin = server.client(), 0, time.monotonic()

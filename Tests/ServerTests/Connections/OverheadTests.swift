@@ -78,6 +78,38 @@ import Testing
     #expect(client.take(5000 * 16).count == 5000 * 16)
   }
 
+  @Test func longControlLinesAndAnswersAreFewAtATime() throws {
+    let server = try TestServer(patience: 600)
+    try server.disks.fork(
+      "d", names: (0..<3000).map { String(repeating: "n", count: 200) + "\($0)" })
+    // Four that do not read their answer, or do not end their line: the next is told so.
+    var clients: [RawClient] = []
+    for number in 0..<4 {
+      let client = try RawClient(server.controlSocket)
+      client.send(
+        number % 2 == 0
+          ? Array("{\"list\":{}}\n".utf8) : [UInt8](repeating: 32, count: 100 << 10))
+      clients.append(client)
+      usleep(200_000)
+    }
+    let refused = try RawClient(server.controlSocket)
+    refused.send(Array("{\"list\":{}}\n".utf8))
+    let answer = String(decoding: refused.take(60), as: UTF8.self)
+    #expect(answer.contains("failure") && answer.contains("busy"))
+    // Short ones go on, and a slot that is given back is the next one's.
+    let other = try RawClient(server.controlSocket)
+    other.send(Array("{\"limit\":{\"name\":\"d\"}}\n".utf8))
+    #expect(other.take(9) == Array("{\"disks\":".utf8))
+    clients.removeAll()
+    var isListed = false
+    for _ in 0..<100 where !isListed {
+      let next = try RawClient(server.controlSocket)
+      next.send(Array("{\"list\":{}}\n".utf8))
+      isListed = next.take(9) == Array("{\"disks\":".utf8)
+    }
+    #expect(isListed)
+  }
+
   @Test func buffersAreGivenBackAtRest() throws {
     let overhead = Overhead(bytes: 64 << 20)
     let server = try TestServer(overhead: overhead)
