@@ -1,7 +1,7 @@
 # What a person needs: `make demo`, `make test`. The rest are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms clean
 
 build:
 	swift build -c release --product hugemem
@@ -68,6 +68,11 @@ clients: deps build
 churn: deps build
 	EXAMPLES=$(or $(EXAMPLES),500) scripts/client-tests -s -k test_churn \
 	  --hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
+
+# Garbage on both sockets, tenants in too little memory, a long chain of forks: about ten minutes; SEED=
+# repeats one.
+storms: deps build
+	STORM=1 SEED=$(SEED) scripts/client-tests -s -k test_storms
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel
