@@ -65,6 +65,11 @@ def test_a_tcp_port_in_use(serve):
         serve(f"--tcp.*{port}.*in use", "--tcp", f"127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1"])
+def test_an_address_that_other_machines_can_reach(serve, host):
+    serve("other machines can reach it.*add --insecure", "--tcp", f"{host}:0")
+
+
 def test_a_tcp_host_that_is_none(serve):
     serve("--tcp.*nosuch.invalid", "--tcp", "nosuch.invalid:1")
 

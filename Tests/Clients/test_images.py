@@ -89,6 +89,14 @@ def test_a_size_that_is_no_multiple_of_anything(server, tmp_path, size):
     same_files(tmp_path / "odd.out", tmp_path / "odd")
 
 
+def test_a_size_of_no_whole_sectors_is_made_with_a_word(server):
+    server = server()
+    done = server.run("create", "odd", "--size", "513")
+    assert "513 bytes are no whole number of 512-byte sectors" in done.stderr and "1024" in done.stderr
+    assert run("nbdinfo", "--size", server.uri("odd")).stdout == "513\n"
+    assert server.run("create", "even", "--size", "1024").stderr == ""
+
+
 def test_relative_paths_are_those_of_who_asks_not_of_the_server(server, tmp_path):
     server = server()
     (tmp_path / "odd").write_bytes(noise(1000003))

@@ -28,6 +28,12 @@ def test_it_listens_on_that_address_alone(data):
     assert listening == [f"0100007F:{port}"]
 
 
+def test_insecure_listens_to_other_machines_too(server):
+    server = server("--tcp", "0.0.0.0:0", "--insecure", create="data=1M")
+    port = server.tcp.rsplit(":")[-1]
+    assert run("nbdinfo", "--size", f"nbd://127.0.0.2:{port}/data").stdout == f"{MIB}\n"
+
+
 def test_nbdinfo(data):
     assert run("nbdinfo", "--size", data.uri("data", "tcp")).stdout == f"{1 << 30}\n"
     assert 'export="data"' in run("nbdinfo", "--list", f"nbd://{data.tcp}").stdout
