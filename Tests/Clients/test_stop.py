@@ -22,7 +22,10 @@ class Work:
         self.server, self.tmp_path, self.process = server, tmp_path, None
 
     def start(self, *command, **more):
-        self.process = subprocess.Popen(self.server.command(*command), stderr=subprocess.DEVNULL, **more)
+        # A shell lets what it starts in the background ignore SIGINT.
+        self.process = subprocess.Popen(
+            self.server.command(*command), stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more)
 
     def silent_import(self):
         """An import of a pipe to which nothing more comes."""
