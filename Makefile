@@ -1,4 +1,4 @@
-# What a person needs: `make demo`, `make test`. The rest are their parts.
+# You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
 .PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms clean
@@ -6,11 +6,11 @@ export HUGEMEM
 build:
 	swift build -c release --product hugemem
 
-# Debian and Ubuntu packages; names them where it may not install them.
+# Installs Debian and Ubuntu packages. Without the rights to do so, lists them.
 deps:
 	scripts/deps
 
-# The main job on real input, in about a minute after the build.
+# The main job on real input. Takes about a minute after the build.
 demo: deps build
 	scripts/demo
 
@@ -27,44 +27,45 @@ interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
 	  --no-parallel --filter 'InterleaveTests|ProtocolTests'
 
-# Random programs on the kernel and on the engine, which must agree after every step;
-# PROGRAMS=100000 for a long run, SEED= for others. The counters are compared in a process of their
-# own, since they are the whole system's.
+# Runs random programs on the kernel and on the engine, which must agree after every step.
+# PROGRAMS=100000 makes a long run, SEED= chooses other programs. The counters are compared in a
+# separate process, since they count for the whole system.
 oracle:
 	ORACLE_PROGRAMS=$(or $(PROGRAMS),200) ORACLE_STEPS=$(or $(STEPS),200) \
 	  ORACLE_SEED=$(or $(SEED),1) swift test --filter KernelOracleTests --skip countersCount
 	ORACLE_ALONE=1 swift test --filter countersCount
 
-# The model checker's fibres by themselves, on each processor they are written for.
+# The fibres of the model checker alone, on each processor that they are written for.
 fibres:
 	scripts/fibres
 
-# The litmus shapes' results against herd7's, where there is one.
+# Compares the results of the litmus shapes with those of herd7, if it is installed.
 herd:
 	scripts/herd
 
-# What the release build's fast paths consist of.
+# Checks the instructions of the fast paths in the release build.
 instructions: build
 	scripts/instructions
 
-# The zero page inside stock Debian kernels in QEMU; needs to download them.
+# The zero page inside stock Debian kernels in QEMU. Downloads the kernels.
 kernel-test:
 	Kernel/test
 
-# The kernel's own memory tests there, with its C code and with the module: the same results.
+# Runs the kernel's own memory tests there, with its C code and with the module. The results must be
+# the same.
 kernel-selftests:
 	Kernel/test selftests
 
-# The server under control groups of version 2, with stalls, in the same way.
+# The server under control groups of version 2, with memory stalls, in QEMU as well.
 cgroup2: deps build
 	scripts/cgroup2
 
-# Real clients; NAME= runs those tests that have it in their name.
+# Tests with real clients. NAME= runs only the tests with that text in their name.
 clients: deps build
 	scripts/client-tests $(if $(NAME),-k '$(NAME)')
 
-# Random operations on a server against a model, for longer: EXAMPLES= histories of them, SEED= for
-# the same ones again. What failed last is tried first, without a seed.
+# A longer run of random operations on a server, compared with a model. EXAMPLES= is the number of
+# histories. SEED= repeats the same ones. Without a seed, the last failure is tried first.
 churn: deps build
 	EXAMPLES=$(or $(EXAMPLES),500) scripts/client-tests -s -k test_churn \
 	  --hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
@@ -81,25 +82,26 @@ lint:
 example:
 	cd Examples/Sparse && swift run -c release
 
-# The shell and Swift blocks of README.md and docs, executed as they stand there.
+# Runs the shell and Swift blocks of README.md and docs exactly as they are.
 readme: deps build
 	scripts/readme-blocks
 
-# Every figure of the README about the engine; wants the machine to itself.
+# Measures every figure of the README about the engine. Nothing else should run on the machine.
 bench: build
 	for scenario in zero-page faults fork io memory reclaim; do $(HUGEMEM) bench $$scenario || true; done
 
-# The server against nbdkit and qemu-nbd, alternating.
+# Compares the server with nbdkit and qemu-nbd, in alternating rounds.
 peers: deps build
 	scripts/peers
 
-# The results in docs/figures that `make figures` draws; wants the machine to itself for ten minutes.
+# Measures the results in docs/figures that `make figures` draws. This takes ten minutes, and
+# nothing else should run on the machine.
 measure: deps build
 	scripts/plots/measure
 	scripts/peers --json 5 2
 	scripts/peers --json --depths 5 1
 
-# The plots in docs/images, from docs/figures; and `hugemem top` as it looks. Needs Debian's
+# Draws the plots in docs/images from docs/figures, and a picture of `hugemem top`. Needs Debian's
 # python3-matplotlib, python3-pyte and python3-rich.
 figures: build
 	scripts/plots/draw

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""The demo's own NBD client, on libnbd: what the packaged tools don't do.
+"""The demo's own NBD client, on libnbd. It does what the packaged tools cannot do.
 
-Run by scripts/demo. Prints the figure asked for; an exception is a failed check.
+scripts/demo runs it. It prints one figure. An exception is a failed check.
 """
 import json
 import os
@@ -27,7 +27,7 @@ def connect(uri, structured=True):
 
 
 def data_blocks(file):
-    """The numbers of the blocks that a sparse file has data for."""
+    """The numbers of the blocks for which a sparse file has data."""
     at, end = 0, os.lseek(file, 0, os.SEEK_END)
     while at < end:
         try:
@@ -57,7 +57,7 @@ def longest_run(image, source):
 
 
 def push(uri, before, after):
-    """Writes the blocks that differ between two images, and only these; prints how many bytes."""
+    """Writes only the blocks that differ between two images, and prints the bytes written."""
     old, new = (os.open(path, os.O_RDONLY) for path in (before, after))
     written = 0
     disk = connect(uri)
@@ -77,7 +77,7 @@ def push(uri, before, after):
 
 
 def scatter(uri, start, length, count, seed):
-    """Writes `count` random blocks in a range and reads them back on a connection of its own."""
+    """Writes `count` random blocks in a range, and reads them back on another connection."""
     chance = random.Random(int(seed))
     first, blocks = int(start) // BLOCK, int(length) // BLOCK
     chosen = chance.sample(range(first, first + blocks), min(int(count), blocks))
@@ -85,7 +85,7 @@ def scatter(uri, start, length, count, seed):
     writer, reader = connect(uri), connect(uri)
     for at, block in data.items():
         writer.pwrite(block, at)
-    # CAN_MULTI_CONN: what one connection flushed, all see.
+    # CAN_MULTI_CONN: all connections see what one has flushed.
     writer.flush()
     for at, block in data.items():
         if reader.pread(BLOCK, at) != block:
@@ -96,8 +96,8 @@ def scatter(uri, start, length, count, seed):
 
 
 def same(uri, image):
-    """Compares every byte a disk serves, holes too, with an image; only the image's are skipped."""
-    # Without structured replies the server can't answer "a hole": it has to send the zeros.
+    """Compares every byte of a disk, holes too, with an image. Skips only the image's holes."""
+    # Without structured replies the server cannot report a hole, so it sends the zeros.
     disk, file = connect(uri, structured=False), os.open(image, os.O_RDONLY)
     part, zeros = 2 << 20, bytes(2 << 20)
     with_data = {block * BLOCK // part for block in data_blocks(file)}
@@ -110,7 +110,7 @@ def same(uri, image):
 
 
 def first_byte(uri, rounds):
-    """The median time, in microseconds, from a new client to its first byte."""
+    """Prints the median time from a new client to its first byte, in microseconds."""
     times = []
     for _ in range(int(rounds)):
         start = time.perf_counter_ns()
@@ -122,11 +122,11 @@ def first_byte(uri, rounds):
 
 
 def crowd(directory, source, count):
-    """Forks a disk `count` times and removes the forks, each in one request.
+    """Forks a disk `count` times with one request, and removes the forks with another.
 
-    Prints the time of the first request in microseconds, and what the forks take: memory of the
-    server's limit and resident memory. Asks on the control socket, since parsing thousands of
-    names takes the command line far longer than the server needs to fork.
+    Prints the time of the first request in microseconds, and the memory that the forks take: memory
+    of the server's limit, and resident memory. Uses the control socket, since the command line
+    needs far longer to parse thousands of names than the server needs to fork.
     """
     control = socket.socket(socket.AF_UNIX)
     control.connect(f"{directory}/control.sock")
@@ -157,7 +157,7 @@ def crowd(directory, source, count):
 def look(uri, count, stride):
     """Reads `count` untouched blocks as a client without structured replies, such as the kernel's.
 
-    It can't be told of holes, so it is sent zeros, and those come from the zero page.
+    The server cannot report holes to it, so it sends zeros, and those come from the zero page.
     """
     disk = connect(uri, structured=False)
     for index in range(int(count)):
@@ -167,7 +167,7 @@ def look(uri, count, stride):
 
 
 def discard(uri):
-    """Discards a whole disk, in requests of 1 GiB, and checks that it has no data then."""
+    """Discards a whole disk in requests of 1 GiB, and checks that it has no data after that."""
     disk = nbd.NBD()
     disk.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
     disk.connect_uri(uri)

@@ -1,12 +1,12 @@
-# Sourced by the demo: one server in a directory of its own. Needs $HUGEMEM, the binary; `make`
-# sets it.
+# The demo sources this. It has one server in a directory of its own. Needs $HUGEMEM, the binary,
+# which `make` sets.
 
 : "${HUGEMEM:?set HUGEMEM to the hugemem binary, or use make}"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/hugemem.XXXXXX")
 DIR=$WORK/run
 SERVER=
 export DIR SERVER HUGEMEM
-# What is compared and matched below is English.
+# The scripts compare and match English text.
 export LC_ALL=C
 
 # start [OPTION...]: starts a server and waits until it is ready.
@@ -24,7 +24,8 @@ start() {
   return 1
 }
 
-# stop: SIGTERM; returns the server's exit status. One that does not end in 10 s is killed: 137.
+# stop: sends SIGTERM, and returns the server's exit status. A server that does not end in 10 s is
+# killed; the status is then 137.
 stop() {
   local server=$SERVER
   SERVER=
@@ -49,6 +50,6 @@ trap cleanup EXIT
 
 hm() { local command=$1; shift; "$HUGEMEM" "$command" --directory "$DIR" "$@"; }
 uri() { echo "nbd+unix:///$1?socket=$DIR/nbd.sock"; }
-# stat_of JQ-EXPRESSION: from `hugemem stat --json`.
+# stat_of JQ-EXPRESSION: prints a part of `hugemem stat --json`.
 stat_of() { hm stat --json | jq -r "$1"; }
 have() { command -v "$1" >/dev/null; }

@@ -1,4 +1,4 @@
-"""Results as files: what was measured, with its command, its date and its machine."""
+"""Writes results to files, with the command, the date and the machine."""
 import datetime, json, os, platform
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
@@ -6,7 +6,7 @@ DIRECTORY = f"{ROOT}/docs/figures"
 
 
 def machine():
-    """One line about this machine."""
+    """Describes this machine in one line."""
     cpu = open("/proc/cpuinfo").read()
     model = next((line.split(":")[1].strip() for line in cpu.split("\n") if line.startswith("model name")),
                  platform.machine())
@@ -18,7 +18,7 @@ def machine():
 
 
 def begin(command, **about):
-    """The head of a result. `load` is how many threads wanted the cores before it began; `save` adds it afterwards."""
+    """The head of a result. `load` is the load average before; `save` adds the one after."""
     return {"command": command, "date": datetime.date.today().isoformat(), "machine": machine(),
             "load": round(os.getloadavg()[0], 1), **about}
 
