@@ -1,7 +1,7 @@
-"""Fixtures: a server in a directory of its own, a control group, and what tests are repeated over.
+"""Fixtures: a server in a directory of its own, a control group, and parameters for tests.
 
-Run them all with `/usr/bin/python3 -m pytest Tests/Clients`, one with `-k NAME`. HUGEMEM names the
-binary. Each test starts its own servers, so any of them can be run by itself, in any order.
+Run all tests with `/usr/bin/python3 -m pytest Tests/Clients`, or one with `-k NAME`. HUGEMEM names
+the binary. Each test starts its own servers, so you can run any test alone, and in any order.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 pytest.register_assert_rewrite("support")
-# What is compared and matched is English.
+# The tests compare and match English text.
 os.environ["LC_ALL"] = "C"
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
@@ -33,7 +33,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    """Whatever hangs fails, and with the line it hangs at."""
+    """Fails a test that hangs, and shows the line at which it hangs."""
     marker = item.get_closest_marker("deadline")
     seconds = marker.args[0] if marker else DEADLINE
 
@@ -49,7 +49,7 @@ def pytest_runtest_call(item):
 
 @pytest.fixture
 def figure(request):
-    """figure(TEXT): a line for people, shown at the end. Nothing is asserted of it."""
+    """figure(TEXT): shows a line for people at the end. No test asserts anything about it."""
     return lambda text: request.config.figures.append(f"{request.node.name}: {text}")
 
 
@@ -62,17 +62,20 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def tmp_path():
-    """A short name, since sockets' paths must be, and gone after the test: images are large."""
+    """A directory with a short path, since socket paths must be short. It is removed after the
+    test, since images are large."""
     with tempfile.TemporaryDirectory(prefix="hugemem.") as path:
         yield Path(path)
 
 
 @pytest.fixture
 def server(tmp_path):
-    """server(OPTION...): starts one, ready; `memory=` and `create=` are short for its options.
+    """server(OPTION...): starts a server and waits until it is ready. `memory=` and `create=` are
+    short for its options.
 
-    At the end of the test each is ended by SIGTERM and has to end cleanly: with status 0, without
-    its sockets, without a crash in its log. A test that has ended one itself is left alone.
+    At the end of the test, SIGTERM ends each server. It must end cleanly: with status 0, without
+    its sockets, and without a crash in its log. Servers that the test has ended itself are not
+    checked.
     """
     servers = []
 
@@ -88,7 +91,7 @@ def server(tmp_path):
     yield start
     failures = []
     for one in servers:
-        # Shown with a failed test.
+        # pytest shows this if the test fails.
         print(f"the server's log:\n{one.log.read_text(errors='replace')[-2000:]}")
         try:
             if not one.was_ended:
@@ -103,9 +106,10 @@ def server(tmp_path):
 
 @pytest.fixture
 def group():
-    """group(BYTES): a memory control group, gone after the test. Skips it where none can be.
+    """group(BYTES): makes a memory control group, which is removed after the test. Skips the test
+    if this machine has none.
 
-    Name it before `server`, so that the server has gone when the group goes.
+    Name this fixture before `server`, so that the server is gone when the group is removed.
     """
     groups = []
 
@@ -132,7 +136,8 @@ def transport(request):
 
 @pytest.fixture
 def together():
-    """together(FUNCTION...): runs each in a thread of its own, and fails with the first failure."""
+    """together(FUNCTION...): runs each function in its own thread, and fails with the first
+    failure."""
 
     def run(*functions):
         failures = []

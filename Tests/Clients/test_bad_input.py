@@ -1,4 +1,4 @@
-"""Commands that cannot be carried out: each says which option or field is wrong and why, exits with
+"""Commands that cannot be carried out. Each says which option or field is wrong and why, exits with
 a failure, and changes nothing."""
 
 import re
@@ -14,7 +14,7 @@ from support.tools import refused, run
 
 
 class Bad:
-    """A server with disks, and that a command is refused and changes nothing."""
+    """A server with disks. A call checks that a command is refused and changes nothing."""
 
     def __init__(self, server, folder):
         self.server, self.folder = server(create=("data=1G", "taken=1M")), folder
@@ -95,7 +95,7 @@ def test_a_command_that_does_not_exist():
 
 @pytest.fixture
 def sources(bad):
-    """Files that are none to import."""
+    """Files that cannot be imported."""
     (bad.folder / "empty").touch()
     (bad.folder / "folder").mkdir()
     for kind in ("qcow2", "vmdk"):
@@ -136,7 +136,7 @@ def test_a_command_without_a_server(tmp_path, command):
     b'{"fork":{"source":"data","names":"x"}}', b"[" * 100_000, b"x" * 1_000_000],
     ids=lambda line: repr(line[:20])[1:] + ("" if len(line) < 50 else "..."))
 def test_garbage_on_the_control_socket_gets_an_answer(bad, line):
-    """It is for this program alone; what else comes gets an answer, or the end."""
+    """The control socket is only for `hugemem`. Other input gets an answer."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
         client.connect(f"{bad.server.directory}/control.sock")

@@ -1,5 +1,5 @@
-"""Servers that cannot start: each says which option is wrong and why, exits with a failure, and
-leaves no socket behind; one that runs is not disturbed."""
+"""Servers that cannot start. Each says which option is wrong and why, exits with a failure, and
+leaves no socket behind. A server that runs is not disturbed."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from support.tools import refused, run
 
 @pytest.fixture
 def serve(tmp_path):
-    """serve(PATTERN, OPTION...): does not start, in a directory of its own."""
+    """serve(PATTERN, OPTION...): checks that a server with these options does not start."""
 
     def start(pattern, *options):
         directory = tmp_path / "other"

@@ -1,5 +1,5 @@
-"""BLOCK_STATUS over a disk of 1 TiB, by the largest requests, at its very end, with REQ_ONE and
-without."""
+"""BLOCK_STATUS on a disk of 1 TiB: with the largest requests, at the very end of the disk, with and
+without REQ_ONE."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_extents_of_1_tib_by_large_requests(server, step):
         got = wire.ask(BLOCK_STATUS, at, min(step, wire.size - at)).extents()
         assert got and all(length > 0 for length, _ in got)
         for length, flags in got:
-            # A request's end may cut an extent in two.
+            # The end of a request may cut an extent in two.
             if extents and extents[-1][1] == flags:
                 extents[-1] = (extents[-1][0], flags, extents[-1][2] + length)
             else:

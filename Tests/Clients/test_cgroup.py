@@ -1,5 +1,6 @@
-"""A server in a control group of 256 MiB, written to with 600, without --memory: it takes its limit
-from the group, fits nearly all of it with data, and answers ENOSPC instead of being killed."""
+"""A server without --memory in a control group of 256 MiB gets writes of 600 MiB. It takes its
+limit from the group, fills nearly all of it with data, and answers ENOSPC instead of being
+killed."""
 
 import os
 
@@ -8,10 +9,10 @@ import pytest
 from support.blocks import MIB, Blocks
 from support.compare import eventually, falls_to, same_bytes
 
-# Where the machine is emulated a request costs milliseconds, and a MiB tens of them.
+# On an emulated machine a request takes milliseconds, and a MiB tens of them.
 EMULATED = bool(os.environ.get("EMULATED"))
 GROUP, SMALL = (192, 64 << 10) if EMULATED else (256, 4 << 10)
-# More than twice what the group may have; what golden has before its forks are written to.
+# MORE is more than twice what the group may have. GOLDEN is what golden has before writes to forks.
 MORE, GOLDEN = GROUP * 600 // 256, GROUP * 60 // 256
 
 pytestmark = pytest.mark.deadline(900 if EMULATED else 240)
@@ -25,7 +26,7 @@ class Contained:
         self.server = server(create=("a=10G", "b=10G", "c=10G", "golden=1G"), launcher=self.group.launcher())
 
     def fits(self, mib, what):
-        """The goal is 85 % of the group, so that little of what it costs is wasted."""
+        """The goal is 85 % of the group, so that little of the group's memory is wasted."""
         self.figure(f"{mib:.1f} MiB of data {what}, {100 * mib / GROUP:.1f} % of the group")
         assert mib >= 0.85 * GROUP
 
@@ -52,8 +53,8 @@ def test_of_more_than_twice_the_group_what_fits_is_there_and_a_trim_makes_room(c
     assert disk.fill(MORE), f"{MORE} MiB fit into {GROUP}"
     contained.fits(disk.mib, f"in writes of {length} bytes")
     disk.check()
-    # Half of it makes room for as much, trimmed in halves of 2 MiB: where a huge frame is, it goes
-    # with its second half.
+    # A trim of half of the data makes room for as much again. It trims halves of 2 MiB, so a huge
+    # frame is freed with its second half.
     half, each = int(disk.mib) // 2, MIB // length
     for at in range(half):
         disk.trim(at * each, each)
@@ -63,7 +64,7 @@ def test_of_more_than_twice_the_group_what_fits_is_there_and_a_trim_makes_room(c
     assert again >= 0.95 * half, f"{again:.1f} MiB fit where {half} MiB were trimmed"
     disk.check()
     contained.nobody_killed()
-    # Nothing is left once all is trimmed.
+    # No memory is used after all is trimmed.
     for at in range(0, disk.wire.size, 1 << 30):
         disk.trim(at // length, (1 << 30) // length)
     eventually(lambda: contained.server.stat()["memoryUsed"] <= MIB, "empty disks use 1 MiB at most")
@@ -71,7 +72,7 @@ def test_of_more_than_twice_the_group_what_fits_is_there_and_a_trim_makes_room(c
 
 
 def test_what_is_trimmed_leaves_the_groups_counter(contained, figure):
-    """3/4 of the group, of which 1 in 16 stays."""
+    """Data fills 3/4 of the group, and 1/16 of it stays."""
     before, written = contained.group.used(), GROUP * 3 // 4
     disk = Blocks(contained.server, "a", MIB)
     disk.fill(written)

@@ -1,9 +1,10 @@
-"""A day's worth of churn in minutes: writes, trims, zeroes, forks, resets and removals of disks with
-quotas, under knobs and a limit that move, against a model.
+"""A day's worth of churn in minutes: writes, trims, zeroes, forks, resets and removals of disks
+with quotas, while knobs and limits change. The results are compared with a model.
 
-Hypothesis chooses the steps, shrinks what fails to the fewest, prints them as a program, and begins
-the next run with it. The server's own threads, background reclaim above all, keep their own time, and
-with it varies what is refused; so no step's choice depends on an answer. More of it: `make churn`.
+Hypothesis chooses the steps. It shrinks a failure to the fewest steps, prints them as a program,
+and begins the next run with them. The server's own threads, above all background reclaim, run at
+their own pace, so different requests may be refused each time. Therefore no choice of a step
+depends on an answer. `make churn` runs more of this.
 """
 
 import os
@@ -23,22 +24,23 @@ from support.model import SLOT, SLOTS, ModelDisk
 from support.server import Server
 from support.wire import NO_HOLE, TRIM, WRITE_ZEROES
 
-# Histories of up to STEPS steps. Hypothesis begins with ten that are nearly empty.
+# The number of histories, and the most steps of each. Hypothesis begins with ten nearly empty ones.
 EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", 20)), 80
 MOST_DISKS = 8
 
-# Which disk: of those that there are, counted around.
+# The number of a disk, modulo the number of disks that exist.
 disks = st.integers(0, MOST_DISKS - 1)
-# A page and a count: mostly few, at times a whole slot; never beyond a slot's end.
+# A page and a count: mostly a few pages, at times a whole slot, and never beyond the end of a slot.
 extents = st.lists(st.one_of(
     st.tuples(st.sampled_from(SLOTS), st.integers(0, SLOT - 1), st.sampled_from([1, 2, 7, 32, 128])).map(
         lambda drawn: (drawn[0] * SLOT + drawn[1], min(drawn[2], SLOT - drawn[1]))),
     st.sampled_from(SLOTS).map(lambda slot: (slot * SLOT, SLOT)),
 ), min_size=1, max_size=6)
-# Of each eight pages, those that are not zeros: all, none, or few, as in a huge frame hardly used.
+# Which of each eight pages are not zeros: all, none, or few, as in a huge frame that is hardly
+# used.
 masks = st.sampled_from([0xFF, 0, 0x11, 0x01])
-# What moves beneath the clients: the limit of all memory, of a disk, the knobs. One rule of all, since
-# each rule is as likely as any other, and a command takes as long as ten requests.
+# What changes while clients work: the memory limit, a disk's limits, and knobs. All of them are one
+# rule, since all rules are equally likely, and a command takes as long as ten requests.
 DISK = "DISK"
 adjustments = st.one_of(
     st.sampled_from(["24M", "32M", "48M", "64M", "96M"]).map(lambda size: ("limit", "--memory", size)),
@@ -69,7 +71,8 @@ class Churn(RuleBasedStateMachine):
         return f"churn{self.made}"
 
     def done(self, *command):
-        """Whether a command was carried out, and not refused for want of memory."""
+        """Runs a command. Returns whether it was carried out, and not refused for lack of
+        memory."""
         done = self.server.run(*command, check=False)
         assert done.returncode == 0 or "memory limit" in done.stderr or "quota" in done.stderr, done
         return done.returncode == 0
@@ -117,7 +120,8 @@ class Churn(RuleBasedStateMachine):
     def fork(self, number):
         origin, name = self.disk(number), self.name()
         if len(self.disks) < MOST_DISKS:
-            # The fork's unknown pages would be its origin's: known first, or both could be either.
+            # The fork has the origin's unknown pages. Read them first, or both disks could have
+            # either value.
             origin.check_all()
             if self.done("fork", origin.name, name):
                 self.disks.append(ModelDisk(self.server, name, dict(origin.pages), born=dict(origin.pages)))
@@ -141,7 +145,7 @@ class Churn(RuleBasedStateMachine):
 
     @rule(number=disks, command=adjustments)
     def adjust(self, number, command):
-        """A limit below what is promised is refused; then it is what it was."""
+        """Changes a limit or knobs. A limit below the promises is refused and stays what it was."""
         self.done(*(self.disk(number).name if part == DISK else part for part in command))
 
     # Its end
@@ -158,7 +162,7 @@ class Churn(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def nothing_is_left(self):
-        """Everything is dropped: figures are what they were without disks."""
+        """Removes everything. The figures must be what they were without disks."""
         for disk in list(self.disks):
             self.drop(disk)
 
@@ -169,7 +173,8 @@ class Churn(RuleBasedStateMachine):
         found = eventually(status, "no frame is in use, nobody holds the zero page")
         counters = {counter["name"]: counter["value"] for counter in found["counters"]}
         assert counters["thp_zero_page_alloc"] == counters["thp_zero_page_free"]
-        # 4 MiB for what the program keeps for itself: stacks and buffers of threads that are gone.
+        # Allow 4 MiB for what the program keeps for itself: stacks and buffers of threads that are
+        # gone.
         eventually(lambda: self.server.resident() <= self.resident + (4 << 20), "resident memory is what it was")
 
 

@@ -1,5 +1,5 @@
-"""File systems: a disk as a file by nbdfuse, as a block device by losetup, with ext4 and XFS made,
-filled, trimmed and checked on it. Needs root, FUSE and a loop device."""
+"""File systems. nbdfuse shows a disk as a file, and losetup makes it a block device. The tests
+make, fill, trim and check ext4 and XFS on it. They need root, FUSE and a loop device."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.deadline(300)
 
 
 def detach(folder):
-    """Undoes mounts, loop devices and nbdfuse, in this order; whatever a failure left too."""
+    """Undoes mounts, loop devices and nbdfuse, in this order. Also cleans up after a failure."""
     for point in folder.glob("*.mnt"):
         if os.path.ismount(point):
             run("umount", point)
@@ -33,7 +33,8 @@ def detach(folder):
 
 @pytest.fixture
 def loops(tmp_path):
-    """Whether this machine can do it, found out without the server: what fails with it is a failure."""
+    """Skips the test if this machine cannot do it. Finds out without the server, so that a failure
+    of the server never skips a test."""
     needs("nbdfuse", "losetup", "mount")
     if os.getuid() != 0:
         pytest.skip("mounting needs root")
@@ -55,7 +56,7 @@ def loops(tmp_path):
 
 
 class Device:
-    """A disk of the server as a block device, and where its file system is mounted."""
+    """A disk of the server as a block device, with the place where its file system is mounted."""
 
     def __init__(self, server, name, folder):
         self.server, self.name, self.folder = server, name, folder
@@ -76,7 +77,8 @@ class Device:
 
 @pytest.fixture
 def attach(loops, server, tmp_path):
-    """attach(NAME): a disk of 2 GiB as a block device; its end is a part of the test."""
+    """attach(NAME): attaches a disk of 2 GiB as a block device. Its detachment is part of the
+    test."""
     devices = []
 
     def attach(name):
@@ -91,14 +93,14 @@ def attach(loops, server, tmp_path):
 
 
 def sums(folder):
-    """SHA-256 of each plain file below it."""
+    """The SHA-256 of each plain file below a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()}
 
 
 def fill_and_trim(device, options, figure):
-    """The same work on every file system."""
+    """Does the same work on every file system."""
     device.mount(options)
     shutil.copytree("/etc", device.point / "etc", symlinks=True, ignore_dangling_symlinks=True)
     (device.point / "random").write_bytes(noise(200 * MIB))
@@ -108,7 +110,7 @@ def fill_and_trim(device, options, figure):
     assert sums(device.point) == wanted
     full = device.server.data(device.name)
     (device.point / "random").unlink()
-    # XFS frees a removed file's blocks some time later, and at an unmount at the latest.
+    # XFS frees the blocks of a removed file later, but by the unmount at the latest.
     device.umount()
     device.mount(options)
     run("fstrim", "-v", device.point)
@@ -138,7 +140,7 @@ def test_ext4_keeps_its_files_gives_memory_back_and_is_sound(ext4, figure):
 
 
 def test_a_fork_of_ext4_in_use_is_mended_by_its_journal(ext4, tmp_path):
-    """As after a loss of power at that moment."""
+    """A fork has the contents that a loss of power at that moment would leave."""
     needs("debugfs")
     server = ext4.server
     ext4.mount()

@@ -1,5 +1,5 @@
-"""fio's nbd engine, with verification of every block: its header says where it belongs, so a block
-that went to another place is found as well as a torn one."""
+"""fio's nbd engine, with verification of every block. The header of a block says where it belongs,
+so the tests find misplaced blocks as well as torn ones."""
 
 import json
 
@@ -17,7 +17,8 @@ class Fio:
             "--verify_fatal=1", f"--output={self.report}", "--output-format=json", *options, cwd=self.folder)
 
     def verified(self, wanted, jobs=1):
-        """fio's own count: so many blocks were read and verified at least, and nothing failed."""
+        """Checks by fio's own count that at least so many blocks were verified, and that none
+        failed."""
         found = json.loads(self.report.read_text())["jobs"]
         assert [job["error"] for job in found] == [0] * jobs
         assert sum(job["read"]["total_ios"] for job in found) >= wanted
@@ -48,7 +49,7 @@ def test_two_jobs_on_two_halves(fio):
 
 
 def test_trims(fio):
-    """Of 32 MiB the second half is trimmed: zeros there, and the first half as it was."""
+    """The second half of 32 MiB is trimmed. It must be zeros, and the first half as it was."""
     fio.run("--name=t", "--rw=write", "--bs=16k", "--size=32M", "--offset=224M", "--do_verify=0")
     run("fio", "--ioengine=nbd", f"--uri={fio.server.uri('data')}", "--name=u", "--rw=randtrim", "--bs=16k",
         "--iodepth=8", "--size=16M", "--offset=240M", cwd=fio.folder)
@@ -58,13 +59,13 @@ def test_trims(fio):
 
 
 def test_reads_writes_and_flushes(fio):
-    """Each fifth write is followed by a flush, and half of what runs are reads."""
+    """A flush follows each fifth write, and half of the operations are reads."""
     fio.run("--name=m", "--rw=randrw", "--bs=8k", "--size=32M", "--iodepth=32", "--fsync=5")
     fio.verified(2048)
 
 
 def test_a_damaged_block_is_found(fio):
-    """The test of the test: fio sees a byte changed behind its back."""
+    """This tests the test: fio must see a byte that another client changed."""
     fio.run("--name=d", "--rw=write", "--bs=4k", "--size=1M", "--do_verify=0")
     fio.server.io("data", "write -P 255 70000 1")
     refused("verify", "fio", "--ioengine=nbd", f"--uri={fio.server.uri('data')}", "--name=d", "--rw=read",

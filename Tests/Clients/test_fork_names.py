@@ -1,5 +1,5 @@
-"""Export names that fork: golden@job42 is made on the first connection and kept, golden@ goes with
-its connection."""
+"""Export names that fork. The first connection to golden@job42 makes a fork, which stays. The fork
+of golden@ is removed with its connection."""
 
 import pytest
 
@@ -19,13 +19,13 @@ def golden(server):
 
 @pytest.fixture
 def job(golden):
-    """golden@job42 was made, and 4 KiB of twos written to it."""
+    """A connection has made golden@job42, and written 4 KiB of twos to it."""
     golden.io("golden@job42", "read -P 1 0 8M", "write -P 2 0 4k")
     return golden
 
 
 def test_info_makes_nothing(golden):
-    """nbdinfo --size sends it before it connects; this client only looks."""
+    """nbdinfo --size sends INFO before it connects. This client sends only INFO."""
     wire = golden.wire()
     assert wire.status(INFO, text("golden@looked") + b"\0\0") == ACK
     assert wire.status(INFO, text("golden@") + b"\0\0") == ACK
@@ -52,7 +52,7 @@ def test_it_counts_as_connected_no_longer_than_its_clients(job):
 
 
 def test_it_stays_as_it_was_at_the_first_connection(job):
-    """Later writes to the origin are not seen."""
+    """The fork does not see later writes to the origin."""
     job.io("golden", "write -P 4 1M 1M")
     job.io("golden@job42", "read -P 1 1M 1M")
     job.io("golden@later", "read -P 4 1M 1M")
@@ -76,12 +76,12 @@ def test_temporary_forks_are_one_each(golden):
         wire.write(0, bytes([50 + index]) * (16 * MIB))
     for index, wire in enumerate(forks):
         assert wire.read(16 * MIB - 1, 1) == bytes([50 + index])
-        # Another connection would be another disk: no CAN_MULTI_CONN.
+        # No CAN_MULTI_CONN, since another connection would get another disk.
         assert wire.flags & 1 << 8 == 0
 
 
 def test_temporary_forks_are_not_offered_to_clients_that_list(job):
-    """Nobody else can have them."""
+    """No other client can connect to them."""
     forks = [job.go("golden@") for _ in range(3)]
     listed = [payload[4:] for kind, payload in job.wire().option(LIST) if kind == REP_SERVER]
     assert listed == [b"golden", b"job42", b"other"]
@@ -96,7 +96,7 @@ def test_temporary_forks_and_their_memory_go_with_their_connections(golden, figu
     full = golden.stat()
     assert full["memoryUsed"] >= before + 48 * MIB
     assert len(full["disks"]) == 5
-    forks[0].request(DISC)  # politely, by closing, and in the middle of a write
+    forks[0].request(DISC)  # three ends: politely, by closing, and in the middle of a write
     forks[1].close()
     forks[2].request(WRITE, 0, MIB, 0, b"x" * 70000)
     forks[2].close()

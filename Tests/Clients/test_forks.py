@@ -1,4 +1,5 @@
-"""Forks: of forks, of a disk that is written to, reset, removed, and all or none of a batch."""
+"""Forks of forks, forks of a disk that is written to, resets, removals, and batches that are all or
+nothing."""
 
 import struct
 import threading
@@ -14,7 +15,7 @@ DEEP = 20
 
 @pytest.fixture
 def chain(server):
-    """A chain of 20; each writes its own page over its parent's."""
+    """A chain of 20 forks. Each writes its own page over its parent's."""
     server = server(create="golden=10G")
     server.io("golden", "write -P 100 0 8M")
     parent = "golden"
@@ -55,8 +56,9 @@ def test_no_memory_is_left_when_all_are_removed(chain):
 
 
 def test_forks_of_a_disk_that_is_written_to_are_a_moment_each(server, figure):
-    """One client writes numbered pages in order, waiting for each answer, while forks are taken:
-    each fork holds 1 to some n, all of them, and n is at least what was acknowledged before it."""
+    """One client writes numbered pages in order, and waits for each answer. Meanwhile forks are
+    made. Each fork must have all pages from 1 to some n, and n must be at least the last page that
+    was acknowledged before the fork."""
     server = server(create="live=1G")
     acknowledged, stop, failures = [0], threading.Event(), []
 

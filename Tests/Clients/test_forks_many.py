@@ -1,5 +1,5 @@
-"""A thousand forks in one call, then ten thousand: what each costs, and what is left of them in the
-end, nothing."""
+"""A thousand forks in one call, then ten thousand. The tests check what each fork costs, and that
+nothing is left of them in the end."""
 
 import struct
 
@@ -14,7 +14,7 @@ THOUSAND = [f"vm{number}" for number in range(1, 1001)]
 
 @pytest.fixture
 def golden(server, tmp_path):
-    """10 GiB with 256 MiB of data, and the background has done what it does to them."""
+    """A disk of 10 GiB with 256 MiB of data. The background has done its work on them."""
     server = server(create="golden=10G")
     server.run("tune", "khugepaged/scan_sleep_millisecs=50")
     image = tmp_path / "in"
@@ -45,7 +45,7 @@ def test_each_fork_has_the_data(golden, tmp_path):
 
 
 def test_a_fork_with_a_page_of_its_own_costs_32_kib_at_most(golden, figure):
-    """Each written to: a page, and the tables above it."""
+    """Each fork gets a write. It costs a page, and the tables above it."""
     before = golden.stat()["memoryUsed"]
     golden.run("fork", "golden", *THOUSAND)
     for index, name in enumerate(THOUSAND):
@@ -62,7 +62,8 @@ def test_a_fork_with_a_page_of_its_own_costs_32_kib_at_most(golden, figure):
 
 
 def test_10_000_forks_are_all_listed_and_leave_no_memory(golden):
-    """In ten calls: their names must fit a command line. All are listed, with their figures."""
+    """Made by ten calls, since the names must fit on a command line. All are listed with
+    figures."""
     batches = [[f"vm{number}" for number in range(at, at + 1000)] for at in range(1, 10_000, 1000)]
     before = golden.stat()["memoryUsed"]
     for batch in batches:

@@ -1,4 +1,4 @@
-"""The memory limit is reached: writes get ENOSPC, all else goes on, and a discard makes room."""
+"""At the memory limit, writes get ENOSPC, everything else works, and a discard makes room."""
 
 import struct
 
@@ -14,7 +14,7 @@ LIMIT = 64 * MIB
 
 @pytest.fixture
 def disks(server):
-    """64 MiB, of which `other` has 4."""
+    """A server with 64 MiB, of which the disk `other` has 4."""
     server = server(memory="64M", create=("big=10G", "other=1G"))
     server.io("other", "write -P 33 0 4M")
     return server
@@ -28,13 +28,13 @@ def fill_by_nbdcopy(disks, folder):
 
 @pytest.fixture
 def full(disks, tmp_path):
-    """`big` has taken all that there was."""
+    """The disk `big` has taken all the memory that was left."""
     fill_by_nbdcopy(disks, tmp_path)
     return disks
 
 
 def fill(wire, length):
-    """Writes until an error, which it returns with how many writes went in."""
+    """Writes until an error. Returns the error and the number of writes before it."""
     done = 0
     while True:
         error = wire.error(WRITE, done * length, length, 0, struct.pack(">Q", done + 1) * (length // 8))
@@ -51,7 +51,7 @@ def test_writes_fit_up_to_enospc_and_what_was_acknowledged_is_there(disks, lengt
     assert error == ENOSPC
     assert done * length >= 50 * MIB
     figure(f"{done * length >> 20} MiB in writes of {length} bytes fit beside 4 MiB, of 64 MiB")
-    # The same connection goes on, in step; nothing but the refused write is in doubt.
+    # The same connection goes on, in step. Only the contents of the refused write are unknown.
     for index in range(done):
         same_bytes(wire.read(index * length, length), struct.pack(">Q", index + 1) * (length // 8), at=index * length)
 
@@ -94,7 +94,7 @@ def test_memory_used_is_within_the_limit(full):
 
 
 def test_forks_are_made_or_refused_clearly(full):
-    """Empty disks, forks and connections may or may not fit; nothing breaks."""
+    """Empty disks, forks and connections may or may not fit. In both cases nothing breaks."""
     for number in range(200):
         done = full.run("fork", "other", f"f{number}", check=False)
         if done.returncode:
@@ -117,7 +117,8 @@ def test_a_discard_makes_room_again(full):
 
 
 def test_a_forks_write_is_refused_and_its_origin_is_sound(disks):
-    """A fork needs memory of its own as it is written; full, its origin stays as it is."""
+    """A fork needs memory of its own for its writes. If none is left, its origin does not
+    change."""
     disks.io("big", "write -P 35 1G 40M")
     disks.run("fork", "big", "child")
     done = disks.qemu_io("child", "write -P 36 1G 40M")

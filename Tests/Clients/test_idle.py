@@ -1,4 +1,4 @@
-"""500 connections at rest are cheap, also after having transferred much, and the server lives on."""
+"""500 idle connections are cheap, even after large transfers, and the server goes on."""
 
 import pytest
 
@@ -11,7 +11,7 @@ COUNT, LIMIT = 500, 64 << 10
 
 @pytest.fixture
 def data(server):
-    """Its first client has been through every buffer."""
+    """A server whose first client has used every buffer."""
     server = server(create="data=64M")
     wire = server.go("data")
     wire.write(0, b"\1" * (4 << 20))
@@ -23,13 +23,13 @@ def test_500_idle_connections_cost_less_than_64_kib_each(data, figure):
     before = data.resident()
 
     def settled(what):
-        """Buffers are given back after a second at rest."""
+        """Waits until memory settles: idle connections give their buffers back after a second."""
         each, _ = falls_to(LIMIT, lambda: (data.resident() - before) / COUNT, f"bytes a connection, {what}")
         figure(f"{what}: {each / 1024:.1f} KiB of resident memory each")
 
     idle = [data.go("data") for _ in range(COUNT)]
     settled("fresh")
-    for wire in idle:  # through every buffer that a connection has
+    for wire in idle:  # uses every buffer that a connection has
         wire.request(READ, 0, 1 << 20)
         wire.reply()
         wire.write(0, b"\1" * (1 << 19))

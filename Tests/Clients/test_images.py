@@ -1,4 +1,5 @@
-"""Images in and out: holes and zeros take no memory, an export is sparse, equal and of one moment."""
+"""Imports and exports. Holes and zeros take no memory. An export is sparse, equal, and of one
+moment."""
 
 import os
 import struct
@@ -16,7 +17,8 @@ DATA = 8 * MIB + 4096
 
 @pytest.fixture
 def image(tmp_path):
-    """1 GiB: 8 MiB of data at 100 MiB, 8 MiB of written zeros at 200 MiB, one byte at the end."""
+    """An image of 1 GiB: 8 MiB of data at 100 MiB, 8 MiB of zeros at 200 MiB, one byte at the
+    end."""
     path = tmp_path / "image"
     with open(path, "wb") as file:
         file.truncate(SIZE)
@@ -61,7 +63,7 @@ def test_an_import_shows_its_progress_on_a_terminal(server, image):
 def test_an_export_is_equal_and_sparse(imported, image, tmp_path):
     imported.run("export", "data", tmp_path / "out")
     same_files(tmp_path / "out", image)
-    # An import keeps zeros apart from data, so the export has fewer blocks than the image.
+    # An import makes zeros holes, so the export has fewer blocks than the image.
     assert os.stat(tmp_path / "out").st_blocks * 512 <= DATA + MIB
 
 
@@ -80,7 +82,7 @@ def test_an_export_replaces_a_file(imported, image, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 511, 513, 4097, 1000003])
 def test_a_size_that_is_no_multiple_of_anything(server, tmp_path, size):
-    """The odd bytes after the last page, or the only ones."""
+    """Odd bytes follow the last page, or are all there is."""
     server = server()
     (tmp_path / "odd").write_bytes(noise(size))
     server.run("import", "odd", tmp_path / "odd")
@@ -106,8 +108,8 @@ def test_relative_paths_are_those_of_who_asks_not_of_the_server(server, tmp_path
 
 
 def test_an_export_of_a_disk_that_is_written_to_is_of_one_moment(server, tmp_path):
-    """Its pages are numbered in the order written, over and over, so any moment shows round r up to
-    a page, and r - 1 after it."""
+    """A client writes all pages in order, round after round, with the number of the round. So at
+    any moment there is round r up to some page, and round r - 1 after it."""
     server = server(create="busy=64M")
     stop, failures, rounds = threading.Event(), [], [0]
 

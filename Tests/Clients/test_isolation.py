@@ -1,5 +1,5 @@
-"""What one client does to itself is no other's business: ended in the middle of a write, never
-reading, never saying a word, slow."""
+"""A bad client does not disturb others: one that ends in the middle of a write, that never reads,
+that never sends anything, or that is slow."""
 
 import struct
 
@@ -23,7 +23,7 @@ def test_a_client_gone_in_the_middle_of_a_write_changes_no_other_page(data, sent
     wire = data.go("data")
     wire.request(WRITE, MIB, 2 * MIB, 0, b"\2" * sent)
     wire.close()
-    # What came of the write may be there up to what was sent, and nothing may be torn otherwise.
+    # The part of the write that was sent may be there. Nothing else may have changed.
     got = other.read(0, 4 * MIB)
     same_bytes(got[:MIB], b"\1" * MIB, "what is before the write")
     same_bytes(got[MIB + sent :], b"\1" * (3 * MIB - sent), "what is after what was sent", at=MIB + sent)
@@ -50,7 +50,7 @@ def test_clients_gone_within_an_option(data):
 
 
 def never_reading(data, count):
-    """Clients with 32 MiB of replies each that they do not read: more than any socket holds."""
+    """Clients that do not read 32 MiB of replies each, which is more than a socket holds."""
     clients = [data.go("data") for _ in range(count)]
     for wire in clients:
         for _ in range(8):
@@ -67,11 +67,11 @@ def test_readers_that_never_read_stop_nobody(data):
     for index in range(200):
         other.write(16 * MIB, struct.pack(">Q", index) * 512)
         assert other.read(16 * MIB, 8) == struct.pack(">Q", index)
-    # They hold frames that were there when they asked: overwritten and trimmed now, by others.
+    # They hold the frames that were there when they asked. Others now overwrite and trim these.
     other.write(0, b"\4" * (4 * MIB))
     assert other.error(TRIM, 0, 4 * MIB) == 0
     same_bytes(other.read(0, 4096), bytes(4096))
-    # And once one reads at last it is served to the end, in step, with nothing but what once was there.
+    # A client that reads at last gets all its replies, in step, with only data that was there once.
     for _ in range(8):
         reply = stuck[0].reply()
         assert reply.error == 0
@@ -85,7 +85,7 @@ def test_readers_that_never_read_do_not_stop_the_shutdown(data):
     data.go("data").write(0, b"\1" * (4 * MIB))
     stuck, idle = never_reading(data, 5), [data.wire() for _ in range(5)]
     data.stops_cleanly()
-    assert len(stuck + idle) == 10  # still open when it ended
+    assert len(stuck + idle) == 10  # all were still open when the server ended
 
 
 def test_clients_that_say_nothing_stop_nobody(data):

@@ -1,4 +1,4 @@
-"""Quotas and reserves of disks, and the limit of all memory while the server runs."""
+"""Quotas and reserves of disks, and changes of the memory limit while the server runs."""
 
 import re
 
@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def hog(server):
-    """64 MiB in all, and a disk without a quota that could take them."""
+    """A server with 64 MiB, and a disk without a quota that could take all of them."""
     return server(memory="64M", create="hog=10G")
 
 
@@ -25,7 +25,7 @@ def total(server):
 
 
 def fill(server, disk, most=1 << 33):
-    """Writes pages until an error, which it returns with how many bytes went in."""
+    """Writes pages until an error. Returns the error and the number of bytes written before it."""
     wire, done, error = server.go(disk), 0, 0
     for piece in (65536, 4096):
         while done < most:

@@ -1,5 +1,5 @@
-"""Memory is what was written, to the page, by the server's own figures and by the kernel's; and it
-goes back to the system after a discard."""
+"""Memory use is what was written, to the page, by the server's own figures and by the kernel's. A
+discard gives memory back to the system."""
 
 import random
 import struct
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Fresh:
-    """A server with an empty disk, and what it used then."""
+    """A server with an empty disk, and the memory that it used at first."""
 
     def __init__(self, server, figure):
         self.server, self.figure = server, figure
@@ -27,7 +27,7 @@ class Fresh:
         return self.server.resident() - self.resident_before
 
     def resident_falls_to(self, limit, what):
-        """Waits for it; nothing is asserted of times but that it comes to an end."""
+        """Waits until resident memory falls to the limit, however long that takes."""
         resident, ms = falls_to(limit, self.resident, f"resident memory more than at the start, {what}")
         self.figure(f"{what}: resident {resident / MIB:.2f} MiB more than at the start, "
                     f"memoryUsed {self.used() / MIB:.2f} MiB, {ms} ms after the last trim")
@@ -39,7 +39,7 @@ def fresh(server, figure):
 
 
 def write_pages(server, pages, contents):
-    """By libnbd, 64 at a time, in the order given."""
+    """Writes pages by libnbd in the order given, 64 at a time."""
     nbd = pytest.importorskip("nbd", reason="scripts/deps installs python3-libnbd")
     handle = server.libnbd("data")
 
@@ -57,7 +57,7 @@ def write_pages(server, pages, contents):
 
 
 def write_at_random(fresh):
-    """25,600 random writes of 4 KiB into 10 GiB: the distinct pages."""
+    """Makes 25,600 random writes of 4 KiB in 10 GiB. Returns the distinct pages."""
     rng = random.Random(1)
     pages = [rng.randrange((10 << 30) // 4096) for _ in range(25600)]
     data = noise(4096)
@@ -66,9 +66,9 @@ def write_at_random(fresh):
 
 
 def test_random_writes_take_at_most_1_05_times_their_bytes_and_tables(fresh, figure):
-    """Each table of 512 entries is a page, and there is one for each 2 MiB that was written to, so
-    here nearly as much as there can be for 10 GiB: 5,120 of them, and 11 above. The figure that is
-    promised, 1.05 times, is for the data."""
+    """A table of 512 entries takes a page, and each 2 MiB with a write has one. Here nearly all
+    tables exist that 10 GiB can have: 5,120, and 11 above them. The promised figure, 1.05 times,
+    is for the data."""
     pages = write_at_random(fresh)
     data = 4096 * len(pages)
     tables = 4096 * (len({page // 512 for page in pages}) + 11)
@@ -86,13 +86,13 @@ def test_after_a_trim_of_all_of_it_the_system_has_all_but_2_mib(fresh):
     for at in range(0, wire.size, 1 << 30):
         assert wire.error(TRIM, at, 1 << 30) == 0
     assert fresh.server.data("data") == 0
-    # Retired memory is free after a grace period, and at the system within a second or so.
+    # Retired memory is free after a grace period, and back at the system within a second or so.
     falls_to(2 * MIB, fresh.used, "memoryUsed")
     fresh.resident_falls_to(8 * MIB, "102 MiB in random pages, all trimmed")
 
 
 def test_what_is_trimmed_between_what_stays_is_the_systems_again(fresh):
-    """1 GiB written, 15 of each 16 MiB trimmed."""
+    """1 GiB is written, and 15 of each 16 MiB are trimmed."""
     wire = fresh.server.go("data")
     for at in range(0, 1 << 30, MIB):
         wire.write(at, struct.pack(">Q", at + 1) * (1 << 17))
@@ -107,18 +107,18 @@ def test_what_is_trimmed_between_what_stays_is_the_systems_again(fresh):
 
 
 def test_scattered_pages_that_stay_keep_only_themselves_resident(fresh):
-    """Pages written in a random order lie side by side in memory with others from anywhere. All but
-    each 512th are trimmed: one page and one table stay of each 2 MiB, and the frames around them
-    must go back although hardly any 2 MiB of frames are free as a whole."""
-    # As pages: collapsed ones would be in order again.
+    """Pages that are written in random order have neighbours in memory from anywhere on the disk.
+    All but each 512th page are trimmed, so one page and one table stay of each 2 MiB. The frames
+    around them must go back, although hardly any 2 MiB of frames are free as a whole."""
+    # Keep small pages: a collapse would bring them in order again.
     fresh.server.run("tune", "khugepaged/scan_sleep_millisecs=60000")
     pages = list(range(1 << 18))
     random.Random(2).shuffle(pages)
     handle = write_pages(fresh.server, pages, lambda page: struct.pack(">Q", page + 1) * 512)
     for page in range(0, 1 << 18, 512):
         handle.trim(511 * 4096, (page + 1) * 4096)
-    # The kept pages are 2 MiB, their tables another 2, and the frames that a table or page keeps
-    # from going back are in the core caches.
+    # The kept pages take 2 MiB, and their tables another 2. Some frames stay because they are in
+    # the core caches.
     fresh.resident_falls_to(12 * MIB, "1 GiB written in random pages, all but each 512th trimmed")
     assert fresh.server.data("data") == 2 * MIB
     for page in range(0, 1 << 18, 512):

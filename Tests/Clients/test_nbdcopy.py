@@ -1,4 +1,4 @@
-"""nbdcopy: a file to a disk and back, over several connections; holes stay holes both ways."""
+"""nbdcopy from a file to a disk and back, over several connections. Holes stay holes both ways."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,14 @@ from support.tools import run
 
 MIB = 1 << 20
 SIZE = 300 * MIB
-# The odd bytes lie across two pages.
+# The odd bytes cross the boundary of two pages.
 WRITTEN = 100 * MIB + 2 * 4096
 
 
 @pytest.fixture
 def image(tmp_path):
-    """300 MiB, a third of it random: in 1 MiB pieces with holes between, and odd bytes besides."""
+    """An image of 300 MiB. A third is random data, in pieces of 1 MiB with holes between, and odd
+    bytes."""
     path = tmp_path / "in"
     with open(path, "wb") as file:
         file.truncate(SIZE)
@@ -51,7 +52,7 @@ def test_a_file_to_a_disk_over_4_connections(disks, image, transport):
 
 
 def test_holes_take_no_memory(disks, image):
-    """The block that nbdcopy --sparse looks at is 4 KiB, so not a page more than was written."""
+    """nbdcopy --sparse looks at blocks of 4 KiB, so no page is used that was not written."""
     push(image, disks, "data", "--connections=4", "--requests=32")
     assert disks.data("data") == WRITTEN
 
@@ -63,7 +64,7 @@ def test_a_disk_to_a_file_is_sparse_and_equal(disks, image):
 
 
 def test_a_disk_to_a_disk_over_4_connections(disks, image):
-    """Both ends are disks here, and the holes are known by their extents alone."""
+    """Both ends are disks here, so nbdcopy knows the holes only from extents."""
     push(image, disks, "data")
     run("nbdcopy", "--connections=4", disks.uri("data"), disks.uri("again"))
     same_disk(disks, "again", image)
@@ -72,7 +73,7 @@ def test_a_disk_to_a_disk_over_4_connections(disks, image):
 
 @pytest.mark.parametrize("options", [["--connections=4"], ["--allocated"]], ids=["sparse", "allocated"])
 def test_a_copy_over_old_data_leaves_none_of_it(disks, image, tmp_path, options):
-    """Zeros must be written, or trimmed, not left out."""
+    """nbdcopy must write or trim zeros, and not leave them out."""
     old = tmp_path / "old"
     old.write_bytes(noise(SIZE))
     run("nbdcopy", old, disks.uri("again"))

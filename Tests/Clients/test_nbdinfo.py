@@ -1,4 +1,4 @@
-"""What libnbd's nbdinfo sees: sizes, flags, the list, the map of a sparse disk."""
+"""libnbd's nbdinfo: sizes, flags, the list, and the map of a sparse disk."""
 
 import json
 import re
@@ -12,7 +12,7 @@ LAST = (1 << 40) - 4096
 
 @pytest.fixture
 def disks(server):
-    """64 KiB of data at 1 MiB, and 4 KiB as the disk's last; the rest is a hole."""
+    """A disk with 64 KiB of data at 1 MiB, and 4 KiB at its end. The rest is a hole."""
     server = server(create=("data=1T", "tiny=513"))
     server.io("data", "write -P 7 1M 64k", f"write -P 7 {LAST} 4k")
     return server
@@ -41,7 +41,7 @@ def test_nbdinfo_as_json(disks):
 
 
 def test_nbdinfo_map(disks):
-    """Three columns that matter: offset, length, type (0 data, 3 hole and zero)."""
+    """Three columns matter: offset, length and type (0 for data, 3 for hole and zero)."""
     lines = run("nbdinfo", "--map", disks.uri("data")).stdout.splitlines()
     assert [tuple(map(int, line.split()[:3])) for line in lines] == [
         (0, 1048576, 3), (1048576, 65536, 0), (1114112, 1099510509568, 3), (LAST, 4096, 0)]
@@ -82,5 +82,5 @@ def test_nbdinfo_of_a_disk_that_does_not_exist(disks):
     ("", "the empty export name means the only disk, and there are 2")],
     ids=["unknown", "empty"])
 def test_the_server_says_why_a_name_is_no_disk(disks, name, reason):
-    """libnbd keeps the server's words to itself; qemu passes them on."""
+    """qemu shows the server's message. libnbd does not."""
     refused(reason, "qemu-img", "info", disks.uri(name))

@@ -1,4 +1,4 @@
-"""What is negotiated and how it ends: contexts, information, ABORT, the old EXPORT_NAME, garbage."""
+"""Negotiation and its end: contexts, information, ABORT, the old EXPORT_NAME, and garbage."""
 
 import struct
 

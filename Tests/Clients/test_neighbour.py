@@ -1,6 +1,6 @@
-"""A server and a neighbour in one control group of 256 MiB: the neighbour takes memory and gives it
-back, step by step, while clients write. The server's limit follows what is left; nobody is killed
-and nothing that was acknowledged is lost."""
+"""A server and a neighbour in one control group of 256 MiB. The neighbour takes memory and gives it
+back, step by step, while clients write. The server's limit follows what is left. The kernel kills
+nothing, and no acknowledged write is lost."""
 
 import subprocess
 import sys
@@ -13,7 +13,8 @@ from support.compare import eventually
 
 PIECE = 64 << 10
 
-# Holds memory as it is told to, in MiB, and says so; ends at the end of its input.
+# Reads numbers of MiB, holds as much memory, and prints what it holds. Ends at the end of its
+# input.
 HOLDER = """
 import sys, time
 held = []
@@ -44,7 +45,8 @@ class Neighbour:
 
 
 class Rewriter:
-    """A client that rewrites 20 MiB without a pause: it has its memory and is never refused."""
+    """A client that rewrites 20 MiB without a pause. It has its memory already, so it is never
+    refused."""
 
     def __init__(self, server):
         self.blocks, self.stopping, self.failures = Blocks(server, "rewritten", PIECE), threading.Event(), []
@@ -68,7 +70,7 @@ class Rewriter:
 
 
 def fill(blocks, mib):
-    """Up to so many MiB in all, or what there is; how many there are then."""
+    """Writes up to so many MiB in all, or as many as fit. Returns how many there are then."""
     for index in range(mib * MIB // PIECE):
         if index not in blocks.versions and not blocks.write(index):
             break
@@ -87,22 +89,23 @@ def test_a_neighbour_takes_and_gives_back_memory_and_the_limit_follows(group, se
     limits, tight, wide = [limit()], [], []
     try:
         for size in (60, 40, 60):
-            # What is trimmed is the system's again, for the neighbour to take.
+            # Trimmed memory goes back to the system, where the neighbour can take it.
             for index in [index for index in taker.versions if index >= 80 * MIB // PIECE]:
                 taker.trim(index, 1)
             eventually(lambda: group.used() < 170 * MIB, "what was trimmed has left the group")
             neighbour.hold(size)
-            # The limit falls by half of what the neighbour took, at least.
+            # The limit falls by at least half of what the neighbour took.
             eventually(lambda: limit() <= limits[0] - size // 2, "the limit falls")
             limits.append(limit())
-            # More than there is beside the neighbour. That was fatal if the limit had not followed.
+            # Write more than there is beside the neighbour. The kernel would kill if the limit had
+            # not followed.
             tight.append(fill(taker, 240))
             taker.check()
             neighbour.hold(0)
             low = limits[-1]
             eventually(lambda: limit() >= low + size // 2, "the limit rises")
             limits.append(limit())
-            # What fits rises with it; the client goes on trying.
+            # More data fits as the limit rises. The client keeps trying.
             eventually(lambda: fill(taker, 240) >= tight[-1] + size // 3, "more fits without the neighbour", pause=0.2)
             wide.append(taker.mib)
             taker.check()

@@ -1,4 +1,4 @@
-"""Options by a client that says what libnbd would not: unknown, oversized, malformed, in pieces.
+"""Options that libnbd would not send: unknown, oversized, malformed, and in pieces.
 
 After each refusal the same connection must go on.
 """

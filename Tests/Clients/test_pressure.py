@@ -1,5 +1,5 @@
-"""Others in the server's control group (v2) stall for memory: the kernel tells the server by PSI, it
-gives up what it can, and the level falls when they are gone."""
+"""Other processes in the server's control group (v2) stall for memory. The kernel tells the server
+by PSI, and the server gives up what it can. The level falls when the others are gone."""
 
 import re
 import struct
@@ -13,8 +13,8 @@ from support.compare import eventually, same_bytes
 MIB = 1 << 20
 NOISE, ZEROS, HIGH = 8, 24, 128 * MIB
 
-# Whoever takes memory above memory.high is made to wait, the longer the more it is above, the server
-# as well: so only 3 % here, again and again.
+# Above memory.high, the kernel makes each process wait that takes memory, and longer the more the
+# group is above. The server has to wait as well, so this takes only 3 % more, again and again.
 HOG = """
 import sys, time
 group, most, held = sys.argv[1], int(sys.argv[2]), []
@@ -44,7 +44,8 @@ def contents(at):
 
 
 def write(server):
-    """8 MiB that tell, and 24 MiB of zeros, which take as much until somebody looks."""
+    """Writes 8 MiB of data, and 24 MiB of zeros, which take memory until the server looks at
+    them."""
     wire = server.go("data", timeout=300)
     for at in range(NOISE):
         wire.write(at << 20, contents(at))
@@ -66,7 +67,7 @@ def test_who_stalls_makes_the_server_give_up_its_zeros_and_nothing_is_lost(stall
                             str(stalling.path), str(HIGH * 103 // 100)])
 
     def cause():
-        """PSI of the group or of the machine, not memory.events."""
+        """The cause is PSI of the group or of the machine, and not memory.events."""
         return re.search("[^/]*/(memory.pressure|pressure/memory)", server.stat().get("pressureCause") or "")
 
     try:

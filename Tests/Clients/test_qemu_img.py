@@ -8,13 +8,14 @@ from support.compare import same_files
 from support.tools import refused, run
 
 MIB = 1 << 20
-# Where the second run of data begins is not the boundary of a page: 102398 KiB is half of one.
+# The second run of data does not begin at a page boundary: 102398 KiB is in the middle of a page.
 WRITTEN = 96 * MIB + 4096
 
 
 @pytest.fixture
 def image(tmp_path):
-    """qcow2, with 96 MiB of data: at its beginning, across a 2 MiB boundary, at its end."""
+    """A qcow2 image with 96 MiB of data: at the beginning, across a 2 MiB boundary, and at the
+    end."""
     path = tmp_path / "image.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", path, "256M")
     run("qemu-io", "-c", "write -P 17 0 64M", "-c", "write -P 18 102398k 16M",
@@ -24,7 +25,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def disks(server, image):
-    """`data` has the image, converted in whatever order."""
+    """The disk `data` has the image. qemu-img may have written it in any order."""
     server = server(create=("data=256M", "copy=256M", "larger=257M"))
     run("qemu-img", "convert", "-n", "-W", "-m", "8", "-O", "raw", image, server.uri("data"))
     return server

@@ -17,14 +17,14 @@ def test_patterns_written_are_read(data):
 
 
 def test_a_wrong_pattern_is_found(data):
-    """The test of the test."""
+    """This tests the test."""
     data.io("data", "write -P 1 0 64k")
     with pytest.raises(AssertionError, match="(?i)pattern verification failed"):
         data.io("data", "read -P 9 0 64k")
 
 
 def test_zeroes_keep_memory_reserved(data):
-    """Without -u qemu asks for NO_HOLE."""
+    """Without -u, qemu sends NO_HOLE."""
     data.io("data", "write -P 5 8M 4M")
     before = data.data("data")
     data.io("data", "write -z 8M 4M", "read -P 0 8M 4M", "write -P 6 9M 4k", "read -P 6 9M 4k",

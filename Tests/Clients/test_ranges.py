@@ -1,6 +1,7 @@
-"""Offsets and lengths: beyond the end, the largest, none at all.
+"""Offsets and lengths: beyond the end, the largest, and 0.
 
-The right error, nothing changed, and the stream in step, with structured replies and without.
+The error is right, nothing changes, and the stream stays in step, with and without structured
+replies.
 """
 
 import pytest
@@ -30,7 +31,7 @@ def test_beyond_the_end_is_enospc_to_write_or_zero_and_einval_to_read_trim_or_as
                           "cache": EINVAL, "write": ENOSPC, "zeroes": ENOSPC}
         if structured:
             assert wire.error(BLOCK_STATUS, offset, length) == EINVAL
-    # A refused write leaves what is before the end alone.
+    # A refused write does not change the bytes before the end.
     same_bytes(wire.read(end - 4096, 4096), bytes(4096), "the last 4 KiB", at=end - 4096)
     assert wire.error(WRITE_ZEROES, 0, (1 << 32) - 1) == (0 if name == "data" else ENOSPC)
 

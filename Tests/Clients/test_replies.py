@@ -1,4 +1,4 @@
-"""READ, structured and simple, with DF and without, over holes and data: a model says what each
+"""READ, structured and simple, with and without DF, over holes and data. A model says what each
 answer must be."""
 
 import random
@@ -17,7 +17,7 @@ def disks(server):
 
 
 def write_pieces(wire):
-    """64 KiB at 1 MiB, and 100 bytes after a hole of 64 KiB."""
+    """Writes 64 KiB at 1 MiB, and 100 bytes after a hole of 64 KiB."""
     wire.write(MIB, b"\1" * 65536)
     wire.write(MIB + 131072, b"\2" * 100)
 

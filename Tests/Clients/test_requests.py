@@ -1,6 +1,6 @@
-"""Requests that are wrong or only odd: commands and flags unknown, many in one piece.
+"""Requests that are wrong or only odd: unknown commands and flags, and many requests in one piece.
 
-The right error, nothing changed, and the stream in step.
+The error is right, nothing changes, and the stream stays in step.
 """
 
 import errno
@@ -26,7 +26,7 @@ def test_an_unknown_command_is_einval(data, structured, command):
     wire.read(0, 1)
 
 
-# The flags that each command has with simple replies; every other bit is refused.
+# The flags that each command has with simple replies. Every other bit is refused.
 KNOWN = {READ: FUA, WRITE: FUA, FLUSH: FUA, TRIM: FUA, CACHE: FUA,
          WRITE_ZEROES: FUA | NO_HOLE | FAST_ZERO, BLOCK_STATUS: FUA | REQ_ONE}
 NAMES = {READ: "read", WRITE: "write", FLUSH: "flush", TRIM: "trim", CACHE: "cache",

@@ -1,5 +1,5 @@
-"""SIGTERM and SIGINT in the middle of things: status 0, no sockets left, clients told by the end of
-their connection; after SIGKILL a new server takes over the directory."""
+"""SIGTERM and SIGINT while the server is busy. The status is 0, no sockets are left, and clients
+see the end of their connections. After SIGKILL a new server takes over the directory."""
 
 import signal
 import stat
@@ -16,7 +16,8 @@ MIB = 1 << 20
 
 
 class Busy:
-    """Keeps a server busy until it is gone: writers and readers, and one that forks all the time."""
+    """Keeps a server busy until it is gone, with writers, readers, and a client that makes
+    forks."""
 
     def __init__(self, server, image):
         needs("nbdcopy")
@@ -34,7 +35,7 @@ class Busy:
             pass
 
     def join(self):
-        """Their loops end with the server."""
+        """Waits for the threads, whose loops end with the server."""
         for thread in self.threads:
             thread.join(60)
             assert not thread.is_alive(), "a client did not notice the server's end"
@@ -54,7 +55,7 @@ def test_a_signal_with_clients_at_work_ends_it_cleanly_and_them(server, tmp_path
 
 @pytest.fixture
 def killed(server):
-    """A server that SIGKILL has ended."""
+    """A server that was killed by SIGKILL."""
     server = server(create="data=1G")
     server.kill()
     return server

@@ -1,4 +1,4 @@
-"""Nothing that a client asks for holds the server's end up, or goes on after the client is gone."""
+"""No work for a client delays the end of the server, or goes on after the client is gone."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 class Work:
-    """Something long under way in a server: `process` asked for it."""
+    """Long work in a server. `process` has asked for it."""
 
     def __init__(self, server, tmp_path):
         self.server, self.tmp_path, self.process = server, tmp_path, None
@@ -28,14 +28,14 @@ class Work:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more)
 
     def silent_import(self):
-        """An import of a pipe to which nothing more comes."""
+        """An import of a pipe that stays silent."""
         self.start("import", "new", "-", stdin=subprocess.PIPE)
         self.process.stdin.write(noise(8 * MIB))
         self.process.stdin.flush()
         eventually(lambda: self.server.stat()["memoryUsed"] >= 6 * MIB, "the import is under way")
 
     def endless_import(self):
-        """An import of zeros without an end."""
+        """An import of endless zeros."""
         self.start("import", "new", "/dev/zero")
         time.sleep(0.3)
 
@@ -100,10 +100,10 @@ def test_the_work_ends_with_its_client_and_leaves_nothing(work, number):
     work.process.send_signal(number)
     status = work.process.wait(20)
     server = work.server
-    if status != 0:  # else it was done before
+    if status != 0:  # else the work was done before
         eventually(lambda: "cancelled" in server.log.read_text() or "Broken pipe" in server.log.read_text()
                    or "fork9999" in server.names(), "the server noticed")
-        # Either all forks or none.
+        # All forks were made, or none.
         assert len(server.names()) in (1, 2, 10_001) and "new" not in server.names()
         assert not (work.tmp_path / "out").exists()
     assert not [name for name in os.listdir(work.tmp_path) if name.startswith(".hugemem")]
@@ -149,7 +149,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     try:
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGINT)
-        # The first may have been enough.
+        # The first signal may have been enough.
         assert server.process.wait(20) in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
         assert os.listdir(server.directory) == ["lock"]
     finally:
@@ -157,7 +157,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
 
 
 def test_sighup_and_a_log_that_nobody_reads_leave_the_disks_alone(tmp_path):
-    """The terminal closes, and with it the reader of the log."""
+    """The terminal closes, and the reader of the log is gone with it."""
     directory = tmp_path / "run"
     command = [BINARY, "serve", "--directory", str(directory), "--create", "data=1M"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,4 +1,5 @@
-"""Images as streams and devices: `-`, pipes and FIFOs both ways, `--size`, block devices, links."""
+"""Images as streams and devices: `-`, pipes and FIFOs both ways, `--size`, block devices and
+links."""
 
 import json
 import os
@@ -17,7 +18,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def image(tmp_path):
-    """20 MiB less a byte: data at both ends, written zeros and a hole between."""
+    """An image of 20 MiB less a byte, with data at both ends, and zeros and a hole between."""
     path = tmp_path / "image"
     with open(path, "wb") as file:
         file.write(noise(3 * MIB + 7) + bytes(MIB))
@@ -38,7 +39,7 @@ def test_a_pipe_is_imported_to_its_end_and_its_zeros_take_no_memory(server, imag
     data = image.read_bytes()
     server.run("import", "golden", "-", input=data, text=False)
     assert server.disk("golden")["size"] == len(data)
-    # The pages of 3 MiB and 7 bytes, and of the last MiB.
+    # Pages for 3 MiB and 7 bytes, and for the last MiB.
     assert server.data("golden") == 4 * MIB + 4096
     same_bytes(run(*server.command("export", "golden", "-"), text=False).stdout, data)
 
@@ -167,7 +168,7 @@ def test_a_link_that_leads_nowhere_is_refused(golden, tmp_path):
 
 
 def test_exports_to_one_path_are_each_whole(server, tmp_path, together):
-    """Whoever is last wins; the file is never a mixture."""
+    """The last export wins. The file is never a mixture."""
     server = server()
     contents = [bytes([value]) * (24 * MIB) for value in (1, 2, 3)]
     for value, content in enumerate(contents):
@@ -192,7 +193,7 @@ def test_exports_to_one_path_are_each_whole(server, tmp_path, together):
 
 
 def test_an_export_that_cannot_be_leaves_the_old_file(golden, tmp_path):
-    """No space, and a directory that may not be written."""
+    """There is no space, or the directory is not writable."""
     needs("mount")
     small = tmp_path / "small"
     small.mkdir()
@@ -208,7 +209,7 @@ def test_an_export_that_cannot_be_leaves_the_old_file(golden, tmp_path):
 
 
 def test_an_older_client_s_path_never_blocks_the_server(golden, tmp_path):
-    """It sends a path alone, which the server opens."""
+    """An older client sends only a path, which the server opens."""
     os.mkfifo(tmp_path / "fifo")
     for request in ({"importFile": {"name": "x", "path": str(tmp_path / "fifo")}},
                     {"exportFile": {"name": "golden", "path": str(tmp_path / "fifo")}}):

@@ -1,4 +1,5 @@
-"""TCP: a free port is taken and told, by IPv4 and IPv6, beside the Unix socket."""
+"""TCP in addition to the Unix socket. The server takes a free port and prints it, for IPv4 and
+IPv6."""
 
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ def test_port_0_takes_a_free_port_and_tells_it(data):
 
 
 def test_it_listens_on_that_address_alone(data):
-    """Only this machine is listened to."""
+    """The server listens only to this machine."""
     port = f"{int(data.tcp.rsplit(':')[-1]):04X}"
     listening = [fields[1] for line in Path("/proc/net/tcp").read_text().splitlines()
                  if (fields := line.split())[3] == "0A" and fields[1].endswith(f":{port}")]
@@ -60,7 +61,7 @@ def test_a_fork_by_its_name(data):
 
 
 def test_the_same_port_again_at_once(data, server):
-    """With connections of a moment ago in TIME_WAIT."""
+    """Recent connections are still in TIME_WAIT."""
     address = data.tcp
     run("nbdinfo", "--size", data.uri("data", "tcp"))
     data.stops_cleanly()

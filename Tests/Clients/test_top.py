@@ -1,5 +1,5 @@
-"""`hugemem top`: plain frames in a pipe; on a terminal keys, sizes and signals, and whatever ends it,
-a terminal that is as it was."""
+"""`hugemem top`: plain frames in a pipe; keys, sizes and signals on a terminal. However the program
+ends, the terminal is as it was."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def disks(server):
 
 def test_frames_in_a_pipe_have_no_escapes(disks):
     disks.io("data", "write -P 3 0 8M")
-    # As a person would: with a pipe behind it, and nobody on standard input.
+    # A pipe on standard output, and nothing on standard input.
     said = disks.run("top", "--frames", "2", "--interval", "0.2").stdout
     assert len(re.findall("^hugemem ", said, re.MULTILINE)) == 2, said
     assert "\x1b" not in said
@@ -32,14 +32,14 @@ def test_frames_in_a_pipe_have_no_escapes(disks):
 
 
 def test_the_first_frame_has_no_rates(disks):
-    """They have two looks between them."""
+    """Rates need two states of the server."""
     said = disks.run("top", "--frames", "2", "--interval", "0.2").stdout
     assert len(re.findall("pgfault -", said)) == 1, said
     assert re.search(r"pgfault \d", said), said
 
 
 def test_what_requests_carry_is_counted_once_they_are_done(disks):
-    """Not zeroes, trims or what was refused."""
+    """Zeroes, trims and refused requests do not count."""
     wire = disks.go("data")
     wire.write(0, b"\1" * (3 * MIB))
     wire.write(4096, b"\2" * 512)
@@ -47,7 +47,7 @@ def test_what_requests_carry_is_counted_once_they_are_done(disks):
     assert wire.error(WRITE, 1 << 30, 512, 0, bytes(512)) == ENOSPC
     assert wire.error(TRIM, 0, MIB) == 0
     assert wire.error(WRITE_ZEROES, 0, MIB) == 0
-    wire.read(0, 5 * MIB)  # holes count: the client has read them
+    wire.read(0, 5 * MIB)  # holes count, since the client has read them
     wire.read(0, 7)
     assert wire.error(READ, 1 << 30, 512) == EINVAL
     disk = disks.disk("data")
@@ -56,7 +56,7 @@ def test_what_requests_carry_is_counted_once_they_are_done(disks):
 
 
 def test_rates_of_a_disk(disks, figure):
-    """One connection writes while three frames are shown, a second apart."""
+    """One connection writes while `top` shows three frames, a second apart."""
     wire, stop, failures = disks.go("data"), threading.Event(), []
 
     def write():
@@ -86,7 +86,7 @@ def test_keys(disks):
     lines = screen.frame()
     assert lines[0].startswith("hugemem   2 disks")
     screen.key(b"o")
-    screen.key(b"x")  # means nothing
+    screen.key(b"x")  # a key without a meaning
     screen.frame()
     screen.key(b"q")
     assert screen.ended(0) == ""
@@ -117,7 +117,7 @@ def test_rows_that_do_not_fit_are_told_of_and_shown_where_they_fit(disks):
 def test_ctrl_c_restores_the_terminal(disks):
     screen = Screen(disks)
     screen.frame()
-    screen.key(b"\x03")  # through the terminal
+    screen.key(b"\x03")  # Ctrl-C on the terminal
     assert screen.ended(0) == ""
 
 

@@ -1,4 +1,4 @@
-"""What one client writes every other reads, whichever way both come."""
+"""Every client reads what another has written, whatever clients and transports they use."""
 
 import itertools
 
@@ -62,7 +62,7 @@ CLIENTS = {
 @pytest.mark.parametrize("writer", CLIENTS)
 def test_what_one_client_writes_all_others_read(server, tmp_path, transport, writer):
     server = server("--tcp", "127.0.0.1:0", create=f"data={SIZE}")
-    # Data, a hole of more than 2 MiB, and data up to an end within a page.
+    # Data, a hole of more than 2 MiB, and data up to an end in the middle of a page.
     data = noise(1 << 20) + bytes(3 << 20) + noise(SIZE - (4 << 20), 2)
     write, _ = CLIENTS[writer](server, transport, tmp_path)
     write(data)

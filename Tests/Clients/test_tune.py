@@ -1,4 +1,4 @@
-"""Knobs by the kernel's names, and what the one that matters does: 4 KiB pages that fill their 2 MiB
+"""Knobs have the kernel's names. The most important one works: 4 KiB pages that fill their 2 MiB
 become huge frames in the background, in whatever order they were written."""
 
 import random
@@ -8,7 +8,7 @@ import pytest
 
 from support.compare import eventually, same_bytes
 
-# 8 MiB, 2 MiB but for a page, and 2 MiB that a fork shares.
+# Pages for 8 MiB, for 2 MiB without one page, and for 2 MiB that a fork shares.
 DENSE, GAP, SHARED = range(2048), range(4096, 4096 + 511), range(8192, 8192 + 512)
 
 
@@ -48,7 +48,7 @@ def test_a_wrong_setting_changes_nothing_and_says_what_there_is(data, settings, 
 
 @pytest.fixture
 def collapsed(data):
-    """What a disk owns alone and densely has become huge frames."""
+    """The dense data that the disk owns alone has become huge frames."""
     wire = data.go("data")
     pages = [*DENSE, *GAP, *SHARED]
     random.Random(1).shuffle(pages)
@@ -57,11 +57,11 @@ def collapsed(data):
     data.run("fork", "data", "copy")
     for number in DENSE:
         wire.write(number << 12, page(number))
-    # Only now may the background begin: it would have collapsed what the fork shares.
+    # Let the background begin only now. Before the fork it would have collapsed what is shared now.
     data.run("tune", "khugepaged/scan_sleep_millisecs=100")
     eventually(lambda: data.counter("thp_collapse_alloc") >= 4, "4 huge frames are made")
-    # A huge frame made of what was written after that, twice: the background has been through all
-    # else meanwhile.
+    # Wait twice until new data becomes a huge frame. By then the background has been through
+    # everything else.
     data.run("create", "later", "--size", "4M")
     for huge in (0, 1):
         later = data.go("later")

@@ -1,5 +1,6 @@
-"""The zero page's life, as `stat` shows it: mapped by readers, freed while they go on reading because
-memory is short, mapped again once it is not. Whatever happens, what was never written reads as zeros."""
+"""The life of the zero page, as `stat` shows it. Readers map it. When memory is short, it is freed
+while they go on reading. When there is room again, they map it again. Memory that was never written
+always reads as zeros."""
 
 import re
 from collections import namedtuple
@@ -20,7 +21,7 @@ def disks(server):
 
 
 def now(server):
-    """References, and the counters that tell the zero page's life."""
+    """The references to the zero page, and the counters of its life."""
     status = server.stat()
     counters = {counter["name"]: counter["value"] for counter in status["counters"]}
     return Life(status["zeroPageReferences"], counters["thp_zero_page_alloc"], counters["thp_zero_page_free"])
@@ -31,8 +32,8 @@ def wait(server, condition, what):
 
 
 def fill(wire, pattern=b"\7"):
-    """Writes 4 KiB after 4 KiB until twenty in a row do not fit; the blocks that did. The zero page's
-    own 2 MiB are among what is reclaimed before a write is refused."""
+    """Writes blocks of 4 KiB until twenty in a row do not fit. Returns the blocks that fit. Before
+    a write is refused, the 2 MiB of the zero page are reclaimed as well."""
     block, refused, done = 0, 0, []
     while refused < 20:
         error = wire.error(WRITE, block << 12, 4096, 0, pattern * 4096)
@@ -63,7 +64,7 @@ def test_readers_of_holes_share_one_zero_page(disks, figure):
 
 
 def test_after_a_discard_nobody_holds_it_and_it_is_freed(disks):
-    """A discard gives the references back, and the shrinker the page."""
+    """A discard drops the references, and the shrinker frees the page."""
     with Readers(disks, "holes") as readers:
         readers.go_on()
     before = now(disks)
@@ -74,7 +75,7 @@ def test_after_a_discard_nobody_holds_it_and_it_is_freed(disks):
 
 
 def test_full_it_is_freed_while_readers_read_zeros_and_comes_back_once_there_is_room(disks, figure):
-    """It is taken away from those that hold it, and they read on."""
+    """The server takes the page from its holders, and they go on reading."""
     with Readers(disks, "holes") as readers:
         readers.go_on()
         before = now(disks)
@@ -87,18 +88,18 @@ def test_full_it_is_freed_while_readers_read_zeros_and_comes_back_once_there_is_
         for _ in range(20):
             readers.go_on()
         full = now(disks)
-        # Its 2 MiB are data now: there is no room for it to come back, and nobody waits for it.
+        # Its 2 MiB are data now. There is no room for it to come back, and no reader waits for it.
         assert full.references == 0
         for block in fitted[::61]:
             same_bytes(wire.read(block << 12, 4096), b"\7" * 4096, at=block << 12)
-        # Room again: whoever reads maps it again.
+        # There is room again, so the next readers map it again.
         empty(wire)
         wait(disks, lambda life: life.references > 1 and life.allocated > full.allocated, "the zero page comes back")
         readers.go_on()
 
 
 def test_it_is_freed_and_comes_back_six_times_over(disks, figure):
-    """So that revoking meets every step of mapping."""
+    """Repeated so that revocation meets every step of mapping."""
     with Readers(disks, "holes") as readers:
         readers.go_on()
         wire, before = disks.go("full"), now(disks)
@@ -107,7 +108,8 @@ def test_it_is_freed_and_comes_back_six_times_over(disks, figure):
             fill(wire, bytes([round + 1]))
 
             def taken_away():
-                # For a second after a reclaim that found nothing none is tried: so the client goes on.
+                # For a second after a reclaim that found nothing, the server tries no other. So the
+                # client keeps trying.
                 wire.error(WRITE, 9 << 30, 4096, 0, bytes([round + 1]) * 4096)
                 return now(disks).freed > held.freed
 

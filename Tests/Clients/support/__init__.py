@@ -1,1 +1,1 @@
-"""What the tests are written with: a server, clients, a control group, and ways to compare."""
+"""Support for the tests: a server, clients, a control group, and comparisons."""

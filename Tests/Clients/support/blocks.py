@@ -1,4 +1,4 @@
-"""Blocks of a length on a disk, each with its own contents, and which of them were acknowledged."""
+"""Blocks on a disk, each with its own contents, and which of them were acknowledged."""
 
 import struct
 
@@ -18,7 +18,7 @@ class Blocks:
         return struct.pack(">QQQ", self.seed, index + 1, self.versions.get(index, 0)) + NOISE[: self.length - 24]
 
     def write(self, index):
-        """Whether it was acknowledged."""
+        """Writes a block, and returns whether it was acknowledged."""
         before = self.versions.get(index)
         self.versions[index] = (before or 0) + 1
         error = self.wire.error(WRITE, index * self.length, self.length, 0, self.contents(index))
@@ -30,8 +30,8 @@ class Blocks:
         return not error
 
     def fill(self, mib, first=0):
-        """Up to so many MiB, and after the first that does not fit a hundred more; whether it got
-        as far as that."""
+        """Writes up to so many MiB. After the first block that does not fit, tries a hundred more.
+        Returns whether a block did not fit."""
         refused = 0
         for index in range(first, first + (mib << 20) // self.length):
             refused += not self.write(index)
@@ -40,7 +40,7 @@ class Blocks:
         return refused > 0
 
     def trim(self, first, count):
-        """So many blocks."""
+        """Trims `count` blocks."""
         assert self.wire.error(TRIM, first * self.length, count * self.length) == 0
         for index in range(first, first + count):
             self.versions.pop(index, None)

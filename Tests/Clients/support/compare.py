@@ -1,17 +1,17 @@
-"""Comparing bytes, and waiting for a state: both say what they saw."""
+"""Comparisons of bytes, and waits for a state. A failure shows what they saw."""
 
 import random
 import time
 
 
 def noise(length, seed=1):
-    """Bytes that no two pages have in common; the same for the same seed."""
-    source, piece = random.Random(seed), 16 << 20  # randbytes can only do so much at once
+    """Random bytes, so that no two pages are the same. The same seed gives the same bytes."""
+    source, piece = random.Random(seed), 16 << 20  # randbytes has a limit
     return b"".join(source.randbytes(min(piece, length - at)) for at in range(0, length, piece))
 
 
 def first_difference(got, wanted):
-    """The first offset at which they differ, where they do."""
+    """The first offset at which two byte strings differ. They must differ."""
     low, high = 0, min(len(got), len(wanted))
     if got[:high] == wanted[:high]:
         return high
@@ -25,7 +25,7 @@ def first_difference(got, wanted):
 
 
 def dump(data, begin, end, mark):
-    """Rows of 16 bytes in hexadecimal, the one with the offset `mark` pointed at."""
+    """Rows of 16 bytes in hexadecimal, with an arrow at the row of the offset `mark`."""
     rows = []
     for at in range(begin, end, 16):
         row = data[at : min(at + 16, end)]
@@ -37,7 +37,7 @@ def dump(data, begin, end, mark):
 def same_bytes(got, wanted, what="the bytes", at=0):
     """Fails unless both are equal, and shows the bytes around the first difference.
 
-    `at` is the offset on the disk at which they begin: differences are named by it.
+    `at` is the offset on the disk at which the bytes begin, for the message.
     """
     if len(got) == len(wanted) and got == wanted:
         return
@@ -54,7 +54,7 @@ def same_bytes(got, wanted, what="the bytes", at=0):
 
 
 def same_files(got, wanted, length=None):
-    """Fails unless two files begin with the same `length` bytes, or are equal as a whole."""
+    """Fails unless two files have the same first `length` bytes, or without it are equal."""
     piece, at = 16 << 20, 0
     with open(got, "rb") as one, open(wanted, "rb") as other:
         while length is None or at < length:
@@ -70,7 +70,7 @@ def same_files(got, wanted, length=None):
 def eventually(condition, what, seconds=60, pause=0.02):
     """Waits until `condition()` is true, and returns what it returned.
 
-    The deadline is generous: it says that the state comes, not how fast.
+    The deadline is generous. The test is that the state comes, not how fast it comes.
     """
     end = time.monotonic() + seconds
     while True:
@@ -83,7 +83,7 @@ def eventually(condition, what, seconds=60, pause=0.02):
 
 
 def falls_to(limit, measure, what, seconds=60, pause=0.02):
-    """Waits until the number that `measure()` returns is at most `limit`: (number, milliseconds)."""
+    """Waits until `measure()` returns at most `limit`. Returns (number, milliseconds)."""
     begin = time.monotonic()
     while (value := measure()) > limit:
         if time.monotonic() >= begin + seconds:

@@ -11,7 +11,8 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class Group:
-    """Makes one that may have so many bytes, or skips the test and says why it cannot be."""
+    """Makes a group with a limit of so many bytes, or skips the test with the reason why it
+    cannot."""
 
     def __init__(self, limit):
         if os.getuid() != 0:
@@ -26,7 +27,8 @@ class Group:
             except OSError as error:
                 pytest.skip(f"no control group may be made in {self.path.parent}: {error.strerror}")
             self.set("memory.limit_in_bytes", limit)
-            # Where swap is counted: no way out of the limit.
+            # If swap is counted, limit it too, so that the group cannot exceed its limit by
+            # swapping.
             if (self.path / "memory.memsw.limit_in_bytes").exists():
                 self.set("memory.memsw.limit_in_bytes", limit)
         else:
@@ -44,8 +46,8 @@ class Group:
         return f"hugemem.{os.getpid()}.{cls.made}"
 
     def delegated(self):
-        """Version 2: beside this process's group if there may be none below it, since only groups
-        without processes may have such."""
+        """Version 2: makes the group beside this process's group if it cannot be below it. Only
+        groups without processes may have groups with controllers below them."""
         (own,) = re.findall(r"^0::(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
         own = ROOT / own.strip("/")
         for parent in dict.fromkeys((own, own.parent)):
@@ -56,7 +58,7 @@ class Group:
                 try:
                     (parent / "cgroup.subtree_control").write_text("+memory")
                 except OSError:
-                    pass  # it may be on already
+                    pass  # the controller may be on already
                 path.mkdir()
             except OSError:
                 continue
@@ -72,7 +74,7 @@ class Group:
         return (self.path / name).read_text()
 
     def launcher(self):
-        """A command that runs what follows it in the group."""
+        """The start of a command line. The command that follows it runs in the group."""
         return ("sh", "-c", f"echo $$ >'{self.path}/cgroup.procs' && exec \"$0\" \"$@\"")
 
     def used(self):
@@ -83,14 +85,14 @@ class Group:
         return int(re.search(r"^oom_kill (\d+)$", text, re.MULTILINE).group(1))
 
     def nobody_killed(self, server):
-        """The server is the one that was started, answers, and the kernel has killed nothing."""
+        """Checks that the same server still answers, and that the kernel has killed no process."""
         assert self.oom_kills() == 0, "processes that the kernel killed for memory"
         assert server.process.poll() is None, "the server is gone"
         assert str(server.process.pid) in self.text("cgroup.procs").split(), "the server is not in its group"
         server.run("list")
 
     def remove(self):
-        # Its last process is gone when the kernel says so.
+        # The kernel may take a moment to remove the last process from the group.
         for _ in range(100):
             try:
                 return self.path.rmdir()

@@ -1,4 +1,5 @@
-"""A disk and its model: the value of each page, and what a refused write leaves open."""
+"""A disk and its model: the value of each page, and the pages that a refused write leaves
+unknown."""
 
 import struct
 
@@ -7,23 +8,23 @@ from support.wire import DISC, ENOSPC, WRITE, WRITE_ZEROES
 
 PAGE = 4096
 SLOT = 512  # pages in 2 MiB
-# Few enough slots of 2 MiB that operations meet, in two places far from each other.
+# So few slots of 2 MiB that operations meet. They are in two places far from each other.
 SLOTS = [0, 1, 2, 3, 4, 5, 256, 257]
 
 
 def page_of(value):
-    """What a page with that value holds: every word tells, and no two values look alike."""
+    """The contents of a page with that value. Every word has the value, so a mixture is found."""
     return struct.pack(">Q", value) * (PAGE // 8)
 
 
 class ModelDisk:
-    """`pages` has the value of each page that is not zeros, None where a write was refused half-way
-    and either may be there. `born` is what a fork was made with."""
+    """`pages` has the value of each page that is not zeros. It has None for a page that a refused
+    write may or may not have changed. `born` is the contents that a fork was made with."""
 
     def __init__(self, server, name, pages, born=None):
         self.name, self.pages, self.born = name, pages, born
-        # Every other disk without structured replies: its reads of holes map the zero page, where
-        # the others are told of the hole.
+        # Half of the disks have no structured replies. Their reads of holes map the zero page,
+        # while the others get holes.
         self.wire = server.go(name, structured=sum(name.encode()) % 2 == 0)
 
     def close(self):
@@ -32,8 +33,8 @@ class ModelDisk:
         self.wire.close()
 
     def write(self, page, values):
-        """Whether it fitted. A refused write of several pages may have been done in part, one of a
-        single page has not been done."""
+        """Writes pages, and returns whether they fit. A refused write of several pages may have
+        been done in part. A refused write of a single page has not been done."""
         data = b"".join(map(page_of, values))
         error = self.wire.error(WRITE, page * PAGE, len(data), 0, data)
         assert error in (0, ENOSPC), f"a write: error {error}"
@@ -51,7 +52,7 @@ class ModelDisk:
             self.pages.pop(page, None)
 
     def clear(self, command, page, count, flags=0):
-        """TRIM or WRITE_ZEROES; one that is refused may have been done in part."""
+        """Sends TRIM or WRITE_ZEROES. A refused request may have been done in part."""
         error = self.wire.error(command, page * PAGE, count * PAGE, flags)
         assert error in (0, ENOSPC), f"a trim or zeroes: error {error}"
         assert not error or command == WRITE_ZEROES, "a trim takes no memory"
@@ -65,7 +66,7 @@ class ModelDisk:
         data = self.wire.read(page * PAGE, count * PAGE)
         for index in range(page, page + count):
             if self.pages.get(index, 0) is None:
-                # What is there now stays, until something else is written.
+                # The contents that are there now stay until something else is written.
                 self.set(index, struct.unpack_from(">Q", data, (index - page) * PAGE)[0])
         values = [self.pages.get(index, 0) for index in range(page, page + count)]
         same_bytes(data, b"".join(map(page_of, values)), f"disk {self.name}", at=page * PAGE)

@@ -1,5 +1,5 @@
-"""Threads that read holes, without structured replies: those would say that there is a hole, and
-nobody would read it."""
+"""Threads that read holes, without structured replies. With those, the server would report a hole
+without reading it."""
 
 import threading
 
@@ -7,7 +7,7 @@ from support.compare import eventually
 
 
 class Readers:
-    """They read holes all over a disk until `stop`; each byte that is not 0 fails the test."""
+    """Threads that read holes all over a disk until `stop`. A byte that is not 0 fails the test."""
 
     def __init__(self, server, disk, count=3):
         self.server, self.disk = server, disk
@@ -19,19 +19,19 @@ class Readers:
     def read(self, number):
         try:
             wire, zeros = self.server.go(self.disk, structured=False), bytes(64 << 10)
-            # 8 different slots of 2 MiB a thread, so that few tables are enough; sizes on both sides
-            # of what is copied and what is sent from where it lies.
+            # Each thread has 8 slots of 2 MiB of its own, so that few tables are enough. Some reads
+            # are small enough to be copied, and others are sent from their frames.
             while not self.stopping.is_set():
                 at = (number * 8 + self.reads[number] % 8) << 21
                 length = 4096 if self.reads[number] & 8 else 64 << 10
                 assert wire.read(at, length) == zeros[:length], f"{length} bytes at {at} are not zeros"
                 self.reads[number] += 1
-                self.stopping.wait(0.001)  # leaves the cores to the others
+                self.stopping.wait(0.001)  # leave the cores to other threads
         except BaseException as failure:
             self.failures.append(failure)
 
     def go_on(self):
-        """Returns once each has read again, and fails if one cannot."""
+        """Waits until each thread has read again, and fails if one cannot."""
         before = list(self.reads)
 
         def all_have_read():

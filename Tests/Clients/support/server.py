@@ -18,9 +18,9 @@ BINARY = os.path.abspath(
 
 
 class Server:
-    """Starts one and waits until it is ready. `options` are those of `hugemem serve`.
+    """Starts a server and waits until it is ready. `options` are those of `hugemem serve`.
 
-    `launcher` is a program that starts it: it gets the command as its arguments.
+    `launcher` is a program that starts the server. It gets the command as its arguments.
     """
 
     def __init__(self, directory, *options, launcher=()):
@@ -41,7 +41,7 @@ class Server:
     # Its end
 
     def stop(self, number=signal.SIGTERM):
-        """Sends it a signal and waits for its end; its exit status."""
+        """Sends a signal, waits for the end of the server, and returns its exit status."""
         self.was_ended = True
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -51,7 +51,7 @@ class Server:
             self.kill()
 
     def kill(self):
-        """SIGKILL, where it still runs."""
+        """Sends SIGKILL if the server still runs."""
         self.was_ended = True
         if self.process.poll() is None:
             self.process.kill()
@@ -61,7 +61,7 @@ class Server:
         self.wires = []
 
     def stops_cleanly(self, number=signal.SIGTERM):
-        """Ends it, and fails unless it ended with 0, left no socket and did not crash."""
+        """Ends the server. Fails unless its status is 0, no socket is left and it did not crash."""
         status = self.stop(number)
         log = self.log.read_text(errors="replace")
         assert status == 0, f"the server ended with {status}\n{log[-2000:]}"
@@ -75,15 +75,15 @@ class Server:
         return [BINARY, name, "--directory", str(self.directory), *map(str, arguments)]
 
     def run(self, name, *arguments, **more):
-        """A command of the command line: the completed process."""
+        """Runs a command of the command line, and returns the completed process."""
         return run(*self.command(name, *arguments), **more)
 
     def refused(self, pattern, name, *arguments, **more):
-        """A command that is refused with a message that `pattern` matches."""
+        """Runs a command that must be refused with a message that `pattern` matches."""
         return refused(pattern, *self.command(name, *arguments), **more)
 
     def remove(self, *names):
-        """Removes disks whose clients have just gone, which the server may not have noticed yet."""
+        """Removes disks. The server may not have noticed yet that their clients are gone."""
         def removed():
             done = self.run("remove", *names, check=False)
             assert done.returncode == 0 or "connected client" in done.stderr, done.stderr
@@ -101,7 +101,7 @@ class Server:
         return {counter["name"]: counter["value"] for counter in self.stat()["counters"]}[name]
 
     def disk(self, name):
-        """What `stat` says of one disk."""
+        """The figures of `stat` for one disk."""
         (disk,) = self.json("stat", name)["disks"]
         return disk
 
@@ -118,7 +118,7 @@ class Server:
         return self.output.read_text()
 
     def resident(self):
-        """Its resident memory in bytes, as the kernel counts it."""
+        """The resident memory in bytes, as the kernel counts it."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s*(\d+)", status).group(1)) * 1024
 
@@ -126,7 +126,7 @@ class Server:
 
     @property
     def tcp(self):
-        """HOST:PORT, where it listens on TCP."""
+        """The HOST:PORT at which the server listens on TCP."""
         found = re.search(r"^ *over TCP: nbd://(.*)/NAME$", self.said(), re.MULTILINE)
         assert found, f"no TCP address in:\n{self.said()}"
         return found.group(1)
@@ -150,8 +150,8 @@ class Server:
         return self.wire(**more).go(disk, structured=structured)
 
     def io(self, disk, *commands, transport="unix"):
-        """qemu-io's commands over one connection. It exits with 1 where a pattern is not what is
-        there, and tells of other failures in words."""
+        """Runs commands of qemu-io over one connection. qemu-io exits with 1 if a pattern differs,
+        and reports other failures only in its output."""
         done = self.qemu_io(disk, *commands, transport=transport)
         assert done.returncode == 0 and not re.search("fail|error|mismatch", done.stdout + done.stderr, re.I), (
             f"{' '.join(done.args)}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -11,7 +11,7 @@ import time
 
 
 class Screen:
-    """One run, in 12 rows of 100 columns; what it wrote and nobody looked at yet is in `text`."""
+    """One run in 12 rows of 100 columns. `text` has the output that no test has looked at yet."""
 
     def __init__(self, server, *arguments, columns=100, rows=12):
         self.ours, theirs = pty.openpty()
@@ -23,7 +23,7 @@ class Screen:
             start_new_session=True, preexec_fn=self.control)
 
     def control(self):
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # makes Ctrl-C a signal
 
     def resize(self, columns, rows):
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -43,12 +43,12 @@ class Screen:
         self.text = self.text[self.text.index(part) + len(part):]
 
     def quiet(self, seconds):
-        """Returns once it has written nothing for so long."""
+        """Waits until the program has written nothing for so long."""
         while select.select([self.ours], [], [], seconds)[0]:
             self.text += os.read(self.ours, 1 << 16)
 
     def frame(self):
-        """The next whole frame's lines."""
+        """The lines of the next whole frame."""
         self.wait_for(b"\x1b[H")
         end = time.monotonic() + 60
         while b"\x1b[J" not in self.text:
@@ -58,8 +58,8 @@ class Screen:
         return frame.decode().replace("\x1b[K", "").replace("\r", "").split("\n")
 
     def fits(self, columns, rows, condition=lambda lines: True):
-        """Waits for a frame that fits the window and is as `condition` says; then the next one must
-        be so too. It may have drawn some for the window's size before."""
+        """Waits for a frame that fits the window and meets `condition`. The next frame must do so
+        too. Frames before that may still fit the old size of the window."""
         end = time.monotonic() + 60
         while True:
             lines = self.frame()
@@ -71,7 +71,7 @@ class Screen:
         return lines
 
     def ended(self, status):
-        """It ends by itself, and leaves the terminal as it was."""
+        """Waits for the end of the program, which must leave the terminal as it was."""
         end = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < end, "does not end"

@@ -1,4 +1,4 @@
-"""Running programs: what they said is in the failure."""
+"""Runs programs. A failure shows their output."""
 
 import re
 import shutil
@@ -15,9 +15,9 @@ def needs(*programs):
 
 
 def run(*command, check=True, timeout=100, input=None, text=True, **more):
-    """Runs a program to its end; with `check` a failure shows all that it said.
+    """Runs a program to its end. With `check`, its failure fails the test and shows its output.
 
-    Skips the test where the program is not installed.
+    Skips the test if the program is not installed.
     """
     needs(command[0])
     done = subprocess.run(
@@ -30,8 +30,9 @@ def run(*command, check=True, timeout=100, input=None, text=True, **more):
 
 
 def refused(pattern, *command, **more):
-    """Runs a program that must fail as a command should: a positive exit status, no signal, and a
-    message that `pattern` matches. What is always said of the usage does not count."""
+    """Runs a program that must fail in the way of a command: with a positive exit status, without
+    a signal, and with a message that `pattern` matches. The usage text does not count as a
+    message."""
     done = run(*command, check=False, **more)
     said = done.stdout + done.stderr
     shown = f"$ {' '.join(map(str, command))}\n{said}"

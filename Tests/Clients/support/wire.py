@@ -1,4 +1,4 @@
-"""A bare NBD client: says exactly what it is told to, right or wrong, and shows what comes back.
+"""A bare NBD client. It sends exactly what the test says, right or wrong, and returns the answers.
 
 Numbers and layouts: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
@@ -20,20 +20,21 @@ def text(string):
 
 
 class Reply:
-    """One reply: `error` (0: none) and `chunks`, (type, payload) pairs; a simple one has none."""
+    """A reply: `error` (0 for none) and `chunks`, (type, payload) pairs. A simple one has no
+    chunks."""
 
     def __init__(self, cookie):
         self.cookie, self.error, self.chunks, self.simple, self.data = cookie, 0, [], False, b""
 
     def extents(self):
-        """(length, flags) pairs of a BLOCK_STATUS."""
+        """The (length, flags) pairs of a reply to BLOCK_STATUS."""
         (payload,) = [payload for kind, payload in self.chunks if kind == 5]
         words = struct.unpack(f">{len(payload) // 4}I", payload)
         return list(zip(words[1::2], words[2::2]))
 
 
 class Wire:
-    """A connection. Every wait has an end, so that a server out of step fails a test, not hangs it."""
+    """A connection. Every wait ends, so a server out of step makes a test fail, and not hang."""
 
     def __init__(self, address, flags=3, timeout=60):
         """`address` is a Unix socket's path, or a host and port."""
@@ -72,7 +73,7 @@ class Wire:
     # Negotiation
 
     def option(self, code, payload=b""):
-        """Sends an option; returns its replies as (type, payload) up to the final one."""
+        """Sends an option. Returns its replies as (type, payload) pairs up to the final one."""
         self.send(b"IHAVEOPT" + struct.pack(">II", code, len(payload)) + payload)
         return self.answers(code)
 
@@ -87,7 +88,7 @@ class Wire:
                 return replies
 
     def status(self, code, payload=b""):
-        """The type of an option's final reply."""
+        """Sends an option, and returns the type of its final reply."""
         return self.option(code, payload)[-1][0]
 
     def meta(self, code, export, *queries):
@@ -116,7 +117,8 @@ class Wire:
         self.send(struct.pack(">IHHQQI", 0x25609513, flags, command, cookie, offset, length) + payload)
 
     def reply(self, length=0):
-        """The next reply; `length` is the data of a successful simple READ."""
+        """Receives the next reply. `length` is the length of the data of a successful simple
+        READ."""
         reply = None
         while True:
             (magic,) = struct.unpack(">I", self.take(4))
@@ -139,7 +141,7 @@ class Wire:
                 return reply
 
     def ask(self, command, offset=0, length=0, flags=0, payload=b"", cookie=7):
-        """A request and its reply, with what must hold for every reply."""
+        """Sends a request and returns its reply. Checks what must hold for every reply."""
         self.request(command, offset, length, flags, payload, cookie)
         reply = self.reply(length if command == READ and not self.structured else 0)
         assert reply.cookie == cookie, (reply.cookie, cookie)
@@ -151,7 +153,7 @@ class Wire:
         return self.ask(*request, **more).error
 
     def read(self, offset, length, flags=0):
-        """A READ's bytes, put together from its chunks, each checked for place and overlap."""
+        """Reads bytes. Puts them together from the chunks, and checks their places and overlaps."""
         reply = self.ask(READ, offset, length, flags)
         assert reply.error == 0, reply.error
         if not self.structured:
