@@ -70,8 +70,8 @@ churn: deps build
 	EXAMPLES=$(or $(EXAMPLES),500) scripts/client-tests -s -k test_churn \
 	  --hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
 
-# Garbage on both sockets, tenants in too little memory, a long chain of forks: about ten minutes; SEED=
-# repeats one.
+# Garbage on both sockets, tenants in too little memory, and a long chain of forks. Takes about ten
+# minutes. SEED= repeats a run.
 storms: deps build
 	STORM=1 SEED=$(SEED) scripts/client-tests -s -k test_storms
 

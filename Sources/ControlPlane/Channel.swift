@@ -21,7 +21,7 @@ struct Channel: ~Copyable {
   private var searched = 0
   /// The file that came with the bytes received last.
   private var file: OpenFile?
-  /// What long messages need at the server; nil at a client.
+  /// The slots that long messages need in the server. Nil in a client.
   private let slots: MessageSlots?
   private var holdsSlot = false
 
@@ -34,7 +34,7 @@ struct Channel: ~Copyable {
 
   deinit { if holdsSlot { slots?.give() } }
 
-  /// A long message is under way, until `giveSlot`.
+  /// Takes a slot for a long message, until `giveSlot`.
   mutating func takeSlot() throws(ControlError) {
     guard !holdsSlot, let slots else { return }
     try slots.take()
@@ -77,7 +77,7 @@ struct Channel: ~Copyable {
     while true {
       if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
         let line = Data(received[..<end])
-        // Not in place: the array would keep the room of the longest line.
+        // Copy the rest: an array that is changed in place would keep the room of the longest line.
         received = Array(received[(end + 1)...])
         searched = 0
         do { return try JSONDecoder().decode(Message.self, from: line) } catch {

@@ -191,7 +191,7 @@ extension Disks {
 }
 
 extension ControlRequest {
-  /// Whether the answer is as long as there are disks.
+  /// Whether the answer lists all disks, so that its length grows with their number.
   fileprivate var listsAll: Bool {
     switch self {
     case .list, .stat(name: nil): true

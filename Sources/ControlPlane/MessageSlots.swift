@@ -1,18 +1,18 @@
 import Glibc
 import Primitives
 
-/// How many long requests and answers there may be at the same time: each takes many times its length
-/// while it is encoded, and stays as long as a client takes to send or to read it.
+/// Limits the number of long requests and answers at the same time. Each takes many times its
+/// length in memory while it is encoded, and stays until the client has sent or read it.
 final class MessageSlots: Sendable {
-  /// Up to this length, in bytes, a line needs no slot.
+  /// The longest line that needs no slot, in bytes.
   static let small = 64 << 10
-  /// Up to so many disks, an answer needs none.
+  /// The most disks for which an answer needs no slot.
   static let fewDisks = 64
   private static let count: UInt64 = 4
-  /// Milliseconds that one waits for a slot.
+  /// How long `take` waits for a slot, in milliseconds.
   private static let patience = 5000
 
-  /// (A) Slots in use.
+  /// (A) The number of slots in use.
   private let used = AtomicWord(0)
 
   func take() throws(ControlError) {

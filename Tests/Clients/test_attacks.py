@@ -1,10 +1,10 @@
-"""What one client can cost: each attack tries to take more of the server than it may have, and prints
-what it got. The bounds are those of docs/what-one-client-can-cost.md.
+"""Attacks that show what one client can cost. Each tries to take more of the server than it may
+have, and prints what it got. docs/what-one-client-can-cost.md has the bounds.
 
     /usr/bin/python3 -m pytest Tests/Clients/test_attacks.py
 
-They speak by sockets of their own, wrong on purpose. Options that a build does not know are left out, so that an
-older one can be attacked in the same way.
+The attacks use sockets of their own, and break the protocol on purpose. They leave out options
+that a build does not know, so that they can attack an older one in the same way.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ class Server:
         return Client(self.connect(), export)
 
     def ends(self):
-        """SIGTERM; the seconds until the server is gone."""
+        """Sends SIGTERM, and returns the seconds until the server is gone."""
         begin = time.monotonic()
         self.process.terminate()
         self.process.wait(30)
@@ -112,7 +112,7 @@ def request(command, offset=0, length=0):
 
 
 class Client:
-    """One connection, in transmission if an export is named; `error` tells why it is not."""
+    """One connection. It is in transmission if an export is named, or `error` says why not."""
 
     def __init__(self, s, export=None):
         self.s, self.error = s, None
@@ -150,7 +150,7 @@ class Client:
         self.s.sendall(request(command, offset, length) + payload)
 
     def reply(self, length=0):
-        """The error of the next reply."""
+        """Receives the next reply, and returns its error."""
         head = self.take(16)
         assert len(head) == 16, "the server closed in transmission"
         error = struct.unpack(">I", head[4:8])[0]
@@ -167,7 +167,7 @@ class Client:
         return self.reply()
 
     def fill(self, most, step=64 * KIB):
-        """Writes from the start until it is refused; the bytes that were not."""
+        """Writes from the start until a write is refused. Returns the bytes written before that."""
         done, data = 0, os.urandom(step)
         while done < most and self.write(done, data) == 0:
             done += step
@@ -195,7 +195,7 @@ def eventually(condition, seconds=60):
 # Threads, descriptors, time
 
 
-# The longest option that is not skipped, all but its last bytes.
+# An option of the greatest length that is not skipped, without its last bytes.
 OPTION = struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", GO, 12032) + b"x" * 12000
 
 
@@ -291,7 +291,8 @@ def test_clients_that_read_no_replies_share_the_overhead(figure):
             client = server.client("d")
             client.s.settimeout(2)
             with contextlib.suppress(OSError):
-                # Copied and pinned replies, more than any buffer, and more requests than are read.
+                # Ask for copied and pinned replies, more than any buffer holds, and send more
+                # requests than the server reads.
                 for _ in range(40):
                     client.s.sendall(b"".join(
                         request(READ, k * 4096, 4096 << (k % 5)) for k in range(256)))
@@ -302,7 +303,7 @@ def test_clients_that_read_no_replies_share_the_overhead(figure):
         assert grown < 64 * MIB
         assert eventually(lambda: server.threads() < 20)
         figure(f"after --send-timeout of 5 s: {server.threads()} threads, {(server.rss() - before) / MIB:.0f} MiB more than before")
-        # What was first touched by many threads at once stays with the allocator, to be used again.
+        # The allocator keeps what many threads touched at once, to use it again.
         assert server.rss() - before < 32 * MIB
 
 
@@ -324,7 +325,7 @@ def test_a_list_that_nobody_reads_costs_the_same_whatever_there_is(figure):
         grown = server.rss() - before
         figure(f"LIST by 100 clients that do not read: {grown / 100 / KIB:.0f} KiB each, {grown / MIB:.1f} MiB together")
         assert grown < 100 * 64 * KIB
-        # And one that reads gets them all.
+        # A client that reads gets all names.
         reader = server.client()
         reader.option(LIST)
         listed = 0
@@ -400,7 +401,7 @@ def test_memory_that_clients_hold_is_a_quarter_of_the_quota(figure):
         for _ in range(8):
             assert writer.fill(24 * MIB, 2 * MIB) == 24 * MIB
             client = server.client("t")
-            # In one piece: a socket takes few small ones that nobody fetches.
+            # Send one piece: a socket takes only few small pieces that nobody reads.
             client.s.sendall(b"".join(
                 request(READ, offset, 256 * KIB) for offset in range(0, 24 * MIB, 256 * KIB)))
             stalled.append(client)

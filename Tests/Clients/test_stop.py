@@ -22,7 +22,7 @@ class Work:
         self.server, self.tmp_path, self.process = server, tmp_path, None
 
     def start(self, *command, **more):
-        # A shell lets what it starts in the background ignore SIGINT.
+        # A process that a shell starts in the background ignores SIGINT. Undo that.
         self.process = subprocess.Popen(
             self.server.command(*command), stderr=subprocess.DEVNULL,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more)

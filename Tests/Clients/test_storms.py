@@ -1,8 +1,8 @@
-"""Storms: garbage on both sockets, tenants in too little memory under moving limits and stopped
-processes, a very long chain of forks, the end at full load.
+"""Storms: garbage on both sockets, tenants in too little memory while limits change and the server
+is stopped at times, a very long chain of forks, and SIGTERM at full load.
 
-A twentieth of each runs with the other tests; `make storms` runs them whole (STORM=1), and SEED= repeats
-one. Each prints its seed.
+A twentieth of each storm runs with the other tests. `make storms` runs them whole (STORM=1). Each
+prints its seed, and SEED= repeats it.
 """
 
 import json
@@ -38,7 +38,7 @@ def chance(figure):
 
 
 def mutated(data, chance):
-    """A few bytes changed, cut out, repeated or made up."""
+    """Changes, removes, repeats or inserts a few bytes."""
     data = bytearray(data)
     for _ in range(chance.choice([0, 1, 1, 2, 4, 16])):
         at = chance.randrange(len(data) + 1)
@@ -142,7 +142,8 @@ def test_fuzzed_lines_on_the_control_socket_are_each_answered_or_cut(server, cha
 
 
 class Tenant:
-    """A client of its own disk and what must be on it: blocks of 4 KiB by number, zeros elsewhere."""
+    """A client with a disk of its own. `blocks` has what must be in each block of 4 KiB; other
+    blocks are zeros."""
 
     BLOCK, BLOCKS = 4096, 4096
 
@@ -172,7 +173,7 @@ class Tenant:
         assert error in (0, ENOSPC), error
         seen = data
         if error:
-            # Each block is the old one or the new one.
+            # Each block must be the old one or the new one.
             self.refused += 1
             seen = self.wire.read(at * 4096, length * 4096)
             for number in range(length):
@@ -220,7 +221,7 @@ def test_tenants_keep_their_bytes_while_everything_moves(server, chance, togethe
 
 @pytest.mark.deadline(3600)
 def test_a_long_chain_of_forks(server, chance, figure):
-    """Each fork is one of the fork before it, which is then removed; every hundredth writes a page."""
+    """Each disk is a fork of the one before, which is then removed. Every hundredth gets a page."""
     server = server(memory="512M", create="link0=1G")
     length, pages = count(20_000), {}
     with socket.socket(socket.AF_UNIX) as control:
@@ -241,7 +242,7 @@ def test_a_long_chain_of_forks(server, chance, figure):
                 pages[number] = struct.pack(">Q", number + 1) * 512
                 wire.write(number * 4096, pages[number])
                 wire.close()
-            # Its client may just be going.
+            # The server may not have noticed yet that the disk's client is gone.
             eventually(lambda: ask({"remove": {"names": [f"link{number}"]}}), "it can be removed", pause=0)
     wire = server.go(f"link{length}")
     for number, page in pages.items():

@@ -82,7 +82,7 @@ import Testing
     let server = try TestServer(patience: 600)
     try server.disks.fork(
       "d", names: (0..<3000).map { String(repeating: "n", count: 200) + "\($0)" })
-    // Four that do not read their answer, or do not end their line: the next is told so.
+    // Four clients do not read their answer, or do not end their line. The next one gets an error.
     var clients: [RawClient] = []
     for number in 0..<4 {
       let client = try RawClient(server.controlSocket)
@@ -96,7 +96,7 @@ import Testing
     refused.send(Array("{\"list\":{}}\n".utf8))
     let answer = String(decoding: refused.take(60), as: UTF8.self)
     #expect(answer.contains("failure") && answer.contains("busy"))
-    // Short ones go on, and a slot that is given back is the next one's.
+    // Short requests still work, and the next client gets a slot that is given back.
     let other = try RawClient(server.controlSocket)
     other.send(Array("{\"limit\":{\"name\":\"d\"}}\n".utf8))
     #expect(other.take(9) == Array("{\"disks\":".utf8))
