@@ -22,7 +22,7 @@ extension Machine {
   func limitMemory(_ bytes: UInt64) throws(ControlError) {
     let size = ByteSize(bytes)
     guard bytes >= 2 << 20 else {
-      throw ControlError("a memory limit of \(size) is too low; it is 2 MiB or more")
+      throw ControlError("a memory limit of \(size) is too low; use 2 MiB or more")
     }
     guard bytes <= capacity else {
       throw ControlError(
