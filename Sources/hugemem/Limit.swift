@@ -21,7 +21,8 @@ struct Limit: ParsableCommand {
       A disk's limits count its CHARGE: the data and tables that it took since it was last forked, \
       and still has. What it shares with forks counts for nobody. A write beyond the quota gets \
       ENOSPC. Up to its reserve a disk can write, whatever the other disks do. A fork has limits \
-      of its own. A fork of a disk with a reserve needs that reserve once more.
+      of its own. A fork of a disk with a reserve needs that reserve once more. A fork \
+      that a client makes by connecting to NAME@FORK shares the quota of NAME.
       """)
   @OptionGroup var server: ServerOptions
   @Argument(help: "The disk. Without it, the command is about the server's memory.")

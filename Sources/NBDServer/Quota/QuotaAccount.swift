@@ -100,7 +100,7 @@ final class QuotaAccount: Sendable {
       if state.used + Self.step > total { state.takeBackUnused(but: number) }
       if state.used + Self.step > total { state.settle(machine, pinned: pins.bytesHeld) }
       let free = total - min(total, state.used)
-      let more = min(free, max(Self.step, free / 4)) & ~4095
+      let more = min(free, max(Self.step, free / 2)) & ~4095
       guard more > 0 else { return false }
       state.members[number]?.lease += more
       let lease = (state.members[number]?.lease ?? 0)
