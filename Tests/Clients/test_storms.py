@@ -178,7 +178,9 @@ class Tenant:
             seen = self.wire.read(at * 4096, length * 4096)
             for number in range(length):
                 part = slice(number * 4096, number * 4096 + 4096)
-                assert seen[part] in (data[part], self.blocks.get(at + number, bytes(4096)))
+                if seen[part] != data[part]:
+                    same_bytes(seen[part], self.blocks.get(at + number, bytes(4096)),
+                               f"block {at + number}, {number} of {length} of a refused {command}: neither old nor new")
         for number in range(length):
             self.blocks[at + number] = seen[number * 4096 : number * 4096 + 4096]
 

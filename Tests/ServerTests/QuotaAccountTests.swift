@@ -152,7 +152,8 @@ import Testing
     for name in ["tenant", "tenant@a", "tenant@b"] {
       let disk = try disks.connect(name).disk
       for slot in 0..<400 as Range<UInt64> {
-        try disk.quota.discard(disk.space, at: slot << 21, length: 4096)
+        // Beyond some tables this is refused.
+        try? disk.quota.discard(disk.space, at: slot << 21, length: 4096)
       }
       #expect(used <= before + Self.mib + 300 << 10)
     }
@@ -164,6 +165,20 @@ import Testing
     let disk = try disks.lookup("tenant")
     try disk.quota.discard(disk.space, at: 0, length: disk.size)
     #expect(try write("tenant", page: 7))
+  }
+
+  /// What a trim acknowledges reads as zeros, and its memory is free, also above the quota.
+  @Test func aDiskAboveALoweredQuotaIsTrimmedInPieces() throws {
+    try disks.create("large", size: 64 * Self.mib)
+    #expect(try fill("large", 7 * Self.mib) == 7 * Self.mib)
+    try disks.limit("large", quota: .set(Self.mib), reserve: .keep)
+    let disk = try disks.lookup("large")
+    let before = disk.space.usage().data
+    for page in 0..<512 as Range<UInt64> where page % 2 == 0 {
+      try disk.quota.discard(disk.space, at: page * 4096, length: 4096)
+      #expect(try disk.space.load(at: page * 4096, as: UInt64.self) == 0)
+    }
+    #expect(disk.space.usage().data <= before - 256 * 4096)
   }
 
   @Test func aForkWithAQuotaOfItsOwnCountsForItself() throws {

@@ -1,4 +1,5 @@
 import HugeMemory
+import Primitives
 import Synchronization
 
 /// The limits of a disk beyond those of its space: the account that it shares with forks made by
@@ -7,6 +8,8 @@ import Synchronization
 final class DiskQuota: Sendable {
   let pins: PinAllowance
   private let member: Mutex<AccountMember?>
+  /// (A) The lowest charge above the quota that a discard has seen, in bytes; `.max`: there was none.
+  private let lowest = AtomicWord(.max)
 
   init(pins: PinAllowance, member: AccountMember? = nil) {
     self.pins = pins
@@ -20,19 +23,37 @@ final class DiskQuota: Sendable {
   /// more; then try the write again.
   func extend() -> Bool { account?.extend() ?? false }
 
-  /// Discards a range. A disk at its quota may still give memory back. That may take a table for
-  /// each 2 MiB that is discarded only in part, and frees nothing if the data is shared. So only
-  /// whole 2 MiB are discarded while the charge of the disk is more than `tables` above its quota
-  /// and its account has no more. A trim may discard less than it was asked to.
+  /// Discards a range. A disk above its quota may still give memory back. That may take a table for
+  /// each 2 MiB that is discarded only in part, and frees nothing if the data is shared. So once the
+  /// charge of the disk is more than `tables` above the quota, and above the lowest charge since, only
+  /// whole 2 MiB are discarded; for the rest this throws `overQuota`.
   func discard(
     _ space: AddressSpace, at offset: UInt64, length: UInt64
   ) throws(MemoryError) {
-    guard pins.isLimited, let quota = space.quota, space.charge > quota + Self.tables, !extend()
-    else { return try space.discard(at: offset, length: length) }
+    guard let excess = excess(of: space), excess > Self.tables, !extend() else {
+      return try space.discard(at: offset, length: length)
+    }
     let huge: UInt64 = 2 << 20
     let first = (offset + huge - 1) / huge * huge
     let last = (offset + length) / huge * huge
     if first < last { try space.discard(at: first, length: last - first) }
+    if first != offset || last != offset + length { throw .overQuota(quota: space.quota ?? 0) }
+  }
+
+  /// How far the charge of a space is above its quota, or above the lowest charge that a discard has
+  /// seen since, in bytes; nil if it is not above the quota. Two discards at the same time may see a
+  /// lowest charge that is a little too high.
+  private func excess(of space: AddressSpace) -> UInt64? {
+    guard pins.isLimited, let quota = space.quota else { return nil }
+    let charge = space.charge
+    guard charge > quota else {
+      lowest.store(.max, .relaxed)
+      return nil
+    }
+    let start = lowest.load(.relaxed)
+    let floor = min(start, charge)
+    if floor != start { lowest.store(floor, .relaxed) }
+    return charge - floor
   }
 
   /// How much trims may take above the quota before they discard only whole 2 MiB, in bytes.
