@@ -156,24 +156,38 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         server.kill()
 
 
-def test_sighup_and_a_log_that_nobody_reads_leave_the_disks_alone(tmp_path):
-    """The terminal closes, and the reader of the log is gone with it."""
+@pytest.mark.parametrize("log", ["closed", "unread", "full"])
+def test_sighup_and_a_log_that_nobody_reads_leave_the_disks_alone(tmp_path, log):
+    """The terminal closes, and with it the reader of the log; or that reads nothing; or a disk is full."""
     directory = tmp_path / "run"
     command = [BINARY, "serve", "--directory", str(directory), "--create", "data=1M"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Full from the start: 64 KiB that nobody reads.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    os.write(writer, bytes(1 << 16))
+    os.set_blocking(writer, True)
+    with open("/dev/full", "wb") as full:
+        stderr = full if log == "full" else writer
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
+    os.close(writer)
     try:
         assert b"ready" in process.stdout.readline()
         process.stdout.close()
-        process.stderr.close()
+        if log == "closed":
+            os.close(reader)
         process.send_signal(signal.SIGHUP)
         for number in range(400):
             wire = Wire(f"{directory}/nbd.sock")
             assert wire.status(GO, text(f"nosuch{number}") + b"\0\0") == UNKNOWN
             wire.close()
         assert process.poll() is None
+        listed = subprocess.run([BINARY, "list", "--directory", str(directory)], capture_output=True, timeout=60)
+        assert b"data" in listed.stdout
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:
+        if log != "closed":
+            os.close(reader)
         process.kill()
         process.wait()
     assert os.listdir(directory) == ["lock"]
