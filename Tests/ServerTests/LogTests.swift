@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Primitives
 import Testing
 
 @testable import ControlPlane
@@ -88,5 +89,16 @@ import Testing
     log.notice("refused", metadata: ["export": "later"])
     queue.flush(within: 10_000)
     #expect(text(from: pipe.read).contains(#/export=later left_out=9[0-9]{3}/#))
+  }
+
+  @Test func threadsThatLogAtTheSameTimeDoNotEndTheServer() {
+    // One may have looked at the clock before another, and get its turn after it.
+    let (log, queue) = logger(makePipe().write)
+    let threads = (0..<8).compactMap { _ in
+      WorkerThread { for _ in 0..<20_000 { log.notice("cut") } }
+    }
+    for thread in threads { thread.join() }
+    queue.flush(within: 1)
+    #expect(threads.count == 8)
   }
 }

@@ -54,6 +54,8 @@ public struct ServiceLogHandler: LogHandler {
         // Messages are constants of this program. The bound is a precaution.
         if table.count > 256 { table = [:] }
         var allowance = table[message] ?? Allowance(saved: burst * cost, at: now)
+        // A thread that looked at the clock later may have had its turn earlier.
+        let now = max(now, allowance.at)
         allowance.saved = min(burst * cost, allowance.saved + (now - allowance.at))
         allowance.at = now
         guard allowance.saved >= cost else {
