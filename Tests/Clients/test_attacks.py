@@ -92,8 +92,9 @@ class Server:
 
     def connect(self, name="nbd.sock"):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(30)
+        # Without a timeout yet: with one, it would not wait where too many others want to connect.
         s.connect(f"{self.directory}/{name}")
+        s.settimeout(30)
         return s
 
     def client(self, export=None):
@@ -216,14 +217,19 @@ def test_half_open_connections_shut_nobody_out(speaks, figure):
         for thread in attackers:
             thread.start()
         assert eventually(lambda: len(held) > 5000)
-        served = longest = 0
+        # Its own threads take turns with the attackers', so a client may be the oldest for once.
+        served = tries = 0
+        longest = 0
         for _ in range(20):
             begin = time.monotonic()
-            with contextlib.suppress(OSError, AssertionError):
-                client = server.client("d")
-                assert client.write(0, b"x" * 4096) == 0
-                client.close()
-                served += 1
+            for _ in range(10):
+                tries += 1
+                with contextlib.suppress(OSError, AssertionError):
+                    client = server.client("d")
+                    assert client.write(0, b"x" * 4096) == 0
+                    client.close()
+                    served += 1
+                    break
             longest = max(longest, time.monotonic() - begin)
             server.hm("list")
         threads, descriptors, rss = server.threads(), server.descriptors(), server.rss()
@@ -232,9 +238,9 @@ def test_half_open_connections_shut_nobody_out(speaks, figure):
             thread.join()
         figure(
             f"{len(held)} half-open connections that each sent {len(speaks)} bytes: {served} of 20"
-            f" clients served, the slowest in {longest:.2f} s; {threads} threads, {descriptors}"
+            f" clients served in {tries} tries, the slowest in {longest:.2f} s; {threads} threads, {descriptors}"
             f" descriptors, {(rss - before) >> 10} KiB of memory")
-        assert served >= 18
+        assert served == 20
         assert threads <= 512 + 256 + 2 * 64 + 16 and descriptors <= 2 * (512 + 256) + 256
         assert rss - before <= 64 * MIB
         log = open(server.log).read()
