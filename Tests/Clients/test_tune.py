@@ -49,6 +49,9 @@ def test_a_wrong_setting_changes_nothing_and_says_what_there_is(data, settings, 
 @pytest.fixture
 def collapsed(data):
     """The dense data that the disk owns alone has become huge frames."""
+    # The server may yet look around once after its start, so the background makes nothing at all
+    # until the disks are as they should be.
+    data.run("tune", "enabled=never")
     wire = data.go("data")
     pages = [*DENSE, *GAP, *SHARED]
     random.Random(1).shuffle(pages)
@@ -58,7 +61,7 @@ def collapsed(data):
     for number in DENSE:
         wire.write(number << 12, page(number))
     # Let the background begin only now. Before the fork it would have collapsed what is shared now.
-    data.run("tune", "khugepaged/scan_sleep_millisecs=100")
+    data.run("tune", "enabled=collapse", "khugepaged/scan_sleep_millisecs=100")
     eventually(lambda: data.counter("thp_collapse_alloc") >= 4, "4 huge frames are made")
     # Wait twice until new data becomes a huge frame. By then the background has been through
     # everything else.
