@@ -111,8 +111,9 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   }
 }
 
-/// A failure with a message for the user.
+/// A failure with a message for the user. Control characters in it, which may come from a name or a
+/// path, are escaped, since the message goes to a terminal.
 public struct ControlError: Error, Sendable, CustomStringConvertible {
-  public var description: String
-  public init(_ description: String) { self.description = description }
+  public let description: String
+  public init(_ description: String) { self.description = LogText.printable(description) }
 }

@@ -30,7 +30,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .invalidName(let name, let reason):
-      "disk name \(quoted(name)): \(reason); use 1 to 255 of A-Z a-z 0-9 . _ - and no leading dot"
+      "disk name \(quoted(name)): \(reason); use 1 to 255 of A-Z a-z 0-9 . _ - and no leading dot or dash"
     case .exists(let name):
       "disk \(quoted(name)) exists already; choose another name or remove it first"
     case .notFound(let name):

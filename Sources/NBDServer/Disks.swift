@@ -155,6 +155,8 @@ public final class Disks: Sendable {
     guard !name.isEmpty else { throw refuse("is empty") }
     guard name.utf8.count <= 255 else { throw refuse("is longer than 255 bytes") }
     guard !name.hasPrefix(".") else { throw refuse("begins with a dot") }
+    // Commands would take it for an option, or for standard input.
+    guard !name.hasPrefix("-") else { throw refuse("begins with a dash") }
     for character in name.unicodeScalars {
       let letter = "a"..."z" ~= character || "A"..."Z" ~= character || "0"..."9" ~= character
       guard letter || "._-".unicodeScalars.contains(character) else {

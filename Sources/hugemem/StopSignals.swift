@@ -3,8 +3,8 @@ import Primitives
 import Synchronization
 
 /// Takes SIGINT and SIGTERM for a server. The first asks the server to stop. A second ends the
-/// process at once, whatever it waits for. SIGHUP and SIGPIPE are ignored, so that disks outlive
-/// the terminal that started the server, and the reader of its log.
+/// process at once, whatever it waits for. SIGHUP, SIGPIPE and SIGXFSZ are ignored, so that disks
+/// outlive the terminal that started the server, the reader of its log, and a limit of file sizes.
 final class StopSignals: Sendable {
   private let state = Mutex(State.starting)
   private enum State {
@@ -19,7 +19,7 @@ final class StopSignals: Sendable {
   /// `atExit` runs before the process ends by a signal.
   init(atExit: @escaping @Sendable () -> Void) {
     self.atExit = atExit
-    for ignored in [SIGPIPE, SIGHUP] { signal(ignored, SIG_IGN) }
+    for ignored in [SIGPIPE, SIGHUP, SIGXFSZ] { signal(ignored, SIG_IGN) }
     Signals.take([SIGINT, SIGTERM]) { [self] in take($0) }
   }
 

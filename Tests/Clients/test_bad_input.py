@@ -57,6 +57,16 @@ def test_a_name_that_cannot_be(bad, name):
     bad("disk name ", "fork", "data", "--", "fine", name)
 
 
+@pytest.mark.parametrize("name", ["-", "--help"])
+def test_a_name_that_a_command_would_take_for_something_else(bad, name):
+    bad("disk name .* begins with a dash", "create", "--size", "1M", "--", name)
+
+
+def test_what_a_name_has_in_it_does_nothing_to_the_terminal(bad):
+    said = bad.server.refused("disk name", "create", "a\n\x1b[31mb", "--size", "1M")
+    assert "\x1b" not in said and r"a\u{a}\u{1b}[31mb" in said
+
+
 def test_an_empty_name(bad):
     bad('disk name "": is empty', "create", "", "--size", "1M")
 

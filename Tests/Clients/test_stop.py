@@ -10,6 +10,7 @@ import pytest
 
 from support.compare import eventually, noise
 from support.server import BINARY, Server
+from support.tools import needs
 from support.wire import GO, TRIM, UNKNOWN, Wire, text
 
 MIB = 1 << 20
@@ -191,3 +192,12 @@ def test_sighup_and_a_log_that_nobody_reads_leave_the_disks_alone(tmp_path, log)
         process.kill()
         process.wait()
     assert os.listdir(directory) == ["lock"]
+
+
+def test_a_file_size_limit_fails_an_export_and_not_the_server(server, tmp_path):
+    needs("prlimit")
+    server = server(create="data=64M", launcher=["prlimit", f"--fsize={MIB}"])
+    server.io("data", "write -P 7 0 4M")
+    server.refused("File too large", "export", "data", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    server.io("data", "read -P 7 0 4M")

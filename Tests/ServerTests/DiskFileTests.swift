@@ -55,7 +55,7 @@ final class Scratch: Sendable {
   init() throws {
     var policy = Policy()
     policy.enabled = .never
-    machine = try Machine(limit: 64 << 20, policy: policy)
+    machine = try Machine(limit: 64 << 20, policy: policy, background: .none)
   }
 
   private func load(_ path: String) throws -> AddressSpace {

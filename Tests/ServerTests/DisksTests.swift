@@ -8,7 +8,7 @@ import Testing
   init() throws {
     var policy = Policy()
     policy.enabled = .never
-    disks = Disks(machine: try Machine(limit: 64 << 20, policy: policy))
+    disks = Disks(machine: try Machine(limit: 64 << 20, policy: policy, background: .none))
     try disks.create("golden", size: 1 << 40)
   }
 

@@ -15,7 +15,8 @@ import Testing
     var policy = Policy()
     policy.enabled = .never
     disks = Disks(
-      machine: try Machine(limit: 16 * Self.mib, capacity: 64 * Self.mib, policy: policy))
+      machine: try Machine(
+        limit: 16 * Self.mib, capacity: 64 * Self.mib, policy: policy, background: .none))
     server = ControlServer(
       disks: disks, directory: RuntimeDirectory(scratch.path),
       log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

@@ -13,7 +13,7 @@ import Testing
   let server: ControlServer
 
   init() throws {
-    let disks = Disks(machine: try Machine(limit: 64 << 20))
+    let disks = Disks(machine: try Machine(limit: 64 << 20, background: .none))
     server = ControlServer(
       disks: disks, directory: RuntimeDirectory(scratch.path),
       log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

@@ -11,7 +11,7 @@ import Testing
   init() throws {
     var policy = Policy()
     policy.enabled = .never
-    disks = Disks(machine: try Machine(limit: 256 * Self.mib, policy: policy))
+    disks = Disks(machine: try Machine(limit: 256 * Self.mib, policy: policy, background: .none))
     try disks.create("d", size: 1 << 30, limits: DiskLimits(quota: Self.quota))
   }
 

@@ -12,7 +12,7 @@ import Testing
   init() throws {
     var policy = Policy()
     policy.enabled = .never
-    machine = try Machine(limit: 64 << 20, policy: policy)
+    machine = try Machine(limit: 64 << 20, policy: policy, background: .none)
   }
 
   /// A thread writes `bytes` into one end of a pipe. Returns the other end.
@@ -66,6 +66,10 @@ import Testing
     #expect { try load(stream([])) } throws: { "\($0)".contains("first byte") }
     machine.shrink()
     #expect(machine.memoryUsed == 0)
+  }
+
+  @Test func aFileWithoutAnEndToSeekToIsAStream() throws {
+    #expect(try load(ImageSource(path: "/proc/cpuinfo")).size > 100)
   }
 
   @Test func aFormatIsSeenInAStreamToo() throws {

@@ -25,13 +25,12 @@ public struct ImageSource {
     switch status.st_mode & S_IFMT {
     case S_IFDIR: throw ControlError("\(name): is a directory, not a disk image")
     case S_IFREG, S_IFBLK:
-      start = lseek(descriptor, 0, SEEK_CUR)
+      start = max(0, lseek(descriptor, 0, SEEK_CUR))
       let end = lseek(descriptor, 0, SEEK_END)
       // The process that opened the file shares the offset. Put it back where it was.
-      guard start >= 0, end >= 0, lseek(descriptor, start, SEEK_SET) == start else {
-        throw ControlError("seek in \(name)", errno: errno)
-      }
-      size = UInt64(max(0, end - start))
+      lseek(descriptor, start, SEEK_SET)
+      // Files of /proc have no end to seek to; they are read as streams.
+      size = end < 0 ? nil : UInt64(max(0, end - start))
     default:
       guard isatty(descriptor) == 0 else {
         throw ControlError("\(name): is a terminal; pipe an image into the command, or name a file")

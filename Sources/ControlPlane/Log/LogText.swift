@@ -18,19 +18,25 @@ enum LogText {
   /// limit, and adds the size of the whole text.
   static func escaped(_ text: String) -> String {
     var result = ""
-    var shown = 0
-    for scalar in text.unicodeScalars {
-      if shown == limit { return result + "…(\(text.utf8.count) bytes)" }
-      shown += 1
+    for (index, scalar) in text.unicodeScalars.enumerated() {
+      if index == limit { return result + "…(\(text.utf8.count) bytes)" }
       if scalar == "\"" || scalar == "\\" {
         result += "\\\(scalar)"
-      } else if isHarmless(scalar) {
-        result.unicodeScalars.append(scalar)
       } else {
-        result += "\\u{\(String(scalar.value, radix: 16))}"
+        result += shown(scalar)
       }
     }
     return result
+  }
+
+  /// The whole text, with characters escaped that are not harmless.
+  static func printable(_ text: String) -> String {
+    guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }
+    return text.unicodeScalars.reduce(into: "") { $0 += shown($1) }
+  }
+
+  private static func shown(_ scalar: Unicode.Scalar) -> String {
+    isHarmless(scalar) ? String(Character(scalar)) : "\\u{\(String(scalar.value, radix: 16))}"
   }
 
   private static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
