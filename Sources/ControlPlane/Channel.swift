@@ -81,7 +81,8 @@ struct Channel: ~Copyable {
         received = Array(received[(end + 1)...])
         searched = 0
         do { return try JSONDecoder().decode(Message.self, from: line) } catch {
-          throw ControlError("cannot decode a line on the control socket: \(error)")
+          let reason = (error as? DecodingError)?.summary ?? "\(error)"
+          throw ControlError("a line on the control socket is not understood: \(reason)")
         }
       }
       guard received.count < lineLimit else {

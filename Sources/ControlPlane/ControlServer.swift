@@ -39,9 +39,12 @@ public struct ControlServer: Sendable {
           try? channel.send(ControlResponse.progress(done: done, total: total))
         }
         if case .failure(let message) = response {
-          log.notice("refused", metadata: ["request": "\(request)", "reason": "\(message)"])
+          let isWanted = (try? caller.check()) != nil
+          log.notice(
+            isWanted ? "refused" : "cancelled",
+            metadata: ["request": "\(request.summary)", "reason": "\(message)"])
         } else {
-          log.debug("done", metadata: ["request": "\(request)"])
+          log.debug("done", metadata: ["request": "\(request.summary)"])
         }
         try channel.send(response)
         channel.giveSlot()

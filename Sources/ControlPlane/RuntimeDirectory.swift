@@ -56,6 +56,9 @@ public struct RuntimeDirectory: Sendable {
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("make directory") }
     var status = stat()
     guard unsafe lstat(path, &status) == 0 else { throw failure("look at directory") }
+    guard status.st_mode & S_IFMT != S_IFLNK else {
+      throw ControlError("--directory \(path): is a link; name the directory that it leads to")
+    }
     guard status.st_mode & S_IFMT == S_IFDIR else {
       throw ControlError("--directory \(path): is not a directory")
     }

@@ -94,7 +94,7 @@ def test_a_file_for_a_directory(tmp_path):
 def test_a_link_to_a_directory(tmp_path):
     (tmp_path / "mine").mkdir(mode=0o700)
     os.symlink(tmp_path / "mine", tmp_path / "link")
-    refused_in(tmp_path / "link", "link: is not a directory")
+    refused_in(tmp_path / "link", "link: is a link; name the directory")
 
 
 def test_a_directory_in_one_that_does_not_exist(tmp_path):
