@@ -23,6 +23,7 @@ extension Arena {
   /// - Complexity: O(free blocks given back), with one system call for up to 64 of them.
   @discardableResult
   public func trim(all: Bool = false) -> Int {
+    splitBackingsAgain()
     let slack = all ? 0 : Int(outstanding.load(.relaxed)) / 128
     return trim(
       upTo: lock.withLock {
@@ -120,6 +121,7 @@ extension Arena {
             returnToSystem(whole)
           } else if isFirst {
             splitBacking(of: block)
+            if splitBackings.count < Self.mostSplitAgain { splitBackings.append(block) }
           }
         }
         guard failed == 0 else { return 0 }
@@ -139,8 +141,22 @@ extension Arena {
   /// Asks the system to split the huge page behind a block with holes. By itself the system splits
   /// it only when it is short of memory, and until then the holes free nothing. This costs some 0.4
   /// ms, once per block: afterwards the block is backed by small pages.
+  ///
+  /// The system does not split a page that something holds at the moment, such as its own compaction,
+  /// and does not tell. So `trim` asks once more at its next call.
   private func splitBacking(of frame: FrameNumber) {
     let head = frame & ~FrameNumber(FrameGeometry.framesPerHuge - 1)
     _ = unsafe hm_split_backing(address(head), FrameGeometry.hugeSize)
   }
+
+  private func splitBackingsAgain() {
+    let blocks = Self.trimming.withLock {
+      defer { splitBackings.removeAll(keepingCapacity: true) }
+      return splitBackings
+    }
+    for block in blocks { splitBacking(of: block) }
+  }
+
+  /// Blocks remembered for that: 2 GiB of them.
+  private static var mostSplitAgain: Int { 1024 }
 }

@@ -43,6 +43,8 @@ import Primitives
   /// since the last `trim`, which nobody needed.
   var freeDirty = 0
   var leastDirty = 0
+  /// (L) trimming: a frame of each block whose backing was split since the last call of `trim`.
+  var splitBackings: [FrameNumber] = []
   /// (L) Frames given back whose memory is not free yet, since the system's huge pages still hold
   /// it.
   var held = 0
