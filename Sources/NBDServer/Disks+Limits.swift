@@ -110,8 +110,9 @@ extension Disk {
     do throws(DiskError) {
       let snapshot = try fork(of: space)
       var spaces: [AddressSpace] = []
-      for name in names {
-        try check()
+      for (index, name) in names.enumerated() {
+        // A check may cost a system call, as much as a fork.
+        if index % 64 == 0 { try check() }
         let fork = try fork(of: snapshot)
         if limits != DiskLimits() { try limits.apply(to: fork, named: name) }
         spaces.append(fork)

@@ -89,7 +89,7 @@ public final class Disks: Sendable {
 
   /// Forks `source` once for each of `names`, all at the same point: after every write that was
   /// completed before the call. The forks share one snapshot, to which a reset returns. Each fork
-  /// has the limits `limits`; it inherits none of `source`. `check` is called before each fork. If
+  /// has the limits `limits`; it inherits none of `source`. `check` is called between forks. If
   /// it throws, no fork is made.
   ///
   /// - Complexity: O(names), whatever the size and the depth of `source`.
@@ -200,20 +200,19 @@ extension DiskTable {
   ) throws(DiskError) {
     guard let disk = self[source] else { throw .notFound(source) }
     guard self[name] == nil else { throw .exists(name) }
-    let origin = disk.joinedAccount(machine)
+    func fork() throws(DiskError) -> (snapshot: AddressSpace, space: AddressSpace) {
+      let made = try disk.forks(named: [name], DiskLimits()) { () throws(DiskError) in }
+      return (made.snapshot, made.spaces[0])
+    }
     var quota = DiskQuota(pins: PinAllowance(quota: nil))
     let space: AddressSpace
     let snapshot: AddressSpace
-    if let origin {
+    if let origin = disk.joinedAccount(machine) {
       let member: AccountMember
-      (snapshot, space, member) = try origin.account.fork(of: origin) { () throws(DiskError) in
-        let made = try disk.forks(named: [name], DiskLimits()) {}
-        return (made.snapshot, made.spaces[0])
-      }
+      (snapshot, space, member) = try origin.account.fork(of: origin, fork)
       quota = DiskQuota(pins: origin.account.pins, member: member)
     } else {
-      let made = try disk.forks(named: [name], DiskLimits()) {}
-      (snapshot, space) = (made.snapshot, made.spaces[0])
+      (snapshot, space) = try fork()
     }
     insert([
       Disk(

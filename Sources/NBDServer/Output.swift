@@ -143,7 +143,7 @@ import NBD
   }
 
   /// Adds a copy of a range of a space. Returns false if the client is gone.
-  private mutating func copy(
+  mutating func copy(
     _ space: AddressSpace, _ offset: UInt64, _ length: Int
   ) throws(MemoryError) -> Bool {
     guard let target = unsafe reserve(length) else { return false }

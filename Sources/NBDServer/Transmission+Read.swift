@@ -86,10 +86,6 @@ extension Transmission {
       return try output.pin(space, at: offset, length: UInt64(length))
     }
     guard length > 0 else { return true }
-    guard let target = unsafe output.reserve(Int(length)) else { return false }
-    unsafe try space.read(
-      at: offset, into: UnsafeMutableRawBufferPointer(start: target, count: Int(length)))
-    output.commit(Int(length))
-    return true
+    return try output.copy(space, offset, Int(length))
   }
 }

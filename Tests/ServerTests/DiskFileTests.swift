@@ -48,15 +48,18 @@ final class Scratch: Sendable {
   }
 }
 
+/// 64 MiB without huge frames and without a background, so that memory is counted exactly.
+func makeMachineOfSmallPages() throws -> Machine {
+  var policy = Policy()
+  policy.enabled = .never
+  return try Machine(limit: 64 << 20, policy: policy, background: .none)
+}
+
 @Suite struct DiskFileTests {
   let scratch = Scratch()
   let machine: Machine
 
-  init() throws {
-    var policy = Policy()
-    policy.enabled = .never
-    machine = try Machine(limit: 64 << 20, policy: policy, background: .none)
-  }
+  init() throws { machine = try makeMachineOfSmallPages() }
 
   private func load(_ path: String) throws -> AddressSpace {
     try DiskFile.load(ImageSource(path: path), into: machine) { _, _ in }.space

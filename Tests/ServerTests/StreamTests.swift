@@ -9,11 +9,7 @@ import Testing
   let scratch = Scratch()
   let machine: Machine
 
-  init() throws {
-    var policy = Policy()
-    policy.enabled = .never
-    machine = try Machine(limit: 64 << 20, policy: policy, background: .none)
-  }
+  init() throws { machine = try makeMachineOfSmallPages() }
 
   /// A thread writes `bytes` into one end of a pipe. Returns the other end.
   private func stream(_ bytes: [UInt8], keepsOpen: Bool = false) throws -> ImageSource {
