@@ -84,6 +84,9 @@ int hm_split_backing(void *address, size_t length) {
   if (fails(SPLIT_BACKING)) return errno;
   return madvise(address, length, MADV_COLD) ? errno : 0;
 }
+int hm_allow_huge_backing(void *address, size_t length, int allowed) {
+  return madvise(address, length, allowed ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) ? errno : 0;
+}
 int hm_protect(void *address, size_t length, int writable) {
   if (fails(PROTECT)) return errno;
   return mprotect(address, length, PROT_READ | (writable ? PROT_WRITE : 0)) ? errno : 0;

@@ -151,6 +151,7 @@ extension Arena {
   func returnToSystem(_ block: FrameNumber) {
     let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
     forgetFrames(of: block)
+    allowHugeBacking(of: block)
     lock.withLock {
       if failed == 0 { givenBack += UInt64(FrameGeometry.hugeSize) }
       link(block, order: FrameGeometry.hugeOrder, clean: failed == 0)
@@ -166,7 +167,7 @@ extension Arena {
     if !clean { freeDirty += 1 << order }
     guard order < FrameGeometry.hugeOrder else {
       unsafe self.block(block).pointee = Block(
-        next: next, previous: 0, isClean: clean, isSplit: false)
+        next: next, previous: 0, isClean: clean, isSplit: false, isKeptSmall: false)
       return
     }
     unsafe metadata[Int(block)].low = next

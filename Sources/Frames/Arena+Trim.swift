@@ -110,12 +110,11 @@ extension Arena {
         if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]
-          let (whole, isFirst) = lock.withLock {
+          // As long as this part of it is in no list, the block cannot become wholly free.
+          let isFirst = failed == 0 && keepSmall(block)
+          let whole = lock.withLock {
             returning.subtract(1, .relaxed)
-            let description = unsafe self.block(block)
-            let isFirst = unsafe failed == 0 && !description.pointee.isSplit
-            if isFirst { unsafe description.pointee.isSplit = true }
-            return (coalesce(block, order: order, clean: failed == 0), isFirst)
+            return coalesce(block, order: order, clean: failed == 0)
           }
           if whole != 0 {
             returnToSystem(whole)
@@ -138,15 +137,50 @@ extension Arena {
       metadata + Int(block), FrameGeometry.framesPerHuge * MemoryLayout<FrameMetadata>.stride)
   }
 
+  /// Forbids the system to back the block of a frame with a huge page, since khugepaged would fill
+  /// the holes with new memory. Returns whether these are the block's first holes.
+  private func keepSmall(_ frame: FrameNumber) -> Bool {
+    let (isFirst, isAllowed) = lock.withLock {
+      let description = unsafe block(frame)
+      guard unsafe !description.pointee.isSplit else { return (false, false) }
+      unsafe description.pointee.isSplit = true
+      return (true, keptSmall < Self.mostKeptSmall)
+    }
+    guard isFirst && isAllowed else { return isFirst }
+    let failed = unsafe hm_allow_huge_backing(address(head(of: frame)), FrameGeometry.hugeSize, 0)
+    guard failed == 0 else { return true }
+    lock.withLock {
+      unsafe block(frame).pointee.isKeptSmall = true
+      keptSmall += 1
+    }
+    return true
+  }
+
+  /// Allows the system to back a block, which is wholly free and in no list, with a huge page again.
+  func allowHugeBacking(of block: FrameNumber) {
+    guard lock.withLock({ unsafe self.block(block).pointee.isKeptSmall }) else { return }
+    _ = unsafe hm_allow_huge_backing(address(block), FrameGeometry.hugeSize, 1)
+    lock.withLock { keptSmall -= 1 }
+  }
+
+  /// Each of these blocks can cost the process two memory mappings more, and Linux allows a process
+  /// 65,530 (vm.max_map_count).
+  private static var mostKeptSmall: Int { 8192 }
+
   /// Asks the system to split the huge page behind a block with holes. By itself the system splits
   /// it only when it is short of memory, and until then the holes free nothing. This costs some 0.4
-  /// ms, once per block: afterwards the block is backed by small pages.
+  /// ms, once per block: afterwards the block is backed by small pages until it is wholly
+  /// free.
   ///
   /// The system does not split a page that something holds at the moment, such as its own compaction,
   /// and does not tell. So `trim` asks once more at its next call.
   private func splitBacking(of frame: FrameNumber) {
-    let head = frame & ~FrameNumber(FrameGeometry.framesPerHuge - 1)
-    _ = unsafe hm_split_backing(address(head), FrameGeometry.hugeSize)
+    _ = unsafe hm_split_backing(address(head(of: frame)), FrameGeometry.hugeSize)
+  }
+
+  /// The first frame of a frame's block.
+  private func head(of frame: FrameNumber) -> FrameNumber {
+    frame & ~FrameNumber(FrameGeometry.framesPerHuge - 1)
   }
 
   private func splitBackingsAgain() {

@@ -45,6 +45,8 @@ import Primitives
   var leastDirty = 0
   /// (L) trimming: a frame of each block whose backing was split since the last call of `trim`.
   var splitBackings: [FrameNumber] = []
+  /// (L) Blocks with `isKeptSmall`.
+  var keptSmall = 0
   /// (L) Frames given back whose memory is not free yet, since the system's huge pages still hold
   /// it.
   var held = 0
@@ -182,6 +184,8 @@ struct Block {
   var isClean: Bool
   /// Whether parts of it were given back and the system was asked to split the huge page behind it.
   var isSplit: Bool
+  /// Whether the system may not back it with a huge page until it is wholly free.
+  var isKeptSmall: Bool
 }
 
 /// Why an arena could not be made.

@@ -24,6 +24,10 @@ int hm_give_back_all(const struct hm_range *ranges, int count);
 /// the control group gets the memory of those parts only once the pages are split. The rest of the
 /// range is the first to be swapped from then on. Returns 0 or the errno.
 int hm_split_backing(void *address, size_t length);
+/// Allows or forbids the kernel to back a range with huge pages from now on. Without it khugepaged
+/// joins split pages again within a minute and fills the holes with new memory. Returns 0 or the
+/// errno.
+int hm_allow_huge_backing(void *address, size_t length, int allowed);
 /// Unmaps a range. Returns 0 or the errno.
 int hm_release(void *address, size_t length);
 /// Makes a range read-only, or read-write again if `writable`. Returns 0 or the errno.
