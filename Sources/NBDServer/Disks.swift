@@ -7,8 +7,7 @@ public struct Disk: Sendable {
   /// The contents. This is the same object for the whole life of the disk: a reset changes it in
   /// place.
   public let space: AddressSpace
-  /// In bytes; the space may be larger.
-  public let size: UInt64
+  public let settings: DiskSettings
   /// The disk that this one was forked from, which may be gone. Nil for a created or imported disk.
   public let origin: String?
   /// The contents that a reset restores: those that the origin had at the fork.
@@ -22,6 +21,9 @@ public struct Disk: Sendable {
   /// Whether a client made the disk by connecting to `origin@name` or `origin@`.
   let isMadeByConnecting: Bool
   let quota: DiskQuota
+
+  /// In bytes; the space may be larger.
+  public var size: UInt64 { settings.size }
 }
 
 /// All disks by name. One lock guards names, lineage and connection counts. Reads and writes never
@@ -65,7 +67,8 @@ public final class Disks: Sendable {
       try checkRoom(table, for: 1)
       table.insert([
         Disk(
-          name: name, space: space, size: size, origin: nil, snapshot: nil, isTemporary: false,
+          name: name, space: space, settings: DiskSettings(size: size), origin: nil, snapshot: nil,
+          isTemporary: false,
           isMadeByConnecting: false, quota: DiskQuota(pins: PinAllowance(quota: space.quota)))
       ])
     }
@@ -186,7 +189,8 @@ extension DiskTable {
     insert(
       zip(names, spaces).map { name, space in
         Disk(
-          name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
+          name: name, space: space, settings: DiskSettings(size: disk.size), origin: source,
+          snapshot: snapshot,
           isTemporary: false,
           isMadeByConnecting: false,
           quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
@@ -216,7 +220,8 @@ extension DiskTable {
     }
     insert([
       Disk(
-        name: name, space: space, size: disk.size, origin: source, snapshot: snapshot,
+        name: name, space: space, settings: DiskSettings(size: disk.size), origin: source,
+        snapshot: snapshot,
         isTemporary: isTemporary,
         isMadeByConnecting: true, quota: quota)
     ])

@@ -14,7 +14,8 @@ struct Transmission: ~Copyable {
   let space: AddressSpace
   let traffic: Traffic
   let quota: DiskQuota
-  let size: UInt64
+  let settings: DiskSettings
+  /// Whether this client may not change the disk.
   let readOnly: Bool
   let session: Session
   var input: Input
@@ -27,7 +28,7 @@ struct Transmission: ~Copyable {
     space = disk.space
     traffic = disk.traffic
     quota = disk.quota
-    size = disk.size
+    settings = disk.settings
     self.readOnly = readOnly
     self.session = session
     input = Input(socket: socket, overhead: overhead)
@@ -68,7 +69,8 @@ struct Transmission: ~Copyable {
   private mutating func handle(_ request: Request) -> Bool {
     let command: Command
     do {
-      command = try request.command(size: size, readOnly: readOnly, session: session)
+      command = try request.command(
+        size: settings.size, readOnly: readOnly || settings.isReadOnly, session: session)
     } catch {
       guard skip(Int(request.payload)) else { return false }
       return refuse(request, error)
