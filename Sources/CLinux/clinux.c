@@ -47,7 +47,7 @@ void *hm_reserve(size_t length, int huge) {
   char *start = (char *)(((uintptr_t)raw + block - 1) & ~(uintptr_t)(block - 1));
   if (start > raw) munmap(raw, start - raw);
   munmap(start + length, raw + block - start);
-  if (huge) madvise(start, length, MADV_HUGEPAGE);
+  madvise(start, length, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return start;
 }
 int hm_give_back(void *address, size_t length) {

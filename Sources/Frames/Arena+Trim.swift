@@ -16,6 +16,7 @@ extension Arena {
   /// Free frames that still have memory of the system behind them.
   public var framesFreeDirty: Int { lock.withLock { freeDirty } }
 
+  /// Empties the core caches that nobody used since the last call (the kernel's `decay_pcp_high`).
   /// Gives back the frames that were free all the time since the last call, except for a slack of
   /// 1/128 of the frames in use: a hole breaks up the system's huge page for the rest of its 2 MiB.
   /// With `all`, gives back everything that is free. Returns the number of frames given back.
@@ -23,6 +24,7 @@ extension Arena {
   /// - Complexity: O(free blocks given back), with one system call for up to 64 of them.
   @discardableResult
   public func trim(all: Bool = false) -> Int {
+    drainCaches(idle: true)
     splitBackingsAgain()
     let slack = all ? 0 : Int(outstanding.load(.relaxed)) / 128
     return trim(
@@ -91,7 +93,8 @@ extension Arena {
           var order = FrameGeometry.hugeOrder - 1
           while order >= 0 && count < Self.batch {
             let block = unsafe heads[order]
-            guard block != 0, frames + 1 << order <= surplus else {
+            // A block that is larger than the surplus goes back too if most of it is surplus.
+            guard block != 0, frames + 1 << order / 2 < surplus else {
               order -= 1
               continue
             }

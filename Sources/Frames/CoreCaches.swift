@@ -20,6 +20,8 @@ import Primitives
     let filled = AtomicWord(0)
     /// (L) `capacity` frame numbers.
     let frames: UnsafeMutablePointer<FrameNumber>
+    /// (L) `filled` at the last `trim`.
+    var filledAtTrim: UInt64 = 0
     init() { unsafe frames = .allocate(capacity: CoreCaches.capacity) }
     deinit { unsafe frames.deallocate() }
   }
@@ -110,9 +112,21 @@ extension Arena {
   }
 
   /// Empties all core caches, so that blocks whose last used frames were cached become wholly free.
-  public func drainCaches() {
+  public func drainCaches() { drainCaches(idle: false) }
+
+  /// Empties the caches; with `idle`, only those that hold as many frames as at the last such call.
+  /// Nobody used them in between, or no more than they got back.
+  func drainCaches(idle: Bool) {
     for index in 0..<caches.used {
       let cache = unsafe caches.caches + index
+      if idle {
+        let isIdle: Bool = unsafe cache.pointee.lock.withLock {
+          let filled = unsafe cache.pointee.filled.load(.relaxed)
+          defer { unsafe cache.pointee.filledAtTrim = filled }
+          return unsafe filled == cache.pointee.filledAtTrim
+        }
+        guard isIdle else { continue }
+      }
       var batch = true
       while batch {
         // One frame at a time: a block must not be given back to the system under the cache's lock.

@@ -10,7 +10,8 @@ int hm_membarrier_register(void);
 int hm_membarrier(void);
 /// The core that this thread runs on now. It is a hint: the thread may move at any time.
 int hm_current_core(void);
-/// Reserves `length` bytes, aligned to 2 MiB, read-write and uncommitted. `huge` advises huge pages.
+/// Reserves `length` bytes, aligned to 2 MiB, read-write and uncommitted. With `huge`,
+/// advises huge pages; otherwise forbids them, for memory that is used and given back in small parts.
 /// Returns NULL and sets errno on failure.
 void *hm_reserve(size_t length, int huge);
 /// Gives the memory of a range back to the system. The range reads as zeros afterwards.
