@@ -4,9 +4,10 @@ export HUGEMEM
 .PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms clean
 
 build:
+	scripts/deps build
 	swift build -c release --product hugemem
 
-# Installs Debian and Ubuntu packages. Without the rights to do so, lists them.
+# Installs Debian and Ubuntu packages. `scripts/deps build` is what the build needs. Without the rights to do so, lists them.
 deps:
 	scripts/deps
 

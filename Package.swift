@@ -33,16 +33,22 @@ let package = Package(
       name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
     .target(name: "Benchmarks", dependencies: ["HugeMemory", "CLinux"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
+    // Only the server uses it. The library products are free of it (scripts/dependencies).
+    .systemLibrary(
+      name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
+    .target(name: "TLS", dependencies: ["CGnuTLS", "Primitives"], swiftSettings: settings),
     .target(
       name: "NBDServer",
-      dependencies: ["HugeMemory", "NBD", .product(name: "Logging", package: "swift-log")],
+      dependencies: [
+        "HugeMemory", "NBD", "TLS", .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: settings),
     .target(
       name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "ControlPlane", "MemoryPressure", "Primitives",
+        "Benchmarks", "ControlPlane", "MemoryPressure", "NBD", "Primitives", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

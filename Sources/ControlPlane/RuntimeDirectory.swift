@@ -23,8 +23,11 @@ public struct RuntimeDirectory: Sendable {
   }
 
   /// The URI of a disk, for clients.
-  public func uri(_ disk: String) -> String {
-    "nbd+unix:///\(disk)?socket=\(Self.escaped(diskSocket))"
+  public func uri(_ disk: String) -> String { Self.uri(disk, socket: diskSocket) }
+
+  /// The URI of a disk on a Unix socket.
+  public static func uri(_ disk: String, socket: String) -> String {
+    "nbd+unix:///\(disk)?socket=\(escaped(socket))"
   }
 
   /// Percent-encodes the bytes that have a meaning in the query of a URI.

@@ -4,7 +4,7 @@
 /// ```
 ///   clientFlags ──▶ option ──▶ transmission
 ///                   │ ▲  ▲
-///         resolving ▼ │  │ skipping (an oversized option)
+///  resolving, securing ▼ │  │ skipping (an oversized option)
 ///                   ──┘──┘
 /// ```
 public struct Handshake: Sendable {
@@ -14,6 +14,7 @@ public struct Handshake: Sendable {
     case skipping(UInt64)
     case resolving(Purpose)
     case listing
+    case securing
     case transmission
     case closed
   }
@@ -36,6 +37,9 @@ public struct Handshake: Sendable {
     case list
     /// Send the bytes, then call `listed` with the next names.
     case sendAndList([UInt8])
+    /// Send the bytes, then begin TLS and call `secured`. If bytes of the client are left in the
+    /// input, close instead: they came without TLS, and somebody else may have put them there.
+    case startTLS([UInt8])
     /// Send the bytes; the negotiation is over.
     case transmit([UInt8], Session)
     /// Send the bytes, then close.
@@ -60,8 +64,10 @@ public struct Handshake: Sendable {
   /// The option being answered.
   var code: UInt32 = 0
   var exportName = ""
+  let tls: TLSMode
+  var isSecure = false
 
-  public init() {}
+  public init(tls: TLSMode = .off) { self.tls = tls }
 
   /// The first message, which the server sends.
   public static let greeting: [UInt8] = {
@@ -107,13 +113,20 @@ public struct Handshake: Sendable {
       let payload = ahead.prefix(Int(length))
       input = ahead.dropFirst(Int(length))
       return option(payload)
-    case .resolving, .listing, .transmission, .closed:
+    case .resolving, .listing, .securing, .transmission, .closed:
       preconditionFailure("handshake: step in state \(state)")
     }
   }
 
   private mutating func option(_ payload: ArraySlice<UInt8>) -> Action {
-    switch OptionCode(rawValue: code) {
+    let option = OptionCode(rawValue: code)
+    if tls == .required && !isSecure && option != .startTLS && option != .abort {
+      // EXPORT_NAME has no error reply.
+      return option == .exportName
+        ? close() : refuse(.needsTLS, "this server needs TLS; begin with STARTTLS")
+    }
+    switch option {
+    case .startTLS: return startTLS(payload)
     case .exportName:
       guard payload.count <= Limits.string,
         let name = String(validating: payload, as: UTF8.self)
@@ -136,6 +149,24 @@ public struct Handshake: Sendable {
     case nil:
       return refuse(.unsupported, "option \(code) is not supported")
     }
+  }
+
+  private mutating func startTLS(_ payload: ArraySlice<UInt8>) -> Action {
+    guard payload.isEmpty else { return refuse(.invalid, "STARTTLS has no data") }
+    guard !isSecure else { return refuse(.invalid, "TLS is in use already") }
+    guard tls != .off else { return refuse(.policy, "this server has no TLS here") }
+    state = .securing
+    return .startTLS(reply(.acknowledge))
+  }
+
+  /// Continues after the action `.startTLS`, once TLS is in use. What was negotiated without TLS is
+  /// forgotten, since somebody between client and server may have changed it.
+  public mutating func secured() {
+    precondition(state == .securing, "handshake: secured in state \(state)")
+    state = .option
+    isSecure = true
+    session = Session()
+    contextExport = nil
   }
 
   private mutating func infoOrGo(_ payload: ArraySlice<UInt8>) -> Action {

@@ -93,7 +93,7 @@ public final class Acceptor: Sendable {
         usleep(cut == nil ? 100_000 : 1000)
         continue
       }
-      if listener.port != nil {
+      if case .tcp = listener.kind {
         var on: Int32 = 1
         unsafe setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &on, 4)
         unsafe setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, 4)

@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import NBD
+import TLS
 
 /// Serves one client on its own thread, from the greeting to the end of the connection.
 struct Connection {
@@ -12,16 +13,31 @@ struct Connection {
   let log: Logger
   let timeouts: Timeouts
   let overhead: Overhead
+  let security: Security
+  /// TLS, once the client has begun it.
+  private var tls: TLSSession?
+  /// Who the client is, as far as it has proved that.
+  private var identity: Identity
+
+  init(
+    place: Place, disks: Disks, log: Logger, timeouts: Timeouts, overhead: Overhead,
+    security: Security
+  ) {
+    (self.place, self.disks, self.log, self.timeouts) = (place, disks, log, timeouts)
+    (self.overhead, self.security) = (overhead, security)
+    identity = Socket.user(of: place.socket).map { .user($0) } ?? .anonymous
+  }
 
   private var socket: Int32 { place.socket }
 
   /// Returns when the client is gone. Does not close the socket.
-  func serve() {
+  mutating func serve() {
+    defer { tls?.close() }
     // One deadline for the whole negotiation. A client that sends a byte now and then gets no more
     // time.
     let deadline = Deadline(seconds: timeouts.negotiation)
     guard send(Handshake.greeting, by: deadline) else { return }
-    var handshake = Handshake()
+    var handshake = Handshake(tls: security.mode)
     var received: [UInt8] = []
     var input = received[...]
     var connected: Disk?
@@ -57,11 +73,21 @@ struct Connection {
           log.notice("refused", metadata: ["export": "\(name)", "reason": "\(error)"])
           action = handshake.resolved(.failure(Self.refusal(error)))
         }
+      case .startTLS(let bytes):
+        guard input.isEmpty, send(bytes, by: deadline), startTLS(by: deadline) else { return }
+        handshake.secured()
+        action = .receive
       case .transmit(let bytes, let session):
         // Keep the place before the client learns that it is in transmission.
         place.keep()
         guard let disk = connected, send(bytes, by: deadline) else { return }
-        log.debug("connected", metadata: ["disk": "\(disk.name)", "session": "\(session)"])
+        tls?.endNegotiation()
+        log.debug(
+          "connected",
+          metadata: [
+            "disk": "\(disk.name)", "client": "\(identity)", "session": "\(session)",
+            "encryption": "\(tls?.summary ?? "none")",
+          ])
         setTimeout(SO_RCVTIMEO, seconds: Self.idleAfter)
         setTimeout(SO_SNDTIMEO, seconds: timeouts.send)
         // A client sends no request before it has the answer to its last option, so no input may be
@@ -82,6 +108,26 @@ struct Connection {
     }
   }
 
+  /// Begins TLS. Returns false if that fails; the connection then ends.
+  private mutating func startTLS(by deadline: Deadline) -> Bool {
+    guard let credentials = security.context?.credentials else { return false }
+    do throws(TLSError) {
+      let session = try TLSSession(socket: socket, credentials: credentials) { [socket] events in
+        deadline.wait(for: socket, events)
+      }
+      tls = session
+      switch try session.peer() {
+      case .anonymous: identity = .anonymous
+      case .certificate(let name): identity = .certificate(name)
+      case .key(let user): identity = .key(user)
+      }
+      return true
+    } catch {
+      log.notice("refused", metadata: ["client": "\(identity)", "reason": "\(error)"])
+      return false
+    }
+  }
+
   /// Answers with the next names of a LIST. It takes few at a time, so that the answer needs little
   /// memory even if there are many disks and the client does not read.
   private func list(_ handshake: inout Handshake, after name: inout String?) -> Handshake.Action {
@@ -97,7 +143,8 @@ struct Connection {
   @inline(never)
   private func transmit(_ disk: Disk, _ session: Session) -> Bool {
     var transmission = Transmission(
-      socket: socket, disk: disk, readOnly: false, session: session, machine: disks.machine,
+      socket: socket, tls: tls, disk: disk, readOnly: false, session: session,
+      machine: disks.machine,
       overhead: overhead)
     transmission.run()
     return transmission.output.hasTimedOut
@@ -123,14 +170,20 @@ struct Connection {
     let old = bytes.count
     bytes.append(contentsOf: repeatElement(0, count: 4096))
     let count = unsafe bytes.withUnsafeMutableBytes { buffer in
-      unsafe Socket.receive(
-        into: UnsafeMutableRawBufferPointer(rebasing: buffer[old...]), from: socket, by: deadline)
+      let room = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[old...])
+      if let tls { return unsafe tls.receive(room.baseAddress!, room.count) }
+      return unsafe Socket.receive(into: room, from: socket, by: deadline)
     }
-    bytes.removeLast(4096 - count)
+    bytes.removeLast(4096 - max(0, count))
     return count > 0
   }
 
   private func send(_ bytes: [UInt8], by deadline: Deadline) -> Bool {
-    unsafe bytes.withUnsafeBytes { unsafe Socket.send($0, to: socket, by: deadline) }
+    unsafe bytes.withUnsafeBytes { bytes in
+      guard let tls else { return unsafe Socket.send(bytes, to: socket, by: deadline) }
+      guard let start = bytes.baseAddress else { return true }
+      guard unsafe tls.send(start, bytes.count) else { return false }
+      return tls.flush()
+    }
   }
 }

@@ -1,4 +1,5 @@
 import Glibc
+import TLS
 
 /// The receive buffer of a connection. It is filled by as few `recv`s as the client's batching
 /// allows. Only its first pages are used, until they are full once and the server has memory for
@@ -9,14 +10,16 @@ import Glibc
   static let small = 8 << 10
 
   let socket: Int32
+  let tls: TLSSession?
   private let buffer: UnsafeMutableRawPointer
   private let overhead: Overhead
   private var capacity = Self.small
   private var start = 0
   private var end = 0
 
-  init(socket: Int32, overhead: Overhead) {
+  init(socket: Int32, tls: TLSSession?, overhead: Overhead) {
     self.socket = socket
+    self.tls = tls
     self.overhead = overhead
     unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
   }
@@ -42,7 +45,10 @@ import Glibc
     }
     moveToFront()
     while true {
-      let count = unsafe recv(socket, buffer + end, capacity - end, 0)
+      let count =
+        if let tls { unsafe tls.receive(buffer + end, capacity - end) } else {
+          unsafe recv(socket, buffer + end, capacity - end, 0)
+        }
       if count > 0 {
         end += count
         return .bytes
@@ -69,6 +75,10 @@ import Glibc
     }
     let kept = (end + 4095) & ~4095
     unsafe madvise(buffer + kept, Self.capacity - kept, MADV_DONTNEED)
+    if let tls {
+      guard !tls.hasMore else { return }
+      tls.rest()
+    }
     var wait = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
     while unsafe poll(&wait, 1, -1) < 0, errno == EINTR {}
   }

@@ -1,6 +1,7 @@
 import Glibc
 import HugeMemory
 import NBD
+import TLS
 
 /// The replies of a connection that wait to be sent: a list of memory pieces for one vectored send.
 /// Heads and small data are copied into a buffer. Large data is pinned, and sent from its frames.
@@ -27,6 +28,7 @@ import NBD
   static let copyPart: UInt64 = 64 << 10
 
   let socket: Int32
+  let tls: TLSSession?
   private let overhead: Overhead
   private var isLarge = false
   private let buffer: UnsafeMutableRawPointer
@@ -40,8 +42,11 @@ import NBD
   /// Whether a send ended because the client took nothing for longer than it may.
   private(set) var hasTimedOut = false
 
-  init(socket: Int32, machine: Machine, allowance: PinAllowance, overhead: Overhead) {
+  init(
+    socket: Int32, tls: TLSSession?, machine: Machine, allowance: PinAllowance, overhead: Overhead
+  ) {
     self.socket = socket
+    self.tls = tls
     self.overhead = overhead
     self.allowance = allowance
     unsafe buffer = .allocate(byteCount: Self.capacity, alignment: 4096)
@@ -155,7 +160,7 @@ import NBD
 
   /// Sends the batch. Returns false if the client is gone.
   mutating func flush() -> Bool {
-    let sent = sendAll()
+    let sent = tls == nil ? sendAll() : sendAllEncrypted()
     pins.release()
     allowance.give(taken)
     taken = 0
@@ -185,6 +190,24 @@ import NBD
         unsafe pieces[next].iov_base = pieces[next].iov_base + sent
         unsafe pieces[next].iov_len -= sent
       }
+    }
+    return true
+  }
+
+  /// The heads and small data of several replies share a record. Large pieces are encrypted from
+  /// where they are.
+  private mutating func sendAllEncrypted() -> Bool {
+    guard let tls else { return false }
+    for index in 0..<count {
+      let piece = unsafe pieces[index]
+      guard unsafe tls.send(piece.iov_base, piece.iov_len) else {
+        hasTimedOut = tls.hasTimedOut
+        return false
+      }
+    }
+    guard tls.flush() else {
+      hasTimedOut = tls.hasTimedOut
+      return false
     }
     return true
   }

@@ -1,4 +1,6 @@
 public import Logging
+public import NBD
+public import TLS
 
 /// The NBD server. It serves the disks of a registry to the clients of listening sockets.
 public struct Server: Sendable {
@@ -19,12 +21,31 @@ public struct Server: Sendable {
     self.timeouts = timeouts
   }
 
-  public func serve(_ listener: Listener) throws(SocketError) {
+  public func serve(
+    _ listener: Listener, security: Security = .none
+  ) throws(SocketError) {
     try acceptor.accept(on: listener, as: .disks) { [disks, log, timeouts, overhead] place in
-      Connection(
-        place: place, disks: disks, log: log, timeouts: timeouts, overhead: overhead
-      ).serve()
+      var connection = Connection(
+        place: place, disks: disks, log: log, timeouts: timeouts, overhead: overhead,
+        security: security)
+      connection.serve()
     }
+  }
+}
+
+/// Whether and how the clients of a listener use TLS.
+public struct Security: Sendable {
+  let mode: TLSMode
+  let context: TLSContext?
+
+  public static let none = Security(mode: .off, context: nil)
+
+  private init(mode: TLSMode, context: TLSContext?) {
+    (self.mode, self.context) = (mode, context)
+  }
+
+  public init(_ mode: TLSMode, _ context: TLSContext) {
+    self.init(mode: mode, context: context)
   }
 }
 

@@ -28,6 +28,20 @@ public enum Socket {
     }
     return descriptor
   }
+
+  /// The user of the process at the other end of a Unix socket; nil for another kind of socket.
+  static func user(of socket: Int32) -> UInt32? {
+    // `struct ucred`, which Glibc's module lacks: the process, the user and the group.
+    var credentials: [3 of UInt32] = [0, 0, 0]
+    var size = socklen_t(12)
+    var domain: Int32 = 0
+    var domainSize = socklen_t(MemoryLayout<Int32>.size)
+    guard unsafe getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &domainSize) == 0,
+      domain == AF_UNIX,
+      unsafe getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0
+    else { return nil }
+    return credentials[1]
+  }
 }
 
 /// Why a socket could not be made, bound or connected.

@@ -1,5 +1,6 @@
 import HugeMemory
 import NBD
+import TLS
 
 /// The transmission phase of one connection, on its own thread. It handles all the requests that
 /// one `recv` brought, and answers with one vectored send.
@@ -22,8 +23,8 @@ struct Transmission: ~Copyable {
   var output: Output
 
   init(
-    socket: Int32, disk: Disk, readOnly: Bool, session: Session, machine: Machine,
-    overhead: Overhead
+    socket: Int32, tls: TLSSession?, disk: Disk, readOnly: Bool, session: Session,
+    machine: Machine, overhead: Overhead
   ) {
     space = disk.space
     traffic = disk.traffic
@@ -31,9 +32,10 @@ struct Transmission: ~Copyable {
     settings = disk.settings
     self.readOnly = readOnly
     self.session = session
-    input = Input(socket: socket, overhead: overhead)
+    input = Input(socket: socket, tls: tls, overhead: overhead)
     output = Output(
-      socket: socket, machine: machine, allowance: disk.quota.pins, overhead: overhead)
+      socket: socket, tls: tls, machine: machine, allowance: disk.quota.pins,
+      overhead: overhead)
   }
 
   /// Serves the client until it disconnects, is gone, or is out of step.

@@ -5,24 +5,17 @@ import HugeMemory
 import Logging
 import MemoryPressure
 import NBDServer
+import TLS
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Serve disks until SIGINT or SIGTERM.",
     discussion: """
       The first SIGINT or SIGTERM stops the server within a second: clients are disconnected and the \
-      disks are gone. A second one ends the process at once. SIGHUP is ignored, so the disks stay when \
-      the terminal closes.
+      disks are gone. A second one ends the process at once. SIGHUP loads the TLS credentials \
+      again if there are any, and stops nothing, so the disks stay when the terminal closes.
       """)
   @OptionGroup var server: ServerOptions
-  @Option(
-    help: ArgumentHelp(
-      "Listen on TCP as well, without encryption. Only this machine can connect, unless --insecure is given.",
-      valueName: "host:port"))
-  var tcp: String?
-  @Flag(
-    help: "Let --tcp listen to other machines. All of them can then read and write every disk.")
-  var insecure = false
   @Option(
     help:
       "The memory limit for all disks together, for example 8G (default: the control group's limit, else half of the machine's memory). The server never uses more than the system can spare."
@@ -34,6 +27,7 @@ struct Serve: ParsableCommand {
     name: .customLong("import"),
     help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
+  @OptionGroup(title: "Listening") var listening: ListenOptions
   @OptionGroup(title: "Limits of clients") var connections: ConnectionOptions
   @Option(
     help: "Least level of the log on standard error: trace, debug, info, notice, warning or error.")
@@ -51,9 +45,6 @@ struct Serve: ParsableCommand {
     for text in imports where pair(text) == nil {
       throw ValidationError("--import \(text): write NAME=FILE")
     }
-    if let tcp, address(tcp) == nil {
-      throw ValidationError("--tcp \(tcp): write HOST:PORT, for example 127.0.0.1:10809")
-    }
   }
 
   func run() throws {
@@ -61,13 +52,19 @@ struct Serve: ParsableCommand {
     let lock = try directory.lock()
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
-    defer { directory.clean() }
-    let signals = StopSignals(atExit: directory.clean)
+    let sockets = SocketFiles()
+    let clean: @Sendable () -> Void = {
+      directory.clean()
+      sockets.remove()
+    }
+    defer { clean() }
+    let signals = StopSignals(atExit: clean)
     raiseDescriptorLimit()
     let lines = LogQueue(descriptor: STDERR_FILENO)
     var log = Logger(label: "hugemem") { _ in ServiceLogHandler(lines) }
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
+    let tls = try listening.context()
     let pressure = try pressureMonitor(log)
     let machine = try machine(pressure)
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
@@ -80,13 +77,22 @@ struct Serve: ParsableCommand {
     let nbd = Server(
       disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
       overhead: overhead)
-    var listeners = [try Listener.unix(directory.diskSocket)]
-    if let tcp, let (host, port) = address(tcp) {
-      do { listeners.append(try Listener.tcp(host: host, port: port, anywhere: insecure)) } catch {
-        throw ControlError("--tcp \(tcp): \(error)")
+    let listeners =
+      [try Listener.unix(directory.diskSocket)] + (try listening.listeners(noting: sockets))
+    for listener in listeners {
+      let security = tls.map { Security(listening.mode(for: listener), $0) }
+      try nbd.serve(listener, security: security ?? .none)
+    }
+    if let tls {
+      signals.onReload { [log] in
+        do throws(TLSError) {
+          try tls.reload()
+          log.notice("TLS credentials loaded again")
+        } catch {
+          log.error("TLS credentials stay as they were", metadata: ["reason": "\(error)"])
+        }
       }
     }
-    for listener in listeners { try nbd.serve(listener) }
     guard let stop = StopEvent() else { throw ControlError("no descriptor is left") }
     var control = ControlServer(disks: disks, directory: directory, log: log)
     control.stop = stop
@@ -99,7 +105,7 @@ struct Serve: ParsableCommand {
       stop.signal()
       // Work that is still going on, or that hangs in a system call, ends with the process.
       acceptor.stop(within: 500)
-      directory.clean()
+      clean()
       lines.flush(within: 100)
       _exit(0)
     }
@@ -160,9 +166,7 @@ struct Serve: ParsableCommand {
       print("  \(disk.name), \(ByteSize(disk.size)): \(directory.uri(disk.name))")
     }
     print("  any disk, or a fork of it: \(directory.uri("NAME")) NAME@FORK NAME@")
-    for listener in listeners where listener.port != nil {
-      print("  over TCP: nbd://\(listener.address)/NAME")
-    }
+    for listener in listeners.dropFirst() { print("  \(announcement(of: listener))") }
     fflush(nil)
   }
 
@@ -171,12 +175,16 @@ struct Serve: ParsableCommand {
     return (String(text[..<equals]), String(text[text.index(after: equals)...]))
   }
 
-  private func address(_ text: String) -> (host: String, port: UInt16)? {
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
-    else { return nil }
-    var host = String(text[..<colon])
-    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-    return host.isEmpty ? nil : (host, port)
+  private func announcement(of listener: Listener) -> String {
+    let mode = listening.mode(for: listener)
+    let scheme = mode == .required ? "nbds" : "nbd"
+    let uri =
+      switch listener.kind {
+      case .unix: "by Unix socket: \(RuntimeDirectory.uri("NAME", socket: listener.address))"
+      case .tcp: "over TCP: \(scheme)://\(listener.address)/NAME"
+      case .vsock: "over vsock: \(scheme)+vsock://2:\(listener.address)/NAME"
+      }
+    return uri + (mode == .allowed ? " (or with TLS)" : "")
   }
 
   /// Raises the limit of descriptors as far as allowed, since each client takes one.

@@ -3,8 +3,9 @@ import Primitives
 import Synchronization
 
 /// Takes SIGINT and SIGTERM for a server. The first asks the server to stop. A second ends the
-/// process at once, whatever it waits for. SIGHUP, SIGPIPE and SIGXFSZ are ignored, so that disks
-/// outlive the terminal that started the server, the reader of its log, and a limit of file sizes.
+/// process at once, whatever it waits for. SIGHUP loads files again. SIGPIPE and SIGXFSZ are ignored.
+/// So disks outlive the terminal that started the server, the reader of its log, and a limit of file
+/// sizes.
 final class StopSignals: Sendable {
   private let state = Mutex(State.starting)
   private enum State {
@@ -13,15 +14,20 @@ final class StopSignals: Sendable {
     case running(@Sendable (Int32) -> Void)
     case stopping
   }
+  /// What SIGHUP calls.
+  private let reloads = Mutex<[@Sendable () -> Void]>([])
   private let atExit: @Sendable () -> Void
 
   /// Call this before the process has a second thread, so that all threads block the signals.
   /// `atExit` runs before the process ends by a signal.
   init(atExit: @escaping @Sendable () -> Void) {
     self.atExit = atExit
-    for ignored in [SIGPIPE, SIGHUP, SIGXFSZ] { signal(ignored, SIG_IGN) }
-    Signals.take([SIGINT, SIGTERM]) { [self] in take($0) }
+    for ignored in [SIGPIPE, SIGXFSZ] { signal(ignored, SIG_IGN) }
+    Signals.take([SIGINT, SIGTERM, SIGHUP]) { [self] in take($0) }
   }
+
+  /// From this call on, SIGHUP calls `reload` as well. Without any, SIGHUP does nothing.
+  func onReload(_ reload: @escaping @Sendable () -> Void) { reloads.withLock { $0.append(reload) } }
 
   /// From this call on, the first signal calls `stop` on a thread of its own. Any signal before
   /// this call or after the first one ends the process.
@@ -30,6 +36,10 @@ final class StopSignals: Sendable {
   }
 
   private func take(_ signal: Int32) {
+    guard signal != SIGHUP else {
+      for reload in reloads.withLock({ $0 }) { reload() }
+      return
+    }
     let stop: (@Sendable (Int32) -> Void)? = state.withLock { state in
       guard case .running(let stop) = state else { return nil }
       state = .stopping

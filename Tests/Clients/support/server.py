@@ -127,7 +127,7 @@ class Server:
     @property
     def tcp(self):
         """The HOST:PORT at which the server listens on TCP."""
-        found = re.search(r"^ *over TCP: nbd://(.*)/NAME$", self.said(), re.MULTILINE)
+        found = re.search(r"^ *over TCP: nbds?://(\S*)/NAME", self.said(), re.MULTILINE)
         assert found, f"no TCP address in:\n{self.said()}"
         return found.group(1)
 

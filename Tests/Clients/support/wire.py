@@ -11,7 +11,7 @@ FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = (1 << bit for bit in range(6
 EXPORT_NAME, ABORT, LIST = 1, 2, 3
 STARTTLS, INFO, GO, STRUCTURED_REPLY, LIST_META, SET_META, EXTENDED = 5, 6, 7, 8, 9, 10, 11
 ACK, REP_SERVER, REP_INFO, REP_META = 1, 2, 3, 4
-UNSUP, POLICY, INVALID, UNKNOWN, TOO_BIG = (1 << 31 | number for number in (1, 2, 3, 6, 9))
+UNSUP, POLICY, INVALID, NEEDS_TLS, UNKNOWN, TOO_BIG = (1 << 31 | number for number in (1, 2, 3, 5, 6, 9))
 EPERM, EIO, ENOMEM, EINVAL, ENOSPC, ENOTSUP = 1, 5, 12, 22, 28, 95
 
 
@@ -37,12 +37,15 @@ class Wire:
     """A connection. Every wait ends, so a server out of step makes a test fail, and not hang."""
 
     def __init__(self, address, flags=3, timeout=60):
-        """`address` is a Unix socket's path, or a host and port."""
-        self.socket = socket.socket(socket.AF_UNIX) if isinstance(address, str) \
-            else socket.create_connection(address, timeout)
-        self.socket.settimeout(timeout)
-        if isinstance(address, str):
+        """`address` is a Unix socket's path, a host and port, or a socket that is connected."""
+        if isinstance(address, socket.socket):
+            self.socket = address
+        elif isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(address)
+        else:
+            self.socket = socket.create_connection(address, timeout)
+        self.socket.settimeout(timeout)
         assert self.take(16) == b"NBDMAGICIHAVEOPT"
         assert self.take(2) == b"\0\3"
         self.send(struct.pack(">I", flags))
@@ -90,6 +93,12 @@ class Wire:
     def status(self, code, payload=b""):
         """Sends an option, and returns the type of its final reply."""
         return self.option(code, payload)[-1][0]
+
+    def secure(self, context):
+        """Begins TLS with a context of Python's ssl module. Returns self."""
+        assert self.status(STARTTLS) == ACK
+        self.socket = context.wrap_socket(self.socket)
+        return self
 
     def meta(self, code, export, *queries):
         payload = text(export) + struct.pack(">I", len(queries)) + b"".join(map(text, queries))
