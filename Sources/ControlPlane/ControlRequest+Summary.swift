@@ -7,6 +7,7 @@ extension ControlRequest {
     case .exportFile(let name, let path): "export \(name) \(path)"
     case .fork(let source, let names, _): "fork \(source) \(Self.shown(names))"
     case .reset(let name): "reset \(name)"
+    case .resize(let name, let size, _): "resize \(name) \(size)"
     case .remove(let names): "remove \(Self.shown(names))"
     case .list: "list"
     case .stat(let name): "stat \(name ?? "")"

@@ -96,6 +96,8 @@ public struct ControlServer: Sendable {
       // path.
       try target.commit()
     case .reset(let name): try disks.reset(name)
+    case .resize(let name, let size, let shrinks):
+      try disks.resize(name, to: size, shrinks: shrinks)
     case .remove(let names): try disks.remove(names)
     case .list: return .disks(disks.list().map(status))
     case .stat(let name):

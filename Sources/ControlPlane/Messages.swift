@@ -14,6 +14,8 @@ public enum ControlRequest: Codable, Sendable, Equatable {
   case exportFile(name: String, path: String)
   case fork(source: String, names: [String], limits: DiskLimits? = nil)
   case reset(name: String)
+  /// Changes a disk's size, in bytes. Without `shrinks`, the disk may only grow.
+  case resize(name: String, size: UInt64, shrinks: Bool)
   case remove(names: [String])
   case list
   case stat(name: String?)

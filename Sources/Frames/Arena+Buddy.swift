@@ -159,6 +159,13 @@ extension Arena {
     }
   }
 
+  /// Allows the system to back a block, which is wholly free and in no list, with a huge page again.
+  private func allowHugeBacking(of block: FrameNumber) {
+    guard lock.withLock({ unsafe self.block(block).pointee.isKeptSmall }) else { return }
+    _ = unsafe hm_allow_huge_backing(address(block), FrameGeometry.hugeSize, 1)
+    lock.withLock { keptSmall -= 1 }
+  }
+
   func link(_ block: FrameNumber, order: Int, clean: Bool) {
     let list = head(order, clean: clean)
     let next = unsafe heads[list]

@@ -159,13 +159,6 @@ extension Arena {
     return true
   }
 
-  /// Allows the system to back a block, which is wholly free and in no list, with a huge page again.
-  func allowHugeBacking(of block: FrameNumber) {
-    guard lock.withLock({ unsafe self.block(block).pointee.isKeptSmall }) else { return }
-    _ = unsafe hm_allow_huge_backing(address(block), FrameGeometry.hugeSize, 1)
-    lock.withLock { keptSmall -= 1 }
-  }
-
   /// Each of these blocks can cost the process two memory mappings more, and Linux allows a process
   /// 65,530 (vm.max_map_count).
   private static var mostKeptSmall: Int { 8192 }

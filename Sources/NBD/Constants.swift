@@ -5,8 +5,10 @@ enum Magic {
   static let option: UInt64 = 0x4948_4156_454f_5054  // "IHAVEOPT"
   static let optionReply: UInt64 = 0x3_e889_0455_65a9
   static let request: UInt32 = 0x2560_9513
+  static let extendedRequest: UInt32 = 0x21e4_1c71
   static let simpleReply: UInt32 = 0x6744_6698
   static let structuredReply: UInt32 = 0x668e_33ef
+  static let extendedReply: UInt32 = 0x6e8a_278c
 }
 
 /// The options that a client may send before transmission.
@@ -20,6 +22,7 @@ enum OptionCode: UInt32, Sendable {
   case structuredReply = 8
   case listMetaContext = 9
   case setMetaContext = 10
+  case extendedHeaders = 11
 }
 
 /// The types of a reply to an option. Those with the highest bit set are errors.
@@ -34,6 +37,7 @@ public enum OptionReply: UInt32, Sendable {
   case needsTLS = 0x8000_0005
   case unknown = 0x8000_0006
   case tooBig = 0x8000_0009
+  case needsExtendedHeaders = 0x8000_000a
 }
 
 enum InfoType: UInt16 {
@@ -55,8 +59,11 @@ public struct TransmissionFlags: OptionSet, Sendable {
   public static let writeZeroes = Self(rawValue: 1 << 6)
   public static let dontFragment = Self(rawValue: 1 << 7)
   public static let multiConnection = Self(rawValue: 1 << 8)
+  public static let resize = Self(rawValue: 1 << 9)
   public static let cache = Self(rawValue: 1 << 10)
   public static let fastZero = Self(rawValue: 1 << 11)
+  /// BLOCK_STATUS takes a list of the contexts that the client wants.
+  public static let blockStatusPayload = Self(rawValue: 1 << 12)
 }
 
 public enum Command: UInt16, Sendable {
@@ -68,6 +75,7 @@ public enum Command: UInt16, Sendable {
   case cache = 5
   case writeZeroes = 6
   case blockStatus = 7
+  case resize = 8
 }
 
 public struct CommandFlags: OptionSet, Sendable {
@@ -78,6 +86,8 @@ public struct CommandFlags: OptionSet, Sendable {
   public static let dontFragment = Self(rawValue: 1 << 2)
   public static let requireOne = Self(rawValue: 1 << 3)
   public static let fastZero = Self(rawValue: 1 << 4)
+  /// The length of the request is that of its payload.
+  public static let payloadLength = Self(rawValue: 1 << 5)
 }
 
 /// The errors that a reply can carry, with Linux's numbers.

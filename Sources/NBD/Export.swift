@@ -20,12 +20,12 @@ public struct Export: Sendable, Equatable {
     self.allowsSeveralConnections = allowsSeveralConnections
   }
 
-  func flags(structured: Bool) -> TransmissionFlags {
-    var flags: TransmissionFlags = [
-      .hasFlags, .flush, .forceUnitAccess, .trim, .writeZeroes, .cache, .fastZero,
-    ]
-    if isReadOnly { flags.insert(.readOnly) }
-    if structured { flags.insert(.dontFragment) }
+  /// The flags as this export and this session serve them.
+  func flags(_ session: Session, hasContexts: Bool) -> TransmissionFlags {
+    var flags: TransmissionFlags = [.hasFlags, .flush, .forceUnitAccess, .cache]
+    flags.formUnion(isReadOnly ? .readOnly : [.trim, .writeZeroes, .fastZero, .resize])
+    if session.structured { flags.insert(.dontFragment) }
+    if session.extended && hasContexts { flags.insert(.blockStatusPayload) }
     if allowsSeveralConnections { flags.insert(.multiConnection) }
     return flags
   }
@@ -33,18 +33,15 @@ public struct Export: Sendable, Equatable {
 
 /// What a client and the server negotiated for the transmission phase of one connection.
 public struct Session: Sendable, Equatable {
-  /// READ is answered by structured replies.
+  /// READ is answered by structured replies, or by extended ones.
   public var structured = false
-  /// BLOCK_STATUS reports `base:allocation`.
-  public var allocation = false
-  public init(structured: Bool = false, allocation: Bool = false) {
+  /// Requests and replies have extended headers, with lengths of 64 bits.
+  public var extended = false
+  /// What BLOCK_STATUS reports.
+  public var contexts: MetaContexts = []
+  public init(structured: Bool = false, extended: Bool = false, contexts: MetaContexts = []) {
     self.structured = structured
-    self.allocation = allocation
+    self.extended = extended
+    self.contexts = contexts
   }
-}
-
-/// The only metadata context that the server supports.
-public enum AllocationContext {
-  public static let name = "base:allocation"
-  public static let identifier: UInt32 = 1
 }

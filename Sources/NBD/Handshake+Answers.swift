@@ -18,7 +18,7 @@ extension Handshake {
     case .exportName:
       var bytes: [UInt8] = []
       bytes.append(number: export.size)
-      bytes.append(number: export.flags(structured: session.structured).rawValue)
+      bytes.append(number: flags(export).rawValue)
       if !omitsZeroes { bytes.append(contentsOf: repeatElement(0, count: 124)) }
       return transmit(bytes)
     case .info(let requests):
@@ -47,15 +47,26 @@ extension Handshake {
 
   private mutating func transmit(_ bytes: [UInt8]) -> Action {
     state = .transmission
-    session.allocation = contextExport == exportName
+    session.contexts = contexts(of: exportName)
     return .transmit(bytes, session)
+  }
+
+  /// The contexts that are selected for an export.
+  private func contexts(of export: String) -> MetaContexts {
+    selected?.export == export ? selected?.contexts ?? [] : []
+  }
+
+  private func flags(_ export: Export) -> TransmissionFlags {
+    // An INFO may come before the contexts are selected.
+    let isInfo = code == OptionCode.info.rawValue
+    return export.flags(session, hasContexts: isInfo || !contexts(of: exportName).isEmpty)
   }
 
   private func information(_ export: Export, _ requests: [UInt16]) -> [UInt8] {
     var payload: [UInt8] = []
     payload.append(number: InfoType.export.rawValue)
     payload.append(number: export.size)
-    payload.append(number: export.flags(structured: session.structured).rawValue)
+    payload.append(number: flags(export).rawValue)
     var bytes = reply(.info, payload)
     payload = []
     payload.append(number: InfoType.blockSize.rawValue)
@@ -73,19 +84,20 @@ extension Handshake {
     return bytes
   }
 
-  /// Selects or lists `base:allocation`. In a LIST, the query `base:` and an empty list of queries
-  /// match it as well.
+  /// Selects or lists metadata contexts. In a LIST, an empty list of queries stands for all.
   private mutating func contexts(_ set: Bool, _ queries: [String]) -> [UInt8] {
-    let wanted =
-      set
-      ? queries.contains(AllocationContext.name)
-      : queries.isEmpty || queries.contains { $0 == AllocationContext.name || $0 == "base:" }
-    guard wanted else { return [] }
-    if set { contextExport = exportName }
-    var payload: [UInt8] = []
-    payload.append(number: set ? AllocationContext.identifier : 0)
-    payload.append(contentsOf: AllocationContext.name.utf8)
-    return reply(.metaContext, payload)
+    var wanted: MetaContexts = []
+    for query in queries { wanted.formUnion(MetaContexts(query: query, isList: !set)) }
+    if set { selected = (wanted, exportName) }
+    var bytes: [UInt8] = []
+    for (name, context) in MetaContexts.named
+    where wanted.contains(context) || !set && queries.isEmpty {
+      var payload: [UInt8] = []
+      payload.append(number: set ? context.identifier : 0)
+      payload.append(contentsOf: name.utf8)
+      bytes += reply(.metaContext, payload)
+    }
+    return bytes
   }
 
   func refuse(_ type: OptionReply, _ message: String) -> Action {

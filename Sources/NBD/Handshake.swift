@@ -59,8 +59,9 @@ public struct Handshake: Sendable {
   var state = State.clientFlags
   var omitsZeroes = false
   var session = Session()
-  /// The export for which the client selected a metadata context. It holds for no other export.
-  var contextExport: String?
+  /// The metadata contexts that the client selected, and the export for which it did. They hold for
+  /// no other export.
+  var selected: (contexts: MetaContexts, export: String)?
   /// The option being answered.
   var code: UInt32 = 0
   var exportName = ""
@@ -140,7 +141,19 @@ public struct Handshake: Sendable {
       return .list
     case .structuredReply:
       guard payload.isEmpty else { return refuse(.invalid, "STRUCTURED_REPLY has no data") }
+      guard !session.extended else {
+        return refuse(.needsExtendedHeaders, "extended headers are in use, which replace it")
+      }
       session.structured = true
+      return .send(reply(.acknowledge))
+    case .extendedHeaders:
+      guard payload.isEmpty else { return refuse(.invalid, "EXTENDED_HEADERS has no data") }
+      guard !session.extended else {
+        return refuse(.invalid, "extended headers are in use already")
+      }
+      // They include structured replies.
+      session.structured = true
+      session.extended = true
       return .send(reply(.acknowledge))
     case .info, .go:
       return infoOrGo(payload)
@@ -166,7 +179,7 @@ public struct Handshake: Sendable {
     state = .option
     isSecure = true
     session = Session()
-    contextExport = nil
+    selected = nil
   }
 
   private mutating func infoOrGo(_ payload: ArraySlice<UInt8>) -> Action {
@@ -185,7 +198,7 @@ public struct Handshake: Sendable {
   private mutating func metaContext(_ payload: ArraySlice<UInt8>) -> Action {
     let isSet = code == OptionCode.setMetaContext.rawValue
     // A SET replaces the selection even when it fails.
-    if isSet { contextExport = nil }
+    if isSet { selected = nil }
     guard session.structured else {
       return refuse(.invalid, "metadata contexts need structured replies; negotiate those first")
     }

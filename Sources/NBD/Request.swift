@@ -2,6 +2,8 @@
 public struct Request: Sendable, Equatable {
   /// The bytes of a request on the wire, without its payload.
   public static let length = 28
+  /// The same with extended headers.
+  public static let extendedLength = 32
 
   /// Opaque. The reply returns it.
   public var cookie: UInt64
@@ -9,14 +11,18 @@ public struct Request: Sendable, Equatable {
   public var type: UInt16
   /// In bytes.
   public var offset: UInt64
-  public var length: UInt32
+  /// In bytes: of the range, or, with extended headers and `payloadLength`, of the payload.
+  public var length: UInt64
+  /// The bytes of payload that follow the request.
+  public var payload: UInt64
 
   public init(
     _ command: Command, flags: CommandFlags = [], cookie: UInt64 = 0, offset: UInt64 = 0,
-    length: UInt32 = 0
+    length: UInt64 = 0
   ) {
     type = command.rawValue
     (self.flags, self.cookie, self.offset, self.length) = (flags, cookie, offset, length)
+    payload = command == .write ? length : 0
   }
 
   /// Decodes the first 28 bytes. Returns nil if they do not begin with a request's magic number;
@@ -32,11 +38,30 @@ public struct Request: Sendable, Equatable {
     unsafe type = UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 6, as: UInt16.self))
     unsafe cookie = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
     unsafe offset = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
-    unsafe length = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
+    unsafe length = UInt64(
+      UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self)))
+    payload = type == Command.write.rawValue ? length : 0
   }
 
-  /// The bytes of payload that follow the request.
-  public var payload: UInt32 { type == Command.write.rawValue ? length : 0 }
+  /// Decodes the first 32 bytes of a request with an extended header.
+  ///
+  /// The length is that of a payload if `payloadLength` is set. A WRITE without that flag breaks the
+  /// rules. It is taken as one with a payload, as qemu does, since clients have nothing else to send.
+  @inline(__always)
+  public init?(extended bytes: UnsafeRawPointer) {
+    guard
+      unsafe UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) == Magic.extendedRequest
+    else { return nil }
+    // SAFETY: the caller has 32 bytes there.
+    unsafe flags = CommandFlags(
+      rawValue: UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt16.self)))
+    unsafe type = UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 6, as: UInt16.self))
+    unsafe cookie = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    unsafe offset = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+    unsafe length = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt64.self))
+    payload =
+      type == Command.write.rawValue || flags.contains(.payloadLength) ? length : 0
+  }
 }
 
 /// Why a request is refused. The message is for a person who reads a client's log.
@@ -64,10 +89,12 @@ extension Request {
     var known: CommandFlags = .forceUnitAccess
     switch command {
     case .read: if session.structured { known.insert(.dontFragment) }
+    case .write: if session.extended { known.insert(.payloadLength) }
     case .writeZeroes: known.formUnion([.noHole, .fastZero])
     case .blockStatus:
       known.insert(.requireOne)
-      guard session.allocation else {
+      if session.extended { known.insert(.payloadLength) }
+      guard !session.contexts.isEmpty else {
         throw RequestError(error: .invalid, message: "type: no metadata context was negotiated")
       }
     default: break
@@ -77,6 +104,15 @@ extension Request {
     }
     switch command {
     case .disconnect, .flush: return command
+    case .resize:
+      guard !readOnly else {
+        throw RequestError(error: .notPermitted, message: "the export is read-only")
+      }
+      guard length == 0, offset > 0 else {
+        throw RequestError(
+          error: .invalid, message: "the offset is the new size, more than 0; the length is 0")
+      }
+      return command
     case .read, .write:
       guard length <= Limits.largestPayload else {
         throw RequestError(error: .invalid, message: "length: more than 64 MiB")
@@ -87,7 +123,9 @@ extension Request {
     if modifies && readOnly {
       throw RequestError(error: .notPermitted, message: "the export is read-only")
     }
-    guard offset <= size, UInt64(length) <= size - offset else {
+    // The range of a BLOCK_STATUS with a payload is in the payload.
+    if command == .blockStatus && flags.contains(.payloadLength) { return command }
+    guard offset <= size, length <= size - offset else {
       throw RequestError(
         error: command == .write || command == .writeZeroes ? .noSpace : .invalid,
         message: "offset and length: beyond the end of the export")

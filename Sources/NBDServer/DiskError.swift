@@ -21,6 +21,9 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   /// A fork would share the memory that the disk has used of its reserve, so the reserve would be
   /// needed again. The memory limit leaves too little for that.
   case cannotFork(String, reserve: UInt64, limit: UInt64)
+  /// A disk can grow as far as its tables reach.
+  case invalidSize(String, size: UInt64, most: UInt64)
+  case wouldShrink(String, from: UInt64, to: UInt64)
   case quotaTooSmall(String, quota: UInt64)
   case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
   case memory(MemoryError)
@@ -54,6 +57,11 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     case .tooManyConnectForks(let export, let limit):
       "export \(quoted(export)): there are \(limit) forks made by connecting, and no more are "
         + "allowed; remove some, or start the server with more --max-connect-forks"
+    case .invalidSize(let name, let size, let most):
+      "disk \(quoted(name)) cannot have \(size) bytes; use 1 to \(most), or create a larger disk"
+    case .wouldShrink(let name, let from, let to):
+      "disk \(quoted(name)) has \(from) bytes, and \(to) would cut off its end; add --shrink if you want "
+        + "to lose that"
     case .cannotReserve(let name, let reserve, let limit):
       "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
         + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "

@@ -53,7 +53,7 @@ public final class Disks: Sendable {
     _ name: String, size: UInt64, limits: DiskLimits = DiskLimits()
   ) throws(DiskError) {
     try Self.check(name)
-    let space = try memory { () throws(MemoryError) in try machine.makeSpace(size: size) }
+    let space = try memory { () throws(MemoryError) in try machine.makeDiskSpace(size: size) }
     try limits.apply(to: space, named: name)
     try add(name, space: space, size: size)
   }
@@ -113,6 +113,21 @@ public final class Disks: Sendable {
     let disk = try lookup(name)
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
+    disk.settings.restoreSize()
+  }
+
+  /// Changes the size of a disk, while clients use it. What is cut off is gone.
+  ///
+  /// - Parameter shrinks: Whether the disk may become smaller.
+  public func resize(_ name: String, to size: UInt64, shrinks: Bool) throws(DiskError) {
+    let disk = try lookup(name)
+    guard size > 0, size <= disk.space.size else {
+      throw .invalidSize(name, size: size, most: disk.space.size)
+    }
+    guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
+    try memory { () throws(MemoryError) in
+      try disk.settings.resize(to: size, disk.space, disk.quota)
+    }
   }
 
   /// Removes disks. Their forks stay.
@@ -238,5 +253,13 @@ extension Disk {
     let member = account.addOwner(space, quota: total)
     quota.join(member)
     return member
+  }
+}
+
+extension Machine {
+  /// A space for a disk of `size` bytes, with as much room to grow as costs nothing.
+  public func makeDiskSpace(size: UInt64) throws(MemoryError) -> AddressSpace {
+    guard size > 0, size <= AddressSpace.maximalSize else { return try makeSpace(size: size) }
+    return try makeSpace(size: AddressSpace.largestSize(asDeepAs: size))
   }
 }

@@ -13,6 +13,6 @@ public final class Traffic: Sendable {
   public var bytesRead: UInt64 { read.load(.relaxed) }
   public var bytesWritten: UInt64 { written.load(.relaxed) }
 
-  func countRead(_ bytes: UInt32) { read.add(UInt64(bytes), .relaxed) }
-  func countWritten(_ bytes: UInt32) { written.add(UInt64(bytes), .relaxed) }
+  func countRead(_ bytes: UInt64) { read.add(bytes, .relaxed) }
+  func countWritten(_ bytes: UInt64) { written.add(bytes, .relaxed) }
 }

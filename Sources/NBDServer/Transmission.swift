@@ -13,6 +13,8 @@ struct Transmission: ~Copyable {
   static let copyLimit: UInt32 = 16 << 10
 
   let space: AddressSpace
+  /// What the disk was forked from, if it is a fork.
+  let snapshot: AddressSpace?
   let traffic: Traffic
   let quota: DiskQuota
   let settings: DiskSettings
@@ -27,6 +29,7 @@ struct Transmission: ~Copyable {
     machine: Machine, overhead: Overhead
   ) {
     space = disk.space
+    snapshot = disk.snapshot
     traffic = disk.traffic
     quota = disk.quota
     settings = disk.settings
@@ -40,10 +43,13 @@ struct Transmission: ~Copyable {
 
   /// Serves the client until it disconnects, is gone, or is out of step.
   mutating func run() {
+    let head = session.extended ? Request.extendedLength : Request.length
     while true {
-      while input.available >= Request.length {
-        guard let request = unsafe Request(input.bytes) else { return }
-        input.take(Request.length)
+      while input.available >= head {
+        let next =
+          session.extended ? unsafe Request(extended: input.bytes) : unsafe Request(input.bytes)
+        guard let request = next else { return }
+        input.take(head)
         guard handle(request) else {
           _ = output.flush()
           return
@@ -74,7 +80,7 @@ struct Transmission: ~Copyable {
       command = try request.command(
         size: settings.size, readOnly: readOnly || settings.isReadOnly, session: session)
     } catch {
-      guard skip(Int(request.payload)) else { return false }
+      guard skip(request.payload) else { return false }
       return refuse(request, error)
     }
     do {
@@ -88,7 +94,7 @@ struct Transmission: ~Copyable {
       case .flush, .cache: break
       case .trim:
         try withinQuota { () throws(MemoryError) in
-          try quota.discard(space, at: request.offset, length: UInt64(request.length))
+          try quota.discard(space, at: request.offset, length: throughLastPage(request))
         }
       case .writeZeroes:
         let reserve = request.flags.contains(.noHole)
@@ -98,9 +104,17 @@ struct Transmission: ~Copyable {
             RequestError(error: .notSupported, message: "flags: zeroes without a hole take time"))
         }
         try withinQuota { () throws(MemoryError) in
-          try space.zero(at: request.offset, length: UInt64(request.length), reserve: reserve)
+          try space.zero(
+            at: request.offset, length: reserve ? request.length : throughLastPage(request),
+            reserve: reserve)
         }
       case .blockStatus: return try blockStatus(request)
+      case .resize:
+        guard request.offset <= space.size else {
+          return refuse(
+            request, RequestError(error: .noSpace, message: "a disk cannot grow so much"))
+        }
+        try settings.resize(to: request.offset, space, quota)
       }
     } catch {
       return refuse(request, Self.error(for: error))
@@ -110,8 +124,20 @@ struct Transmission: ~Copyable {
 
   mutating func acknowledge(_ request: Request) -> Bool {
     guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
-    output.commit(unsafe Reply.simple(head, cookie: request.cookie))
+    if session.extended {
+      output.commit(unsafe Reply.none(head, ReplyTo(request, extended: true)))
+    } else {
+      output.commit(unsafe Reply.simple(head, cookie: request.cookie))
+    }
     return true
+  }
+
+  /// The length of a range that becomes a hole. If the disk ends within a page and the range ends
+  /// there too, the rest of the page has nothing that anybody can see, so that all of it goes.
+  private func throughLastPage(_ request: Request) -> UInt64 {
+    let end = request.offset + request.length
+    return request.length > 0 && end == settings.size
+      ? min((end + 4095) & ~4095, space.size) - request.offset : request.length
   }
 
   /// Answers with an error. Under structured replies, READ and BLOCK_STATUS must not get a simple
@@ -121,7 +147,8 @@ struct Transmission: ~Copyable {
     if session.structured {
       output.commit(
         unsafe Reply.error(
-          head, cookie: request.cookie, error: error.error, message: error.message))
+          head, ReplyTo(request, extended: session.extended), error: error.error,
+          message: error.message))
     } else {
       output.commit(unsafe Reply.simple(head, cookie: request.cookie, error: error.error))
     }
@@ -143,9 +170,11 @@ struct Transmission: ~Copyable {
     }
   }
 
-  /// Skips a payload, so that the stream stays in step. Returns false if the client is gone.
-  private mutating func skip(_ length: Int) -> Bool {
-    var left = length
+  /// Skips a payload, so that the stream stays in step. Returns false if the client is gone, or if
+  /// the payload is longer than that of any request without an extended header.
+  mutating func skip(_ length: UInt64) -> Bool {
+    guard length <= UInt32.max else { return false }
+    var left = Int(length)
     while left > 0 {
       let part = min(left, input.available)
       input.take(part)
@@ -185,7 +214,7 @@ struct Transmission: ~Copyable {
           unsafe try space.write(at: offset, from: source)
         }
       } catch {
-        guard skip(left) else { return false }
+        guard skip(UInt64(left)) else { return false }
         throw error
       }
       input.take(part)

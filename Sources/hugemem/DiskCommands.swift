@@ -93,6 +93,25 @@ struct Reset: ParsableCommand {
   func run() throws { _ = try server.ask(.reset(name: name)) }
 }
 
+struct Resize: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Change the size of a disk.",
+    discussion: """
+      Clients stay connected, and see the size when they connect again. New space reads as zeros. A \
+      reset gives a fork the size back that it was made with.
+      """)
+  @OptionGroup var server: ServerOptions
+  @Argument var name: String
+  @Argument(help: "The new size, for example 20G. Use a multiple of 512 bytes.") var size: ByteSize
+  @Flag(help: "Let the disk become smaller. What lies beyond the new end is lost.")
+  var shrink = false
+
+  func run() throws {
+    _ = try server.ask(.resize(name: name, size: size.bytes, shrinks: shrink))
+    noteUnevenSize(size)
+  }
+}
+
 struct Remove: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Remove disks. Their forks stay.")

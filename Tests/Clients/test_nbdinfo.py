@@ -36,7 +36,7 @@ def test_nbdinfo_as_text(disks, line):
 def test_nbdinfo_as_json(disks):
     (export,) = json.loads(run("nbdinfo", "--json", disks.uri("data")).stdout)["exports"]
     wanted = {"export-name": "data", "export-size": 1 << 40, "description": "hugemem RAM disk",
-              "contexts": ["base:allocation"]}
+              "contexts": ["base:allocation", "x-hugemem:origin", "x-hugemem:frames"]}
     assert {key: export.get(key) for key in wanted} == wanted
 
 

@@ -17,7 +17,7 @@ def disks(server):
 
 
 @pytest.mark.parametrize("queries, wanted", [
-    ([], BASE), (["base:"], BASE), (BASE, BASE), (["base:nosuch"], []),
+    ([], [*BASE, "x-hugemem:origin", "x-hugemem:frames"]), (["base:"], BASE), (BASE, BASE), (["base:nosuch"], []),
     (["qemu:dirty-bitmap:x"], []), (["base"], []), ([""], [])])
 def test_contexts_that_a_query_lists(disks, queries, wanted):
     wire = disks.wire()

@@ -79,6 +79,9 @@ public func hm_release(_ address: UnsafeMutableRawPointer!, _: Int) -> Int32 {
   free(address)
   return 0
 }
+public func hm_allow_huge_backing(
+  _ address: UnsafeMutableRawPointer!, _ length: Int, _ allowed: Int32
+) -> Int32 { 0 }
 @discardableResult
 public func hm_give_back(_ address: UnsafeMutableRawPointer!, _ length: Int) -> Int32 {
   _ = memset(address, 0, length)

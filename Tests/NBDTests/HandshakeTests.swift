@@ -25,9 +25,12 @@ private func contexts(_ export: String, _ queries: [String]) -> [UInt8] {
 
 /// A negotiation with a server that has one export, `disk` of 1 MiB.
 private struct Client {
-  var handshake = Handshake()
+  var handshake: Handshake
 
-  init() { _ = handshake.step([0, 0, 0, 3]) }
+  init(tls: TLSMode = .off) {
+    handshake = Handshake(tls: tls)
+    _ = handshake.step([0, 0, 0, 3])
+  }
 
   /// Returns the action that an option leads to, after the lookup of exports.
   mutating func send(_ bytes: [UInt8]) -> Handshake.Action {
@@ -94,7 +97,7 @@ extension Handshake {
     #expect(client.send([UInt8](repeating: 7, count: 16)) == .close([]))
   }
 
-  @Test(arguments: [4, 5, 11, 12, 0, .max] as [UInt32])
+  @Test(arguments: [4, 12, 0, .max] as [UInt32])
   func unknownOptionsAreRefusedInStep(code: UInt32) {
     var client = Client()
     #expect(client.reply(option(code, [1, 2, 3])) == OptionReply.unsupported.rawValue)
@@ -188,7 +191,7 @@ extension Handshake {
       Issue.record("not transmitting")
       return
     }
-    #expect(session == Session(structured: true, allocation: true))
+    #expect(session == Session(structured: true, contexts: .allocation))
   }
 
   @Test func failedSetDropsTheSelection() {
@@ -200,7 +203,7 @@ extension Handshake {
       Issue.record("not transmitting")
       return
     }
-    #expect(!session.allocation)
+    #expect(session.contexts.isEmpty)
   }
 
   @Test func wildcardIsForListsOnly() {
@@ -214,7 +217,7 @@ extension Handshake {
     }
     let none = answer(10, ["base:"])
     #expect(none == 20)
-    #expect(answer(9, ["base:"]) == none + 39 && answer(9, []) == none + 39)
+    #expect(answer(9, ["base:"]) == none + 39 && answer(9, []) == none + 39 + 2 * 40)
     #expect(answer(9, ["x-other:"]) == none && answer(10, ["base:alloc"]) == none)
   }
 
@@ -231,5 +234,98 @@ extension Handshake {
       return
     }
     #expect(bytes.count == 20)
+  }
+
+  // TLS
+
+  @Test func starttlsForgetsWhatWasNegotiated() {
+    var client = Client(tls: .allowed)
+    _ = client.reply(option(8))
+    _ = client.reply(option(10, contexts("disk", ["base:allocation"])))
+    guard case .startTLS(let bytes) = client.send(option(5)) else {
+      Issue.record("no TLS")
+      return
+    }
+    #expect(bytes.count == 20)
+    client.handshake.secured()
+    #expect(
+      client.reply(option(10, contexts("disk", ["base:allocation"])))
+        == OptionReply.invalid.rawValue)
+    #expect(client.reply(option(5)) == OptionReply.invalid.rawValue)
+    guard case .transmit(_, let session) = client.send(option(7, text("disk") + [0, 0])) else {
+      Issue.record("no transmission")
+      return
+    }
+    #expect(session == Session())
+  }
+
+  @Test(arguments: [2, 5, 8, 1, 3, 6, 7, 9, 10, 11, 99] as [UInt32])
+  func whereTLSIsRequiredNothingElseWorks(code: UInt32) {
+    var client = Client(tls: .required)
+    let action = client.send(option(code, code == 1 ? Array("disk".utf8) : []))
+    switch (code, action) {
+    case (2, .close(let bytes)): #expect(bytes.count == 20)
+    case (1, .close(let bytes)): #expect(bytes.isEmpty)
+    case (5, .startTLS): break
+    case (_, .send(let bytes)):
+      #expect(bytes[12..<16] == [0x80, 0, 0, 5], "\(code)")
+    default: Issue.record("\(code): \(action)")
+    }
+  }
+
+  @Test func starttlsIsRefusedWithoutTLSAndWithData() {
+    var client = Client()
+    #expect(client.reply(option(5)) == OptionReply.policy.rawValue)
+    client = Client(tls: .allowed)
+    #expect(client.reply(option(5, [1])) == OptionReply.invalid.rawValue)
+  }
+
+  // Extended headers
+
+  @Test func extendedHeadersIncludeStructuredReplies() {
+    var client = Client()
+    #expect(client.reply(option(11, [0])) == OptionReply.invalid.rawValue)
+    #expect(client.reply(option(11)) == OptionReply.acknowledge.rawValue)
+    #expect(client.reply(option(11)) == OptionReply.invalid.rawValue)
+    #expect(client.reply(option(8)) == OptionReply.needsExtendedHeaders.rawValue)
+    _ = client.reply(option(10, contexts("disk", ["x-hugemem:frames", "x-hugemem:origin"])))
+    guard case .transmit(let bytes, let session) = client.send(option(7, text("disk") + [0, 0]))
+    else {
+      Issue.record("no transmission")
+      return
+    }
+    #expect(
+      session == Session(structured: true, extended: true, contexts: [.origin, .frames]))
+    // BLOCK_STATUS with a payload is announced.
+    #expect(bytes[30] & 0x10 != 0)
+  }
+
+  @Test func namespacesAreWildcardsInALIST() {
+    func named(_ code: UInt32, _ queries: [String]) -> [String] {
+      var client = Client()
+      _ = client.reply(option(8))
+      guard case .send(let answer) = client.send(option(code, contexts("disk", queries))) else {
+        return []
+      }
+      var names: [String] = []
+      var rest = answer[...]
+      while rest.count > 20 {
+        let length = Int(rest[rest.startIndex + 19])
+        names.append(
+          String(
+            decoding: rest[(rest.startIndex + 24)..<(rest.startIndex + 20 + length)], as: UTF8.self)
+        )
+        rest = rest.dropFirst(20 + length)
+      }
+      return names
+    }
+    let ours = ["x-hugemem:origin", "x-hugemem:frames"]
+    #expect(named(9, []) == ["base:allocation"] + ours)
+    #expect(named(9, ["x-hugemem:"]) == ours)
+    #expect(named(9, ["base:", "x-hugemem:frames"]) == ["base:allocation", "x-hugemem:frames"])
+    #expect(named(10, ["x-hugemem:"]) == [])
+    #expect(
+      named(10, ["x-hugemem:frames", "base:allocation"]) == ["base:allocation", "x-hugemem:frames"])
+    #expect(named(9, ["", ":", "x-", "x-hugemem"]) == [])
   }
 }

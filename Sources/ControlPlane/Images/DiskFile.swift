@@ -28,11 +28,11 @@ public enum DiskFile {
       guard wanted != 0 else {
         throw ControlError("\(source.name): is empty; a disk must have at least 1 byte")
       }
-      let space = try machine.makeSpace(size: wanted ?? AddressSpace.maximalSize)
+      let space = try machine.makeDiskSpace(size: wanted ?? AddressSpace.maximalSize)
       try prepare(space)
       if source.size != nil {
         try copyFile(source, into: space, caller, progress)
-        return (space, space.size)
+        return (space, wanted ?? space.size)
       }
       let received = try copyStream(source, into: space, wanted, caller, progress)
       guard wanted ?? received > 0 else {
@@ -102,7 +102,7 @@ public enum DiskFile {
         isAtEnd = got == 0
       }
       guard UInt64(at + filled) <= limit ?? AddressSpace.maximalSize else {
-        throw tooLarge(source.name, space.size)
+        throw tooLarge(source.name, limit ?? AddressSpace.maximalSize)
       }
       let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<filled])
       unsafe try write(bytes, at: at, of: source.name, to: space)

@@ -64,36 +64,46 @@ extension AddressSpace {
   /// The kind of memory at `offset`, and the end of the part of that kind that one look at a table
   /// shows. Does not look beyond `end`.
   func kind(_ offset: UInt64, upTo end: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+    look(offset, upTo: end) { Self.kind(of: $0) }
+  }
+
+  /// What `classify` makes of the entry at `offset`, and the end of the part where one look at a
+  /// table shows the same. Does not look beyond `limit`.
+  @inline(__always)
+  func look<Class: Equatable>(
+    _ offset: UInt64, upTo limit: UInt64, _ classify: (Entry) -> Class
+  ) -> (Class, UInt64) {
     let section = grace.enter()
-    let found = mappedKind(offset, end)
+    let found = lookWithin(offset, limit, classify)
     section.leave()
     return found
   }
 
-  /// Within a section.
-  private func mappedKind(_ offset: UInt64, _ limit: UInt64) -> (kind: Extent.Kind, end: UInt64) {
+  @inline(__always)
+  private func lookWithin<Class: Equatable>(
+    _ offset: UInt64, _ limit: UInt64, _ classify: (Entry) -> Class
+  ) -> (Class, UInt64) {
     var entry = Entry(raw: root.load(.acquire))
     var depth = level + 1
     while entry.kind == .table {
       depth -= 1
       let table = Table(entry.frame, in: arena)
-      entry = table[Radix.index(offset, depth)]
-      if depth == 1 { return smallRun(table, offset, limit) }
+      var index = Radix.index(offset, depth)
+      entry = table[index]
+      guard depth == 1 else { continue }
+      let found = classify(entry)
+      let base = Radix.start(offset, 2)
+      let last = Int(min(UInt64(Table.count), (limit - base + Radix.span(1) - 1) / Radix.span(1)))
+      repeat { index += 1 } while index < last && classify(table[index]) == found
+      return (found, base + UInt64(index) * Radix.span(1))
     }
-    // If the root is no table, it is the entry itself and spans the whole space.
-    let end = depth > Radix.topLevel ? UInt64.max : (offset | (Radix.span(depth) - 1)) + 1
-    return (Self.kind(of: entry), end)
+    return (classify(entry), Self.end(offset, depth))
   }
 
-  private func smallRun(
-    _ table: Table, _ offset: UInt64, _ limit: UInt64
-  ) -> (kind: Extent.Kind, end: UInt64) {
-    var index = Radix.index(offset, 1)
-    let kind = Self.kind(of: table[index])
-    let base = Radix.start(offset, 2)
-    let last = min(UInt64(Table.count), (limit - base + Radix.span(1) - 1) / Radix.span(1))
-    repeat { index += 1 } while index < Int(last) && Self.kind(of: table[index]) == kind
-    return (kind, base + UInt64(index) * Radix.span(1))
+  /// The end of the slot at `offset` of a table of level `depth`. If the root is no table, it is the
+  /// entry itself and spans the whole space.
+  static func end(_ offset: UInt64, _ depth: Int) -> UInt64 {
+    depth > Radix.topLevel ? UInt64.max : (offset | (Radix.span(depth) - 1)) + 1
   }
 
   static func kind(of entry: Entry) -> Extent.Kind {

@@ -22,6 +22,12 @@ public final class AddressSpace: Sendable {
   /// 256 TiB.
   public static let maximalSize: UInt64 = 1 << 48
 
+  /// The largest size, in bytes, with as many levels of tables as this one: 1 GiB, 512 GiB or 256
+  /// TiB. A space of that size costs no more than one of `size`.
+  public static func largestSize(asDeepAs size: UInt64) -> UInt64 {
+    min(Radix.span(Radix.level(forSize: size) + 1), maximalSize)
+  }
+
   /// In bytes.
   public let size: UInt64
   let machine: Machine

@@ -11,7 +11,8 @@ FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = (1 << bit for bit in range(6
 EXPORT_NAME, ABORT, LIST = 1, 2, 3
 STARTTLS, INFO, GO, STRUCTURED_REPLY, LIST_META, SET_META, EXTENDED = 5, 6, 7, 8, 9, 10, 11
 ACK, REP_SERVER, REP_INFO, REP_META = 1, 2, 3, 4
-UNSUP, POLICY, INVALID, NEEDS_TLS, UNKNOWN, TOO_BIG = (1 << 31 | number for number in (1, 2, 3, 5, 6, 9))
+UNSUP, POLICY, INVALID, NEEDS_TLS, UNKNOWN, TOO_BIG, NEEDS_EXTENDED = (
+    1 << 31 | number for number in (1, 2, 3, 5, 6, 9, 10))
 EPERM, EIO, ENOMEM, EINVAL, ENOSPC, ENOTSUP = 1, 5, 12, 22, 28, 95
 
 
@@ -26,11 +27,26 @@ class Reply:
     def __init__(self, cookie):
         self.cookie, self.error, self.chunks, self.simple, self.data = cookie, 0, [], False, b""
 
-    def extents(self):
-        """The (length, flags) pairs of a reply to BLOCK_STATUS."""
-        (payload,) = [payload for kind, payload in self.chunks if kind == 5]
-        words = struct.unpack(f">{len(payload) // 4}I", payload)
-        return list(zip(words[1::2], words[2::2]))
+    def extents(self, context=None):
+        """The (length, flags) pairs of a reply to BLOCK_STATUS, of the only context or of the one
+        with this identifier."""
+        found = self.all_extents()
+        if context is None:
+            (context,) = found
+        return found[context]
+
+    def all_extents(self):
+        """A list of (length, flags) pairs for each context, by its identifier."""
+        found = {}
+        for kind, payload in self.chunks:
+            if kind == 5:
+                words = struct.unpack(f">{len(payload) // 4}I", payload)
+                found[words[0]] = list(zip(words[1::2], words[2::2]))
+            elif kind == 6:
+                context, count = struct.unpack(">II", payload[:8])
+                words = struct.unpack(f">{2 * count}Q", payload[8:])
+                found[context] = list(zip(words[::2], words[1::2]))
+        return found
 
 
 class Wire:
@@ -49,8 +65,10 @@ class Wire:
         assert self.take(16) == b"NBDMAGICIHAVEOPT"
         assert self.take(2) == b"\0\3"
         self.send(struct.pack(">I", flags))
-        self.structured = False
+        self.structured = self.extended = False
         self.size = self.flags = self.contexts = None
+        # The offset that extended replies must repeat, if the test knows it.
+        self.offset = None
 
     def send(self, data):
         self.socket.sendall(data)
@@ -105,13 +123,13 @@ class Wire:
         replies = self.option(code, payload)
         return replies[-1][0], [payload[4:].decode() for kind, payload in replies if kind == REP_META]
 
-    def go(self, export, structured=True, allocation=True, option=GO, infos=()):
+    def go(self, export, structured=True, allocation=True, option=GO, infos=(), extended=False, contexts=None):
         """Begins transmission, as a well-behaved client does. Returns self."""
         if structured:
-            assert self.status(STRUCTURED_REPLY) == ACK
-            self.structured = True
-            if allocation:
-                status, self.contexts = self.meta(SET_META, export, "base:allocation")
+            assert self.status(EXTENDED if extended else STRUCTURED_REPLY) == ACK
+            self.structured, self.extended = True, extended
+            if allocation or contexts:
+                status, self.contexts = self.meta(SET_META, export, *(contexts or ["base:allocation"]))
                 assert status == ACK
         payload = text(export) + struct.pack(f">H{len(infos)}H", len(infos), *infos)
         replies = self.option(option, payload)
@@ -123,6 +141,10 @@ class Wire:
     # Transmission
 
     def request(self, command, offset=0, length=0, flags=0, payload=b"", cookie=7):
+        if self.extended:
+            flags |= PAYLOAD_LEN if payload else 0
+            self.send(struct.pack(">IHHQQQ", 0x21E41C71, flags, command, cookie, offset, length) + payload)
+            return
         self.send(struct.pack(">IHHQQI", 0x25609513, flags, command, cookie, offset, length) + payload)
 
     def reply(self, length=0):
@@ -131,15 +153,19 @@ class Wire:
         reply = None
         while True:
             (magic,) = struct.unpack(">I", self.take(4))
-            if magic == 0x67446698:
+            if magic == 0x67446698 and not self.extended:
                 error, cookie = struct.unpack(">IQ", self.take(12))
                 reply = Reply(cookie)
                 reply.simple, reply.error = True, error
                 reply.data = b"" if error else self.take(length)
                 return reply
-            assert magic == 0x668E33EF, f"{magic:x}: the stream is out of step"
+            assert magic == (0x6E8A278C if self.extended else 0x668E33EF), f"{magic:x}: the stream is out of step"
             assert self.structured, "a structured reply that was not negotiated"
-            flags, kind, cookie, count = struct.unpack(">HHQI", self.take(16))
+            if self.extended:
+                flags, kind, cookie, offset, count = struct.unpack(">HHQQQ", self.take(28))
+                assert self.offset is None or offset == self.offset, "a reply repeats its request's offset"
+            else:
+                flags, kind, cookie, count = struct.unpack(">HHQI", self.take(16))
             reply = reply or Reply(cookie)
             assert reply.cookie == cookie, "chunks of two replies mixed"
             payload = self.take(count)
@@ -152,8 +178,10 @@ class Wire:
     def ask(self, command, offset=0, length=0, flags=0, payload=b"", cookie=7):
         """Sends a request and returns its reply. Checks what must hold for every reply."""
         self.request(command, offset, length, flags, payload, cookie)
+        self.offset = offset
         reply = self.reply(length if command == READ and not self.structured else 0)
         assert reply.cookie == cookie, (reply.cookie, cookie)
+        self.offset = None
         if self.structured and command in (READ, BLOCK_STATUS):
             assert not reply.simple, "READ and BLOCK_STATUS are never answered simply"
         return reply

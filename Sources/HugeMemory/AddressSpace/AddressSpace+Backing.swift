@@ -1,0 +1,44 @@
+import Paging
+
+/// What is mapped at a place.
+public enum Backing: Sendable, Equatable {
+  /// Nothing.
+  case none
+  /// The zero page.
+  case zero
+  /// A frame of 4 KiB.
+  case small
+  /// A frame of 2 MiB.
+  case huge
+}
+
+extension AddressSpace {
+  /// What is mapped at the start of a range, and the end of the part where the same is mapped. The
+  /// range must not be empty.
+  ///
+  /// - Complexity: O(entries in the range). An untouched range counts once for each table.
+  /// - Thread safety: takes no lock.
+  public func firstBacking(
+    at offset: UInt64, length: UInt64
+  ) throws(MemoryError) -> (backing: Backing, end: UInt64) {
+    try check(offset, length)
+    precondition(length > 0, "walk: an empty range has no backing")
+    let end = offset + length
+    var (backing, at) = look(offset, upTo: end) { Self.backing(of: $0) }
+    while at < end {
+      let next = look(at, upTo: end) { Self.backing(of: $0) }
+      guard next.0 == backing else { break }
+      at = next.1
+    }
+    return (backing, min(at, end))
+  }
+
+  private static func backing(of entry: Entry) -> Backing {
+    switch entry.kind {
+    case .none, .table: .none
+    case .zero: .zero
+    case .small: .small
+    case .huge: .huge
+    }
+  }
+}
