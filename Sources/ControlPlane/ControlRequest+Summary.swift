@@ -2,11 +2,13 @@ extension ControlRequest {
   /// The request as the log shows it, in the words of the command line.
   var summary: String {
     switch self {
-    case .create(let name, let size, _): "create \(name) --size \(size)"
-    case .importFile(let name, let path, _, _): "import \(name) \(path)"
+    case .create(let name, let size, _, _): "create \(name) --size \(size)"
+    case .importFile(let name, let path, _, _, _): "import \(name) \(path)"
     case .exportFile(let name, let path): "export \(name) \(path)"
-    case .fork(let source, let names, _): "fork \(source) \(Self.shown(names))"
+    case .fork(let source, let names, _, _): "fork \(source) \(Self.shown(names))"
     case .reset(let name): "reset \(name)"
+    case .rename(let name, let new): "rename \(name) \(new)"
+    case .set(let name, _): "set \(name)"
     case .resize(let name, let size, _): "resize \(name) \(size)"
     case .remove(let names): "remove \(Self.shown(names))"
     case .list: "list"

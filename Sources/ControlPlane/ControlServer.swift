@@ -72,18 +72,21 @@ public struct ControlServer: Sendable {
     _ progress: DiskFile.Progress
   ) throws -> ControlResponse {
     switch request {
-    case .create(let name, let size, let limits):
-      try disks.create(name, size: size, limits: limits ?? DiskLimits())
-    case .fork(let source, let names, let limits):
-      try disks.fork(source, names: names, limits: limits ?? DiskLimits()) { () throws(DiskError) in
+    case .create(let name, let size, let limits, let options):
+      try disks.create(
+        name, size: size, limits: limits ?? DiskLimits(), options: options ?? DiskOptions())
+    case .fork(let source, let names, let limits, let options):
+      try disks.fork(
+        source, names: names, limits: limits ?? DiskLimits(), options: options ?? DiskOptions()
+      ) { () throws(DiskError) in
         do { try caller.check() } catch { throw .cancelled(reason: "\(error)") }
       }
-    case .importFile(let name, let path, let limits, let size):
+    case .importFile(let name, let path, let limits, let size, let options):
       let source =
         try file.map { try ImageSource($0, name: path) } ?? ImageSource(path: path, streams: false)
       try disks.load(
-        name, from: source, size: size, limits: limits ?? DiskLimits(), caller: caller,
-        progress: progress)
+        name, from: source, size: size, limits: limits ?? DiskLimits(),
+        options: options ?? DiskOptions(), caller: caller, progress: progress)
     case .exportFile(let name, let path):
       let disk = try disks.lookup(name)
       let target =
@@ -96,6 +99,8 @@ public struct ControlServer: Sendable {
       // path.
       try target.commit()
     case .reset(let name): try disks.reset(name)
+    case .rename(let name, let new): try disks.rename(name, to: new)
+    case .set(let name, let options): try disks.set(name, options)
     case .resize(let name, let size, let shrinks):
       try disks.resize(name, to: size, shrinks: shrinks)
     case .remove(let names): try disks.remove(names)
@@ -146,7 +151,9 @@ public struct ControlServer: Sendable {
       name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
       huge: usage.huge, zero: usage.zero, own: usage.own,
       quota: limits.quota, reserve: limits.reserve, charge: disk.charge,
-      origin: disk.origin, connections: disk.connections, bytesRead: disk.traffic.bytesRead,
+      origin: disk.origin, hasOrigin: disks.hasOrigin(disk), isReadOnly: disk.settings.isReadOnly,
+      description: disk.settings.description.isEmpty ? nil : disk.settings.description,
+      connections: disk.connections, bytesRead: disk.traffic.bytesRead,
       bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))
   }
 
@@ -183,7 +190,8 @@ extension Disks {
   /// disk's size, if that is not the image's.
   public func load(
     _ name: String, from source: ImageSource, size: UInt64? = nil,
-    limits: DiskLimits = DiskLimits(), caller: Caller = .none, progress: DiskFile.Progress
+    limits: DiskLimits = DiskLimits(), options: DiskOptions = DiskOptions(),
+    caller: Caller = .none, progress: DiskFile.Progress
   ) throws {
     try checkFree(name)
     let image = try DiskFile.load(
@@ -191,7 +199,7 @@ extension Disks {
     ) { space in
       try limits.apply(to: space, named: name)
     }
-    try add(name, space: image.space, size: image.size)
+    try add(name, space: image.space, size: image.size, options: options)
   }
 }
 

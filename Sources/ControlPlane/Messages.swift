@@ -5,15 +5,21 @@ public import NBDServer
 /// A field that was added to a case later is optional. Decoding ignores the default values of
 /// payloads, and clients that are older than the field do not send it.
 public enum ControlRequest: Codable, Sendable, Equatable {
-  case create(name: String, size: UInt64, limits: DiskLimits? = nil)
+  case create(
+    name: String, size: UInt64, limits: DiskLimits? = nil, options: DiskOptions? = nil)
   /// An open file, from which the server reads, comes with the line. `path` is then its name for
   /// messages. Older clients send only an absolute path, which the server opens. `size` is the
   /// disk's size, if that is not the image's.
-  case importFile(name: String, path: String, limits: DiskLimits? = nil, size: UInt64? = nil)
+  case importFile(
+    name: String, path: String, limits: DiskLimits? = nil, size: UInt64? = nil,
+    options: DiskOptions? = nil)
   /// The same for a file that the server writes to.
   case exportFile(name: String, path: String)
-  case fork(source: String, names: [String], limits: DiskLimits? = nil)
+  case fork(
+    source: String, names: [String], limits: DiskLimits? = nil, options: DiskOptions? = nil)
   case reset(name: String)
+  case rename(name: String, to: String)
+  case set(name: String, options: DiskOptions)
   /// Changes a disk's size, in bytes. Without `shrinks`, the disk may only grow.
   case resize(name: String, size: UInt64, shrinks: Bool)
   case remove(names: [String])
@@ -70,6 +76,11 @@ public struct DiskStatus: Codable, Sendable, Equatable {
   public var reserve: UInt64?
   public var charge: UInt64?
   public var origin: String?
+  /// Whether the origin is still there. Nil if there is none, or from an older server.
+  public var hasOrigin: Bool?
+  public var isReadOnly: Bool?
+  /// Nil if nobody described the disk.
+  public var description: String?
   public var connections: Int
   /// The bytes that clients have read and written so far.
   public var bytesRead: UInt64

@@ -30,14 +30,17 @@ extension Handshake {
     }
   }
 
-  /// Continues after `.list` or `.sendAndList`. `isLast` says that no more names follow.
-  public mutating func listed(_ names: [String], isLast: Bool) -> Action {
+  /// Continues after `.list` or `.sendAndList`. `isLast` says that no more exports follow.
+  public mutating func listed(
+    _ exports: [(name: String, description: String)], isLast: Bool
+  ) -> Action {
     precondition(state == .listing, "handshake: listed in state \(state)")
     var bytes: [UInt8] = []
-    for name in names {
+    for export in exports {
       var payload: [UInt8] = []
-      payload.append(number: UInt32(name.utf8.count))
-      payload.append(contentsOf: name.utf8)
+      payload.append(number: UInt32(export.name.utf8.count))
+      payload.append(contentsOf: export.name.utf8)
+      payload.append(contentsOf: export.description.utf8)
       bytes += reply(.server, payload)
     }
     guard isLast else { return .sendAndList(bytes) }

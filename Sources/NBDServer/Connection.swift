@@ -42,7 +42,7 @@ struct Connection {
     var input = received[...]
     var connected: Disk?
     var listed: String?
-    defer { if let connected { disks.disconnect(connected.name) } }
+    defer { if let connected { disks.disconnect(connected) } }
     var action = Handshake.Action.receive
     while true {
       switch action {
@@ -134,7 +134,8 @@ struct Connection {
     let disks = disks.list(after: name, count: Self.listed)
     name = disks.last?.name
     return handshake.listed(
-      disks.filter { !$0.isTemporary }.map(\.name), isLast: disks.count < Self.listed)
+      disks.filter { !$0.isTemporary }.map { ($0.name, $0.description) },
+      isLast: disks.count < Self.listed)
   }
   private static let listed = 32
 

@@ -23,6 +23,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case cannotFork(String, reserve: UInt64, limit: UInt64)
   /// A disk can grow as far as its tables reach.
   case invalidSize(String, size: UInt64, most: UInt64)
+  case invalidDescription(String)
   case wouldShrink(String, from: UInt64, to: UInt64)
   case quotaTooSmall(String, quota: UInt64)
   case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
@@ -59,6 +60,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
         + "allowed; remove some, or start the server with more --max-connect-forks"
     case .invalidSize(let name, let size, let most):
       "disk \(quoted(name)) cannot have \(size) bytes; use 1 to \(most), or create a larger disk"
+    case .invalidDescription(let reason):
+      "the description \(reason); write one line"
     case .wouldShrink(let name, let from, let to):
       "disk \(quoted(name)) has \(from) bytes, and \(to) would cut off its end; add --shrink if you want "
         + "to lose that"

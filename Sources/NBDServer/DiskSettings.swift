@@ -1,5 +1,6 @@
 import HugeMemory
 import Primitives
+import Synchronization
 
 /// What can change about a disk while clients use it. Each request looks at it once.
 ///
@@ -8,15 +9,32 @@ public final class DiskSettings: Sendable {
   /// (A) In bytes.
   private let bytes: AtomicWord
   /// (A) 1 if clients may not change the disk.
-  private let protection = AtomicWord(0)
+  private let protection: AtomicWord
 
   /// (C) The size that a reset restores.
   private let original: UInt64
   private let resizing = Lock()
 
-  init(size: UInt64) {
+  /// What people call the disk. Also changed under the lock of the registry.
+  private let labels: Mutex<(name: String, description: String)>
+
+  init(name: String, size: UInt64, _ options: DiskOptions = DiskOptions()) {
+    labels = Mutex((name, options.description ?? ""))
+    protection = AtomicWord(options.isReadOnly == true ? 1 : 0)
     bytes = AtomicWord(size)
     original = size
+  }
+
+  /// The disk's name now.
+  public internal(set) var name: String {
+    get { labels.withLock { $0.name } }
+    set { labels.withLock { $0.name = newValue } }
+  }
+
+  /// A line about the disk, for people; empty if nobody gave it one.
+  public internal(set) var description: String {
+    get { labels.withLock { $0.description } }
+    set { labels.withLock { $0.description = newValue } }
   }
 
   /// In bytes.
@@ -45,5 +63,31 @@ public final class DiskSettings: Sendable {
   public internal(set) var isReadOnly: Bool {
     get { protection.load(.relaxed) != 0 }
     set { protection.store(newValue ? 1 : 0, .relaxed) }
+  }
+
+  /// Gives clients that are still connected errors from now on. For a disk that is gone.
+  func end() { bytes.store(0, .relaxed) }
+}
+
+/// What can be chosen for a disk beside its size and its limits. Nil leaves it as it is.
+public struct DiskOptions: Codable, Sendable, Equatable {
+  /// Whether clients may only read it.
+  public var isReadOnly: Bool?
+  /// A line for people. Clients see it too.
+  public var description: String?
+  public init(isReadOnly: Bool? = nil, description: String? = nil) {
+    self.isReadOnly = isReadOnly
+    self.description = description
+  }
+
+  static let longestDescription = 1024
+
+  func check() throws(DiskError) {
+    guard let description else { return }
+    guard description.utf8.count <= Self.longestDescription else {
+      throw .invalidDescription("is longer than \(Self.longestDescription) bytes")
+    }
+    guard description.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control })
+    else { throw .invalidDescription("has control characters, such as a line break") }
   }
 }

@@ -46,6 +46,16 @@ struct DiskTable {
     return removed
   }
 
+  /// Gives a disk another name, which must be free.
+  mutating func rename(_ old: String, to new: String) {
+    guard var disk = disks.removeValue(forKey: old) else { return }
+    names.remove(at: index(after: old) - 1)
+    disk.name = new
+    disk.settings.name = new
+    disks[new] = disk
+    names.insert(new, at: index(after: new))
+  }
+
   /// Changes a disk. Does nothing if there is no disk of that name.
   mutating func update(_ name: String, _ change: (inout Disk) -> Void) {
     guard var disk = disks[name] else { return }

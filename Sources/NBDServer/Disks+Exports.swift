@@ -39,7 +39,7 @@ extension Disks {
     return Self.export(disk, as: export)
   }
 
-  /// Connects a client. Call `disconnect` with the name of the disk when the client is gone.
+  /// Connects a client. Call `disconnect` with the disk when the client is gone.
   public func connect(_ export: String) throws(DiskError) -> (disk: Disk, export: Export) {
     let disk = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try table.parse(export)
@@ -52,8 +52,11 @@ extension Disks {
   }
 
   /// Ends a connection to a disk, and removes the disk if it is temporary.
-  public func disconnect(_ name: String) {
+  public func disconnect(_ disk: Disk) {
     let removed: [Disk] = table.withLock { table in
+      // It may have another name by now, or be gone, with another disk in its place.
+      let name = disk.settings.name
+      guard table[name]?.settings === disk.settings else { return [] }
       table.update(name) { $0.connections -= 1 }
       return table[name]?.isTemporary == true ? table.remove([name]) : []
     }
@@ -61,11 +64,9 @@ extension Disks {
   }
 
   private static func export(_ disk: Disk, as name: String) -> Export {
-    var description = "hugemem RAM disk"
-    if let origin = disk.origin { description += ", fork of \(origin)" }
     return Export(
-      name: disk.name, description: description, size: disk.size,
-      allowsSeveralConnections: !name.hasSuffix("@"))
+      name: disk.name, description: disk.description, size: disk.size,
+      isReadOnly: disk.settings.isReadOnly, allowsSeveralConnections: !name.hasSuffix("@"))
   }
 }
 

@@ -3,13 +3,15 @@ import Synchronization
 
 /// A disk as the registry had it when you asked. Its `space` and `traffic` are live.
 public struct Disk: Sendable {
-  public let name: String
+  public internal(set) var name: String
   /// The contents. This is the same object for the whole life of the disk: a reset changes it in
   /// place.
   public let space: AddressSpace
   public let settings: DiskSettings
   /// The disk that this one was forked from, which may be gone. Nil for a created or imported disk.
-  public let origin: String?
+  let lineage: DiskSettings?
+  /// Its name.
+  public var origin: String? { lineage?.name }
   /// The contents that a reset restores: those that the origin had at the fork.
   let snapshot: AddressSpace?
   /// The number of connected clients.
@@ -50,25 +52,31 @@ public final class Disks: Sendable {
 
   /// Creates an empty disk of `size` bytes. Only what is written takes memory.
   public func create(
-    _ name: String, size: UInt64, limits: DiskLimits = DiskLimits()
+    _ name: String, size: UInt64, limits: DiskLimits = DiskLimits(),
+    options: DiskOptions = DiskOptions()
   ) throws(DiskError) {
     try Self.check(name)
+    try options.check()
     let space = try memory { () throws(MemoryError) in try machine.makeDiskSpace(size: size) }
     try limits.apply(to: space, named: name)
-    try add(name, space: space, size: size)
+    try add(name, space: space, size: size, options: options)
   }
 
   /// Adds a disk with the contents of a space that was made elsewhere, for example by an import.
   /// The disk is the first `size` bytes of the space.
-  public func add(_ name: String, space: AddressSpace, size: UInt64) throws(DiskError) {
+  public func add(
+    _ name: String, space: AddressSpace, size: UInt64, options: DiskOptions = DiskOptions()
+  ) throws(DiskError) {
     try Self.check(name)
+    try options.check()
     try table.withLock { (table) throws(DiskError) in
       guard table[name] == nil else { throw .exists(name) }
       try checkRoom(table, for: 1)
       table.insert([
         Disk(
-          name: name, space: space, settings: DiskSettings(size: size), origin: nil, snapshot: nil,
-          isTemporary: false,
+          name: name, space: space,
+          settings: DiskSettings(name: name, size: size, options),
+          lineage: nil, snapshot: nil, isTemporary: false,
           isMadeByConnecting: false, quota: DiskQuota(pins: PinAllowance(quota: space.quota)))
       ])
     }
@@ -98,13 +106,15 @@ public final class Disks: Sendable {
   /// - Complexity: O(names), whatever the size and the depth of `source`.
   public func fork(
     _ source: String, names: [String], limits: DiskLimits = DiskLimits(),
+    options: DiskOptions = DiskOptions(),
     check: () throws(DiskError) -> Void = { () throws(DiskError) in }
   ) throws(DiskError) {
     for name in names { try Self.check(name) }
+    try options.check()
     try table.withLock { (table) throws(DiskError) in
       guard table[source] != nil else { throw .notFound(source) }
       try checkRoom(table, for: names.count)
-      try table.fork(source, names: names, limits: limits, check: check)
+      try table.fork(source, names: names, limits: limits, options: options, check: check)
     }
   }
 
@@ -114,20 +124,6 @@ public final class Disks: Sendable {
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
-  }
-
-  /// Changes the size of a disk, while clients use it. What is cut off is gone.
-  ///
-  /// - Parameter shrinks: Whether the disk may become smaller.
-  public func resize(_ name: String, to size: UInt64, shrinks: Bool) throws(DiskError) {
-    let disk = try lookup(name)
-    guard size > 0, size <= disk.space.size else {
-      throw .invalidSize(name, size: size, most: disk.space.size)
-    }
-    guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
-    try memory { () throws(MemoryError) in
-      try disk.settings.resize(to: size, disk.space, disk.quota)
-    }
   }
 
   /// Removes disks. Their forks stay.
@@ -192,7 +188,7 @@ public final class Disks: Sendable {
 
 extension DiskTable {
   mutating func fork(
-    _ source: String, names: [String], limits: DiskLimits,
+    _ source: String, names: [String], limits: DiskLimits, options: DiskOptions,
     check: () throws(DiskError) -> Void
   ) throws(DiskError) {
     guard let disk = self[source] else { throw .notFound(source) }
@@ -204,8 +200,9 @@ extension DiskTable {
     insert(
       zip(names, spaces).map { name, space in
         Disk(
-          name: name, space: space, settings: DiskSettings(size: disk.size), origin: source,
-          snapshot: snapshot,
+          name: name, space: space,
+          settings: DiskSettings(name: name, size: disk.size, options),
+          lineage: disk.settings, snapshot: snapshot,
           isTemporary: false,
           isMadeByConnecting: false,
           quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
@@ -235,8 +232,9 @@ extension DiskTable {
     }
     insert([
       Disk(
-        name: name, space: space, settings: DiskSettings(size: disk.size), origin: source,
-        snapshot: snapshot,
+        name: name, space: space,
+        settings: DiskSettings(name: name, size: disk.size),
+        lineage: disk.settings, snapshot: snapshot,
         isTemporary: isTemporary,
         isMadeByConnecting: true, quota: quota)
     ])

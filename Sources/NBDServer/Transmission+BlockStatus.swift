@@ -109,12 +109,11 @@ extension Transmission {
         }
       return (flags, end)
     case .origin:
-      if let snapshot {
-        let part = try space.firstComparison(with: snapshot, at: offset, length: end - offset)
-        return (part.isSame ? 0 : 1, part.end)
-      }
       let part = try run(offset, end)
-      return (part.kind == .data ? 1 : 0, part.end)
+      let zero: UInt32 = part.kind == .data ? 0 : 0b10
+      guard let snapshot else { return (zero | zero >> 1, part.end) }
+      let same = try space.firstComparison(with: snapshot, at: offset, length: part.length)
+      return (zero | (same.isSame ? 1 : 0), same.end)
     default:
       let part = try run(offset, end)
       // A hole has the flags HOLE and ZERO, allocated memory has neither.

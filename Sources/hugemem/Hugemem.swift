@@ -12,8 +12,10 @@ struct Hugemem: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Resize.self,
-      Remove.self, List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self, Bench.self,
+      Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Rename.self,
+      SetOptions.self,
+      Resize.self, Remove.self, List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self,
+      Bench.self,
     ])
 }
 

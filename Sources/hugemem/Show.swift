@@ -5,12 +5,13 @@ import FoundationEssentials
 struct List: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "List the disks.")
   @OptionGroup var server: ServerOptions
+  @Flag(help: "Show forks below the disks that they were forked from.") var tree = false
   @Flag(help: "Print JSON; sizes in bytes.") var json = false
 
   func run() throws {
     guard case .disks(let disks) = try server.ask(.list) else { throw unexpected }
     if json { return try printJSON(disks) }
-    print(TextTable(disks))
+    print(tree ? TextTable(DiskTree(disks).rows) : TextTable(disks))
   }
 }
 
@@ -111,12 +112,18 @@ extension TextTable {
     func size(_ bytes: UInt64?) -> String { bytes.map { "\(ByteSize($0))" } ?? "-" }
     var rows = [["NAME", "SIZE", "DATA", "HUGE", "SHARED", "OWN"]]
     if hasLimits { rows[0] += ["CHARGE", "QUOTA", "RESERVE"] }
-    rows[0] += ["CLIENTS", "ORIGIN"]
+    let isDescribed = disks.contains { $0.description != nil }
+    let isProtected = disks.contains { $0.isReadOnly == true }
+    rows[0] += ["CLIENTS"] + (isProtected ? ["ACCESS"] : []) + ["ORIGIN"]
+    if isDescribed { rows[0].append("DESCRIPTION") }
     for disk in disks {
       var row = [disk.name, size(disk.size), size(disk.data), size(disk.huge), size(disk.shared)]
       row.append(size(disk.own))
       if hasLimits { row += [size(disk.charge), size(disk.quota), size(disk.reserve)] }
-      row += ["\(disk.connections)", disk.origin ?? "-"]
+      row.append("\(disk.connections)")
+      if isProtected { row.append(disk.isReadOnly == true ? "read" : "write") }
+      row.append(disk.origin ?? "-")
+      if isDescribed { row.append(disk.description ?? "") }
       rows.append(row)
     }
     self.init(rows)

@@ -183,10 +183,10 @@ def test_each_context_has_a_chunk_and_req_one_holds_for_each(disks, extended):
     reply = wire.ask(BLOCK_STATUS, 0, 4 * MIB)
     assert reply.all_extents() == {
         ALLOCATION: [(MIB, 3), (8192, 0), (3 * MIB - 8192, 3)],
-        ORIGIN: [(MIB, 0), (8192, 1), (3 * MIB - 8192, 0)],
+        ORIGIN: [(MIB, 3), (8192, 0), (3 * MIB - 8192, 3)],
         FRAMES: [(MIB, 0), (8192, 2), (3 * MIB - 8192, 0)]}
     assert wire.ask(BLOCK_STATUS, 0, 4 * MIB, REQ_ONE).all_extents() == {
-        ALLOCATION: [(MIB, 3)], ORIGIN: [(MIB, 0)], FRAMES: [(MIB, 0)]}
+        ALLOCATION: [(MIB, 3)], ORIGIN: [(MIB, 3)], FRAMES: [(MIB, 0)]}
 
 
 def test_the_frames_context_tells_huge_small_and_zero(disks):
@@ -206,19 +206,21 @@ def test_the_origin_context_tells_what_changed_since_the_fork(disks):
     base = disks.go("data")
     base.write(0, noise(64 * 4096))
     disks.run("fork", "data", "job")
+    same, hole = (64 * 4096, 1), (GIB - 64 * 4096, 3)
     job = disks.wire().go("job", contexts=["x-hugemem:origin"])
-    assert job.ask(BLOCK_STATUS, 0, GIB).extents() == [(GIB, 0)]
+    assert job.ask(BLOCK_STATUS, 0, GIB).extents() == [same, hole]
     job.write(8 * 4096 + 1, b"x")
     assert job.error(TRIM, 16 * 4096, 2 * 4096) == 0
     base.write(32 * 4096, b"the origin goes on")
     job.write(700 * MIB, b"new")
     assert job.ask(BLOCK_STATUS, 0, GIB).extents() == [
-        (8 * 4096, 0), (4096, 1), (7 * 4096, 0), (2 * 4096, 1), (700 * MIB - 18 * 4096, 0), (4096, 1),
-        (GIB - 700 * MIB - 4096, 0)]
+        (8 * 4096, 1), (4096, 0), (7 * 4096, 1), (2 * 4096, 2), (46 * 4096, 1), (700 * MIB - 64 * 4096, 3), (4096, 0),
+        (GIB - 700 * MIB - 4096, 3)]
     disks.run("reset", "job")
-    assert job.ask(BLOCK_STATUS, 0, GIB).extents() == [(GIB, 0)]
+    assert job.ask(BLOCK_STATUS, 0, GIB).extents() == [same, hole]
     disks.run("fork", "job", "deeper")
-    assert disks.wire().go("deeper", contexts=["x-hugemem:origin"]).ask(BLOCK_STATUS, 0, GIB).extents() == [(GIB, 0)]
+    deeper = disks.wire().go("deeper", contexts=["x-hugemem:origin"])
+    assert deeper.ask(BLOCK_STATUS, 0, GIB).extents() == [same, hole]
 
 
 @pytest.mark.parametrize("queries, listed", [

@@ -41,7 +41,7 @@ private struct Client {
       action = handshake.resolved(
         name == "disk" ? .success(export) : .failure(.init(.unknown, "no such disk")))
     } else if action == .list {
-      action = handshake.listed(["disk", "other"], isLast: true)
+      action = handshake.listed([("disk", "a disk"), ("other", "")], isLast: true)
     }
     if case .close = action { return action }
     #expect(input.isEmpty, "the stream is in step")
@@ -130,9 +130,9 @@ extension Handshake {
   @Test func aListComesPieceByPiece() {
     var client = Client()
     #expect(client.handshake.step(option(3)) == .list)
-    guard case .sendAndList(let first) = client.handshake.listed(["a", "b"], isLast: false),
+    guard case .sendAndList(let first) = client.handshake.listed([("a", ""), ("b", "text")], isLast: false),
       case .sendAndList(let none) = client.handshake.listed([], isLast: false),
-      case .send(let last) = client.handshake.listed(["c"], isLast: true)
+      case .send(let last) = client.handshake.listed([("c", "")], isLast: true)
     else {
       Issue.record("not in pieces")
       return
