@@ -12,18 +12,14 @@ public struct ControlClient: Sendable {
   public func ask(
     _ request: ControlRequest, with file: OpenFile? = nil, progress: DiskFile.Progress = { _, _ in }
   ) throws(ControlError) -> ControlResponse {
-    let socket = try connect()
-    defer { close(socket) }
-    var channel = Channel(socket: socket, lineLimit: Channel.responseLimit)
-    try channel.send(request, with: file)
-    while let response = try channel.receive(ControlResponse.self) {
-      switch response {
-      case .progress(let done, let total): progress(done, total)
-      case .failure(let message): throw ControlError(message)
-      default: return response
-      }
-    }
-    throw ControlError("the server ended, or closed the control socket, before it answered")
+    var session = try session()
+    return try session.ask(request, with: file, progress: progress)
+  }
+
+  /// Connects to the server, for several requests. What the server holds for them goes with the
+  /// session.
+  public func session() throws(ControlError) -> ControlSession {
+    ControlSession(socket: try connect())
   }
 
   private func connect() throws(ControlError) -> Int32 {
@@ -35,5 +31,33 @@ public struct ControlClient: Sendable {
         "no server answers in \(directory.path); start one with `hugemem serve`, or name its "
           + "--directory")
     }
+  }
+}
+
+/// A connection to a server.
+public struct ControlSession: ~Copyable {
+  private var channel: Channel
+  private let socket: OpenFile
+
+  init(socket: Int32) {
+    channel = Channel(socket: socket, lineLimit: Channel.responseLimit)
+    self.socket = OpenFile(socket)
+  }
+
+  /// As `ControlClient.ask`. `changes` gets ranges that come before the end of the answer.
+  public mutating func ask(
+    _ request: ControlRequest, with file: OpenFile? = nil,
+    progress: DiskFile.Progress = { _, _ in }, changes: ([ChangedRange]) -> Void = { _ in }
+  ) throws(ControlError) -> ControlResponse {
+    try channel.send(request, with: file)
+    while let response = try channel.receive(ControlResponse.self) {
+      switch response {
+      case .progress(let done, let total): progress(done, total)
+      case .changes(let ranges): changes(ranges)
+      case .failure(let message): throw ControlError(message)
+      default: return response
+      }
+    }
+    throw ControlError("the server ended, or closed the control socket, before it answered")
   }
 }

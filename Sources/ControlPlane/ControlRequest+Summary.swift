@@ -6,6 +6,13 @@ extension ControlRequest {
     case .importFile(let name, let path, _, _, _): "import \(name) \(path)"
     case .exportFile(let name, let path): "export \(name) \(path)"
     case .fork(let source, let names, _, _): "fork \(source) \(Self.shown(names))"
+    case .exportChanges(let name, let path): "export \(name) \(path) --changed"
+    case .changes(let ranges): "\(ranges.count) changed ranges"
+    case .importChanges(let name, let path, let origin, _, _, _, _):
+      "import \(name) \(path) --onto \(origin)"
+    case .holdView(let name): "export \(name) by NBD"
+    case .holdEmpty(let size, _): "import by NBD, \(size) bytes"
+    case .publish(_, let name, _): "import \(name)"
     case .reset(let name): "reset \(name)"
     case .rename(let name, let new): "rename \(name) \(new)"
     case .set(let name, _): "set \(name)"

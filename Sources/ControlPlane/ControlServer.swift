@@ -27,6 +27,7 @@ public struct ControlServer: Sendable {
   public func serve(_ place: Place) {
     var channel = Channel(
       socket: place.socket, lineLimit: Channel.requestLimit, patience: patience, slots: slots)
+    let held = HeldByClient(disks)
     while true {
       do {
         place.offer()
@@ -34,9 +35,10 @@ public struct ControlServer: Sendable {
         place.keep()
         if request.listsAll && disks.count > MessageSlots.fewDisks { try channel.takeSlot() }
         let caller = Caller(socket: place.socket, stop: stop?.descriptor ?? -1)
-        let response = answer(request, channel.takeFile(), caller) { done, total in
+        let file = channel.takeFile()
+        let response = answer(request, file, caller, held) { part in
           // If the client is gone, the work finds that out itself.
-          try? channel.send(ControlResponse.progress(done: done, total: total))
+          try? channel.send(part)
         }
         if case .failure(let message) = response {
           let isWanted = (try? caller.check()) != nil
@@ -60,17 +62,28 @@ public struct ControlServer: Sendable {
     _ request: ControlRequest, _ file: OpenFile? = nil, _ caller: Caller = .none,
     progress: DiskFile.Progress
   ) -> ControlResponse {
+    answer(request, file, caller, HeldByClient(disks)) { part in
+      if case .progress(let done, let total) = part { progress(done, total) }
+    }
+  }
+
+  /// `report` gets the parts of the answer that come before its end.
+  private func answer(
+    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller, _ held: HeldByClient,
+    report: (ControlResponse) -> Void
+  ) -> ControlResponse {
     do {
-      return try perform(request, file, caller, progress)
+      return try perform(request, file, caller, held, report)
     } catch {
       return .failure(message: "\(error)")
     }
   }
 
   private func perform(
-    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller,
-    _ progress: DiskFile.Progress
+    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller, _ held: HeldByClient,
+    _ report: (ControlResponse) -> Void
   ) throws -> ControlResponse {
+    func progress(_ done: UInt64, _ total: UInt64) { report(.progress(done: done, total: total)) }
     switch request {
     case .create(let name, let size, let limits, let options):
       try disks.create(
@@ -98,6 +111,31 @@ public struct ControlServer: Sendable {
       // If the client sent an open file, the client commits it. This does so if it sent only a
       // path.
       try target.commit()
+    case .exportChanges(let name, let path):
+      return try exportChanges(name, path, file, caller, report)
+    case .changes(let ranges): try held.add(ranges)
+    case .importChanges(
+      let name, let path, let origin, let size, let originSize, let limits, let options):
+      let ranges = held.takeRanges()
+      if let fault = ChangeMap.fault(in: ranges, size: size) { throw ControlError(fault) }
+      guard let file else { throw ControlError("\(path): no open file came with the request") }
+      let there = try disks.lookup(origin).size
+      guard there == originSize else {
+        throw ControlError(
+          "disk \"\(origin)\" has \(there) bytes, but these are changes to a disk of \(originSize)")
+      }
+      let source = try ImageSource(file, name: path)
+      try disks.derive(
+        name, from: origin, size: size, limits: limits ?? DiskLimits(),
+        options: options ?? DiskOptions()
+      ) { space in
+        try DiskChanges.apply(ranges, from: source, to: space, caller: caller, progress: progress)
+      }
+    case .holdView(let name): return held.hold(try disks.holdView(of: name))
+    case .holdEmpty(let size, let limits):
+      return held.hold(try disks.holdEmpty(size: size, limits: limits ?? DiskLimits()))
+    case .publish(let export, let name, let options):
+      try held.publish(export, as: name, options ?? DiskOptions())
     case .reset(let name): try disks.reset(name)
     case .rename(let name, let new): try disks.rename(name, to: new)
     case .set(let name, let options): try disks.set(name, options)
@@ -122,6 +160,23 @@ public struct ControlServer: Sendable {
     case .tune(let changes): return .knobs(try tune(changes))
     }
     return .done
+  }
+
+  private func exportChanges(
+    _ name: String, _ path: String, _ file: OpenFile?, _ caller: Caller,
+    _ report: (ControlResponse) -> Void
+  ) throws -> ControlResponse {
+    let disk = try disks.lookup(name)
+    guard let origin = disk.original else {
+      throw ControlError(
+        "disk \"\(name)\" is not a fork, so there is nothing to compare it with; export all of it")
+    }
+    guard let file else { throw ControlError("\(path): no open file came with the request") }
+    try DiskChanges.save(
+      disk.space.fork(), origin: origin, size: disk.size, to: file, name: path, caller: caller,
+      progress: { report(.progress(done: $0, total: $1)) }
+    ) { report(.changes($0)) }
+    return .disks([status(disk)])
   }
 
   private func tune(_ changes: [KnobValue]) throws -> [KnobValue] {
@@ -151,7 +206,8 @@ public struct ControlServer: Sendable {
       name: disk.name, size: disk.size, data: usage.data, shared: usage.shared,
       huge: usage.huge, zero: usage.zero, own: usage.own,
       quota: limits.quota, reserve: limits.reserve, charge: disk.charge,
-      origin: disk.origin, hasOrigin: disks.hasOrigin(disk), isReadOnly: disk.settings.isReadOnly,
+      origin: disk.origin, hasOrigin: disks.hasOrigin(disk),
+      originSize: disk.originSize, isReadOnly: disk.settings.isReadOnly,
       description: disk.settings.description.isEmpty ? nil : disk.settings.description,
       connections: disk.connections, bytesRead: disk.traffic.bytesRead,
       bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))

@@ -15,6 +15,21 @@ public enum ControlRequest: Codable, Sendable, Equatable {
     options: DiskOptions? = nil)
   /// The same for a file that the server writes to.
   case exportFile(name: String, path: String)
+  /// Writes what differs from the origin to the file that comes with the line. The answer has
+  /// `changes` before it is done.
+  case exportChanges(name: String, path: String)
+  /// Changed ranges for a later `importChanges` on this connection.
+  case changes([ChangedRange])
+  /// Forks `origin`, and changes the fork as the ranges say, with the bytes in the file that comes with
+  /// the line.
+  case importChanges(
+    name: String, path: String, origin: String, size: UInt64, originSize: UInt64,
+    limits: DiskLimits? = nil, options: DiskOptions? = nil)
+  /// Makes a read-only view of a disk, which lasts as long as this connection.
+  case holdView(name: String)
+  /// Makes an empty disk, which lasts as long as this connection, or until it is published.
+  case holdEmpty(size: UInt64, limits: DiskLimits? = nil)
+  case publish(export: String, name: String, options: DiskOptions? = nil)
   case fork(
     source: String, names: [String], limits: DiskLimits? = nil, options: DiskOptions? = nil)
   case reset(name: String)
@@ -45,10 +60,13 @@ public struct KnobValue: Codable, Sendable, Equatable {
   }
 }
 
-/// The server's answer: any number of `progress` lines, then one of the others.
+/// The server's answer: any number of `progress` and `changes` lines, then one of the others.
 public enum ControlResponse: Codable, Sendable, Equatable {
   /// In bytes. A total of 0 means that it is unknown.
   case progress(done: UInt64, total: UInt64)
+  case changes([ChangedRange])
+  /// The name and size of a disk that lasts as long as the connection.
+  case held(export: String, size: UInt64)
   case done
   case disks([DiskStatus])
   case status(ServerStatus)
@@ -78,6 +96,8 @@ public struct DiskStatus: Codable, Sendable, Equatable {
   public var origin: String?
   /// Whether the origin is still there. Nil if there is none, or from an older server.
   public var hasOrigin: Bool?
+  /// The size of the origin when this disk was forked, in bytes.
+  public var originSize: UInt64?
   public var isReadOnly: Bool?
   /// Nil if nobody described the disk.
   public var description: String?

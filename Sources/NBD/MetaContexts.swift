@@ -6,12 +6,12 @@ public struct MetaContexts: OptionSet, Sendable, Equatable {
 
   /// `base:allocation`: 3 for a hole, which reads as zeros; 0 for data.
   public static let allocation = Self(rawValue: 1 << 1)
-  /// `x-hugemem:origin`: bit 0 is set for what is still as it was in the origin when the disk was
-  /// forked, and bit 1 for what reads as zeros. So 0 is data that was written since, 2 what was
-  /// discarded since, and 1 or 3 what is the same. A disk that is no fork has an origin of zeros.
+  /// `x-hugemem:origin`: 1 for what is as it was in the origin when the disk was forked, 0 for data
+  /// that was written since, 2 for what was discarded since. For a disk that is no fork, the same as
+  /// `base:allocation`.
   ///
-  /// The bits are those of `base:allocation`, so that qemu takes what is the same for unallocated: its
-  /// option `x-dirty-bitmap` shows it a fork as an overlay of its origin.
+  /// The bits are those of `base:allocation` too, with a hole for what is the same. So qemu, with its
+  /// option `x-dirty-bitmap`, takes a fork for an overlay of its origin.
   public static let origin = Self(rawValue: 1 << 2)
   /// `x-hugemem:frames`: 0 for what is not mapped, 1 for the zero page, 2 for frames of 4 KiB, 4 for
   /// frames of 2 MiB.

@@ -134,7 +134,7 @@ struct Connection {
     let disks = disks.list(after: name, count: Self.listed)
     name = disks.last?.name
     return handshake.listed(
-      disks.filter { !$0.isTemporary }.map { ($0.name, $0.description) },
+      disks.filter { !$0.isTemporary && !$0.isHeld }.map { ($0.name, $0.description) },
       isLast: disks.count < Self.listed)
   }
   private static let listed = 32

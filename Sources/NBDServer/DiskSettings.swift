@@ -12,7 +12,7 @@ public final class DiskSettings: Sendable {
   private let protection: AtomicWord
 
   /// (C) The size that a reset restores.
-  private let original: UInt64
+  let original: UInt64
   private let resizing = Lock()
 
   /// What people call the disk. Also changed under the lock of the registry.

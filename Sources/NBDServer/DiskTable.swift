@@ -10,6 +10,8 @@ struct DiskTable {
   private(set) var lasting = 0
   /// Numbers the forks that are removed with their connection.
   var temporaries = 0
+  /// Numbers the disks that belong to a connection of the control socket.
+  var held = 0
 
   subscript(name: String) -> Disk? { disks[name] }
 
@@ -21,7 +23,7 @@ struct DiskTable {
       let old = disks.updateValue(disk, forKey: disk.name)
       precondition(old == nil, "disks: \(disk.name) is there already")
       if disk.isMadeByConnecting { madeByConnecting += 1 }
-      if !disk.isTemporary { lasting += 1 }
+      if !disk.isTemporary && !disk.isHeld { lasting += 1 }
     }
     if new.count == 1 {
       names.insert(new[0].name, at: index(after: new[0].name))
@@ -36,7 +38,7 @@ struct DiskTable {
     let removed = gone.compactMap { disks.removeValue(forKey: $0) }
     for disk in removed {
       if disk.isMadeByConnecting { madeByConnecting -= 1 }
-      if !disk.isTemporary { lasting -= 1 }
+      if !disk.isTemporary && !disk.isHeld { lasting -= 1 }
     }
     if removed.count == 1 {
       names.remove(at: index(after: removed[0].name) - 1)
@@ -50,6 +52,7 @@ struct DiskTable {
   mutating func rename(_ old: String, to new: String) {
     guard var disk = disks.removeValue(forKey: old) else { return }
     names.remove(at: index(after: old) - 1)
+    if disk.isHeld { lasting += 1 }
     disk.name = new
     disk.settings.name = new
     disks[new] = disk

@@ -75,7 +75,8 @@ extension DiskTable {
   /// empty for a temporary fork.
   fileprivate func parse(_ export: String) throws(DiskError) -> (source: String, fork: String?) {
     if export.isEmpty {
-      guard lasting == 1, let only = disks.values.first(where: { !$0.isTemporary }) else {
+      guard lasting == 1, let only = disks.values.first(where: { !$0.isTemporary && !$0.isHeld })
+      else {
         throw .noDefault(disks: lasting)
       }
       return (only.name, nil)

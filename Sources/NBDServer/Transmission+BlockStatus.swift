@@ -109,11 +109,11 @@ extension Transmission {
         }
       return (flags, end)
     case .origin:
-      let part = try run(offset, end)
-      let zero: UInt32 = part.kind == .data ? 0 : 0b10
-      guard let snapshot else { return (zero | zero >> 1, part.end) }
-      let same = try space.firstComparison(with: snapshot, at: offset, length: part.length)
-      return (zero | (same.isSame ? 1 : 0), same.end)
+      guard let snapshot else { return try extent(of: .allocation, offset, end) }
+      let part = try space.firstComparison(with: snapshot, at: offset, length: end - offset)
+      guard !part.isSame else { return (1, part.end) }
+      let changed = try run(offset, part.end)
+      return (changed.kind == .data ? 0 : 2, changed.end)
     default:
       let part = try run(offset, end)
       // A hole has the flags HOLE and ZERO, allocated memory has neither.

@@ -20,59 +20,6 @@ struct Create: ParsableCommand {
   }
 }
 
-struct Import: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Create a disk from a raw image. Holes and blocks of zeros become holes.",
-    discussion: """
-      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard input. A stream is \
-      read to its end, for example: zstdcat golden.img.zst | hugemem import golden -
-      """)
-  @OptionGroup var server: ServerOptions
-  @Argument var name: String
-  @Argument(help: "The image; - reads standard input.", completion: .file()) var file: String
-  @Option(help: "The disk's size, if it should be larger than the image.") var size: ByteSize?
-  @OptionGroup var limits: LimitOptions
-  @OptionGroup var options: NewDiskOptions
-
-  func run() throws {
-    let source = try ImageSource(path: file)
-    try server.ask(
-      .importFile(
-        name: name, path: file == "-" ? source.name : absolutePath(file), limits: limits.limits,
-        size: size?.bytes, options: options.options),
-      with: source.file, showing: "import \(name)")
-    noteUnevenSize(size)
-  }
-}
-
-struct Export: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Write a disk, as it is now, to a raw image.",
-    discussion: """
-      FILE is a file, a block device, or a stream: a pipe, a FIFO, or - for standard output. A \
-      stream gets every byte, for example: hugemem export job1 - | zstd > job1.img.zst. A file is \
-      written sparsely, and replaced as a whole once the image is complete; a link is followed. If \
-      a block device is larger than the disk, the rest of it is not written.
-      """)
-  @OptionGroup var server: ServerOptions
-  @Argument var name: String
-  @Argument(help: "The image; - writes standard output.", completion: .file()) var file: String
-
-  func run() throws {
-    let target = try ExportFile(path: file)
-    // Without this, a signal would leave the temporary file on file systems where it needs a name.
-    if let temporary = target.temporary {
-      Signals.take([SIGINT, SIGTERM, SIGHUP]) { signal in
-        unsafe unlink(temporary)
-        _exit(128 + signal)
-      }
-    }
-    try server.ask(
-      .exportFile(name: name, path: target.name), with: target.file, showing: "export \(name)")
-    try target.commit()
-  }
-}
-
 struct Fork: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Fork a disk once for each name, at a point after all completed writes.")
@@ -181,16 +128,6 @@ struct Remove: ParsableCommand {
     guard !names.isEmpty else { throw ValidationError("name: name at least one disk") }
   }
   func run() throws { _ = try server.ask(.remove(names: try expanded(names))) }
-}
-
-/// Notes a size that is no multiple of 512 bytes. Some clients know only whole sectors, so they
-/// show such a disk as larger than it is.
-private func noteUnevenSize(_ size: ByteSize?) {
-  guard let size, size.bytes % 512 != 0 else { return }
-  let sectors = (size.bytes + 511) / 512 * 512
-  writeToStandardError(
-    "note: \(size.bytes) bytes are no whole number of 512-byte sectors; clients that count in sectors, "
-      + "such as qemu, see \(sectors) bytes\n")
 }
 
 private let namesHelp: ArgumentHelp =

@@ -92,7 +92,7 @@ def test_a_reset_of_what_is_no_fork(bad):
 
 
 @pytest.mark.parametrize("pattern, command", [
-    ("<names>", ["fork", "data"]), ("<names>", ["remove"]),
+    ("at least one name", ["fork", "data"]), ("<names>", ["remove"]),
     ("unexpected argument 'extra'", ["create", "new", "--size", "1M", "extra"])],
     ids=["fork", "remove", "extra"])
 def test_arguments_missing_or_too_many(bad, pattern, command):
@@ -108,15 +108,12 @@ def sources(bad):
     """Files that cannot be imported."""
     (bad.folder / "empty").touch()
     (bad.folder / "folder").mkdir()
-    for kind in ("qcow2", "vmdk"):
-        run("qemu-img", "create", "-q", "-f", kind, bad.folder / f"image.{kind}", "1M")
     return bad
 
 
 @pytest.mark.parametrize("name, reason", [
     ("nosuch", "{}: No such file"), ("folder", "{}: is a directory"),
-    ("/dev/null", "{}: ended before its first byte"), ("empty", "{}: is empty"),
-    ("image.qcow2", "is a qcow2 image.*qemu-img convert"), ("image.vmdk", "is a vmdk image")])
+    ("/dev/null", "{}: ended before its first byte"), ("empty", "{}: is empty")])
 def test_a_file_that_cannot_be_imported(sources, name, reason):
     path = sources.folder / name
     sources(reason.format(path), "import", "new", path)

@@ -83,7 +83,7 @@ def test_temporary_forks_are_one_each(golden):
 def test_temporary_forks_are_not_offered_to_clients_that_list(job):
     """No other client can connect to them."""
     forks = [job.go("golden@") for _ in range(3)]
-    listed = [payload[4:] for kind, payload in job.wire().option(LIST) if kind == REP_SERVER]
+    listed = [payload[4:4 + payload[3]] for kind, payload in job.wire().option(LIST) if kind == REP_SERVER]
     assert listed == [b"golden", b"job42", b"other"]
     assert all(wire.read(0, 1) == b"\1" for wire in forks)
 

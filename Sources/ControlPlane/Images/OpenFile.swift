@@ -1,3 +1,4 @@
+public import FoundationEssentials
 import Glibc
 
 /// A file descriptor that is closed with its last reference.
@@ -12,6 +13,19 @@ public final class OpenFile: Sendable {
   init(_ descriptor: Int32, _ what: @autoclosure () -> String) throws(ControlError) {
     self.descriptor = descriptor
     guard descriptor >= 0 else { throw ControlError(what(), errno: errno) }
+  }
+
+  /// Writes all of it.
+  public func write(_ data: Data) throws(ControlError) {
+    var done = 0
+    while done < data.count {
+      let put = unsafe data.withUnsafeBytes { bytes in
+        unsafe Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+      }
+      if put < 0 && errno == EINTR { continue }
+      guard put > 0 else { throw ControlError("write", errno: errno) }
+      done += put
+    }
   }
 
   deinit { if descriptor >= 0 { close(descriptor) } }
