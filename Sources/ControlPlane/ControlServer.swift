@@ -1,3 +1,4 @@
+import Glibc
 public import Logging
 import HugeMemory
 import NBDServer
@@ -28,6 +29,13 @@ public struct ControlServer: Sendable {
     var channel = Channel(
       socket: place.socket, lineLimit: Channel.requestLimit, patience: patience, slots: slots)
     let held = HeldByClient(disks)
+    // The directory lets nobody else in. This holds even if it was opened by mistake.
+    if let user = Socket.user(of: place.socket), user != getuid(), user != 0 {
+      log.notice("refused", metadata: ["user": "\(user)", "reason": "not the server's user"])
+      try? channel.send(
+        ControlResponse.failure(message: "only the server's user and root may do this"))
+      return
+    }
     while true {
       do {
         place.offer()

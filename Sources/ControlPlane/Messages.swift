@@ -149,4 +149,9 @@ public struct ServerStatus: Codable, Sendable, Equatable {
 public struct ControlError: Error, Sendable, CustomStringConvertible {
   public let description: String
   public init(_ description: String) { self.description = LogText.printable(description) }
+
+  /// A failure with several lines.
+  public init(lines: [String]) {
+    description = lines.map(LogText.printable).joined(separator: "\n")
+  }
 }

@@ -41,8 +41,9 @@ struct Connection {
     var received: [UInt8] = []
     var input = received[...]
     var connected: Disk?
+    var rights: Rights = []
     var listed: String?
-    defer { if let connected { disks.disconnect(connected) } }
+    defer { if let connected { disks.disconnect(connected, as: identity) } }
     var action = Handshake.Action.receive
     while true {
       switch action {
@@ -63,14 +64,18 @@ struct Connection {
       case .resolve(let name, let connect):
         do {
           if connect {
-            let (disk, export) = try disks.connect(name)
+            let disk: Disk
+            let export: Export
+            (disk, export, rights) = try disks.connect(name, as: identity)
             connected = disk
             action = handshake.resolved(.success(export))
           } else {
-            action = handshake.resolved(.success(try disks.describe(name)))
+            action = handshake.resolved(.success(try disks.describe(name, to: identity)))
           }
         } catch {
-          log.notice("refused", metadata: ["export": "\(name)", "reason": "\(error)"])
+          log.notice(
+            "refused",
+            metadata: ["export": "\(name)", "client": "\(identity)", "reason": "\(error)"])
           action = handshake.resolved(.failure(Self.refusal(error)))
         }
       case .startTLS(let bytes):
@@ -93,7 +98,7 @@ struct Connection {
         // A client sends no request before it has the answer to its last option, so no input may be
         // left.
         guard input.isEmpty else { return }
-        if transmit(disk, session) {
+        if transmit(disk, session, rights) {
           log.notice(
             "cut: the client took nothing of its replies",
             metadata: ["disk": "\(disk.name)", "seconds": "\(timeouts.send)"])
@@ -131,10 +136,13 @@ struct Connection {
   /// Answers with the next names of a LIST. It takes few at a time, so that the answer needs little
   /// memory even if there are many disks and the client does not read.
   private func list(_ handshake: inout Handshake, after name: inout String?) -> Handshake.Action {
+    let access = disks.access
     let disks = disks.list(after: name, count: Self.listed)
     name = disks.last?.name
     return handshake.listed(
-      disks.filter { !$0.isTemporary && !$0.isHeld }.map { ($0.name, $0.description) },
+      disks.filter {
+        !$0.isTemporary && !$0.isHeld && access.rights(identity, $0).contains(.read)
+      }.map { ($0.name, $0.description) },
       isLast: disks.count < Self.listed)
   }
   private static let listed = 32
@@ -142,9 +150,12 @@ struct Connection {
   /// A function apart from the negotiation, so that the strings and arrays of that are gone by now.
   /// Returns whether the client was cut because it did not read.
   @inline(never)
-  private func transmit(_ disk: Disk, _ session: Session) -> Bool {
+  private func transmit(_ disk: Disk, _ session: Session, _ rights: Rights) -> Bool {
+    let grant = disks.access.grant(identity, disk, rights)
+    defer { disks.access.end(grant) }
     var transmission = Transmission(
-      socket: socket, tls: tls, disk: disk, readOnly: false, session: session,
+      socket: socket, tls: tls, disk: disk, grant: grant,
+      account: disks.access.account(identity), session: session,
       machine: disks.machine,
       overhead: overhead)
     transmission.run()

@@ -12,7 +12,11 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   /// `origin@disk` named a disk that is not a fork of `origin`.
   case otherOrigin(disk: String, origin: String?, wanted: String)
   /// The empty export name means the only disk, but there are none or several.
+  /// A negative number means that the client may not know how many.
   case noDefault(disks: Int)
+  /// The rules allow the client to use the disk, but not to fork it.
+  case mayNotFork(String)
+  case tooManyOfClient(String, what: String)
   case tooManyDisks(more: Int, disks: Int, limit: Int)
   case connectForksOff(String)
   case tooManyConnectForks(String, limit: Int)
@@ -47,6 +51,12 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
       "disk \(quoted(disk)) is \(origin.map { "a fork of \(quoted($0))" } ?? "no fork"), "
         + "not a fork of \(quoted(wanted)); choose another name after the @, or connect to "
         + "\(quoted(disk)) itself"
+    case .mayNotFork(let name):
+      "disk \(quoted(name)): the server's rules do not let you fork it"
+    case .tooManyOfClient(let client, let what):
+      "client \(client): the server's rules allow no more \(what)"
+    case .noDefault(let disks) where disks < 0:
+      "the empty export name means the only disk, and there is not exactly one; name the one you want"
     case .noDefault(let disks):
       "the empty export name means the only disk, and there are \(disks); name the one you want"
     case .tooManyDisks(let more, let disks, let limit):

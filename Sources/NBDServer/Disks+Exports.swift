@@ -21,38 +21,104 @@ public struct ConnectForks: Sendable {
   }
 }
 
+/// A client as the rules see it.
+struct Client {
+  let identity: Identity
+  let account: ClientAccount
+}
+
 extension Disks {
-  /// Describes an export to a client that does not use it yet. Makes no fork.
-  public func describe(_ export: String) throws(DiskError) -> Export {
-    let disk = try table.withLock { (table) throws(DiskError) in
-      let (source, fork) = try table.parse(export)
+  /// Describes an export to a client that does not use it yet. Makes no fork. Without a client, rules
+  /// do not count.
+  public func describe(_ export: String, to client: Identity? = nil) throws(DiskError) -> Export {
+    let (disk, rights) = try table.withLock { (table) throws(DiskError) in
+      let (source, fork) = try parse(table, export, client)
       if let fork, let existing = table[fork] {
-        return try table.checked(existing, forkOf: source)
+        let disk = try table.checked(existing, forkOf: source)
+        return (disk, try allowed(client, disk))
       }
-      guard let disk = table[source] else { throw .notFound(source) }
-      if let fork {
-        if !fork.isEmpty { try Self.check(fork) }
-        try connectForks.check(table.madeByConnecting, export)
-      }
-      return disk
+      guard let disk = table[source] else { throw DiskError.notFound(source) }
+      guard let fork else { return (disk, try allowed(client, disk)) }
+      try checkMayFork(client, disk)
+      if !fork.isEmpty { try Self.check(fork) }
+      try connectForks.check(table.madeByConnecting, export)
+      return (disk, Rights.all)
     }
-    return Self.export(disk, as: export)
+    return Self.export(disk, as: export, rights)
   }
 
   /// Connects a client. Call `disconnect` with the disk when the client is gone.
-  public func connect(_ export: String) throws(DiskError) -> (disk: Disk, export: Export) {
-    let disk = try table.withLock { (table) throws(DiskError) in
-      let (source, fork) = try table.parse(export)
-      let name = try table.forkIfAsked(source, fork, self)
-      table.update(name) { $0.connections += 1 }
-      guard let disk = table[name] else { throw .notFound(name) }
-      return disk
+  public func connect(
+    _ export: String, as client: Identity? = nil
+  ) throws(DiskError) -> (disk: Disk, export: Export, rights: Rights) {
+    let known = client.map { Client(identity: $0, account: access.account($0)) }
+    if let known, !known.account.takeConnection() {
+      throw .tooManyOfClient("\(known.identity)", what: "connections; end some first")
     }
-    return (disk, Self.export(disk, as: export))
+    do throws(DiskError) {
+      let (disk, rights) = try table.withLock { (table) throws(DiskError) in
+        let (source, fork) = try parse(table, export, client)
+        let name = try forkIfAsked(&table, source, fork, known)
+        guard let disk = table[name] else { throw DiskError.notFound(name) }
+        let rights = try allowed(client, disk)
+        table.update(name) { $0.connections += 1 }
+        return (disk, rights)
+      }
+      return (disk, Self.export(disk, as: export, rights), rights)
+    } catch {
+      known?.account.giveConnection()
+      throw error
+    }
+  }
+
+  /// What a client may do with a disk. One that it may not read does not exist for it.
+  private func allowed(_ client: Identity?, _ disk: Disk) throws(DiskError) -> Rights {
+    guard let client else { return .all }
+    let rights = access.rights(client, disk)
+    guard rights.contains(.read) else { throw .notFound(disk.name) }
+    return rights
+  }
+
+  private func checkMayFork(_ client: Identity?, _ disk: Disk) throws(DiskError) {
+    guard let client else { return }
+    let rights = access.rights(client, disk)
+    guard !rights.contains(.fork) else { return }
+    throw rights.contains(.read) ? .mayNotFork(disk.name) : .notFound(disk.name)
+  }
+
+  private func parse(
+    _ table: borrowing DiskTable, _ export: String, _ client: Identity?
+  ) throws(DiskError) -> (source: String, fork: String?) {
+    do throws(DiskError) { return try table.parse(export) } catch {
+      // How many disks there are may be none of the client's business.
+      guard case .noDefault = error, let client, access.rights(client, named: "") != .all else {
+        throw error
+      }
+      throw .noDefault(disks: -1)
+    }
+  }
+
+  /// Returns the name of the disk to connect to. Makes the fork first, if one is needed.
+  private func forkIfAsked(
+    _ table: inout DiskTable, _ source: String, _ fork: String?, _ client: Client?
+  ) throws(DiskError) -> String {
+    guard let fork else { return source }
+    if let existing = table[fork] { return try table.checked(existing, forkOf: source).name }
+    guard let origin = table[source] else { throw .notFound(source) }
+    try checkMayFork(client?.identity, origin)
+    if !fork.isEmpty { try Self.check(fork) }
+    try checkRoom(table, for: 1)
+    try connectForks.check(table.madeByConnecting, "\(source)@\(fork)")
+    let name = fork.isEmpty ? "\(source)@\(table.temporaries + 1)" : fork
+    try table.connectFork(
+      source, name: name, isTemporary: fork.isEmpty, on: machine, for: client)
+    if fork.isEmpty { table.temporaries += 1 }
+    return name
   }
 
   /// Ends a connection to a disk, and removes the disk if it is temporary.
-  public func disconnect(_ disk: Disk) {
+  public func disconnect(_ disk: Disk, as client: Identity? = nil) {
+    if let client { access.account(client).giveConnection() }
     let removed: [Disk] = table.withLock { table in
       // It may have another name by now, or be gone, with another disk in its place.
       let name = disk.settings.name
@@ -63,10 +129,11 @@ extension Disks {
     Self.drop(removed)
   }
 
-  private static func export(_ disk: Disk, as name: String) -> Export {
+  private static func export(_ disk: Disk, as name: String, _ rights: Rights) -> Export {
     return Export(
       name: disk.name, description: disk.description, size: disk.size,
-      isReadOnly: disk.settings.isReadOnly, allowsSeveralConnections: !name.hasSuffix("@"))
+      isReadOnly: disk.settings.isReadOnly || !rights.contains(.write),
+      allowsSeveralConnections: !name.hasSuffix("@"))
   }
 }
 
@@ -90,21 +157,5 @@ extension DiskTable {
       throw .otherOrigin(disk: disk.name, origin: disk.origin, wanted: source)
     }
     return disk
-  }
-
-  /// Returns the name of the disk to connect to. Makes the fork first, if one is needed.
-  fileprivate mutating func forkIfAsked(
-    _ source: String, _ fork: String?, _ registry: Disks
-  ) throws(DiskError) -> String {
-    guard let fork else { return source }
-    if let existing = self[fork] { return try checked(existing, forkOf: source).name }
-    if !fork.isEmpty { try Disks.check(fork) }
-    guard self[source] != nil else { throw .notFound(source) }
-    try registry.checkRoom(self, for: 1)
-    try registry.connectForks.check(madeByConnecting, "\(source)@\(fork)")
-    let name = fork.isEmpty ? "\(source)@\(temporaries + 1)" : fork
-    try connectFork(source, name: name, isTemporary: fork.isEmpty, on: registry.machine)
-    if fork.isEmpty { temporaries += 1 }
-    return name
   }
 }

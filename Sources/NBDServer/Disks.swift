@@ -1,3 +1,4 @@
+import Glibc
 public import HugeMemory
 import Synchronization
 
@@ -23,6 +24,9 @@ public struct Disk: Sendable {
   /// Whether a client made the disk by connecting to `origin@name` or `origin@`.
   let isMadeByConnecting: Bool
   let quota: DiskQuota
+  /// Who made the disk by connecting, if rules were asked about that.
+  var ownership: Ownership?
+  var owner: Identity? { ownership?.owner }
 
   /// In bytes; the space may be larger.
   public var size: UInt64 { settings.size }
@@ -38,11 +42,14 @@ public final class Disks: Sendable {
   let connectForks: ConnectForks
   /// The most disks that may exist.
   let limit: Int
+  public let access: AccessControl
   let table = Mutex(DiskTable())
 
   public init(
-    machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit
+    machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit,
+    access: AccessControl? = nil
   ) {
+    self.access = access ?? AccessControl(.standard(user: getuid()))
     self.machine = machine
     self.limit = limit
     self.connectForks = connectForks
@@ -212,7 +219,7 @@ extension DiskTable {
   /// Makes the fork of a client that connects. The fork counts for the quota of its origin, if that
   /// has one.
   mutating func connectFork(
-    _ source: String, name: String, isTemporary: Bool, on machine: Machine
+    _ source: String, name: String, isTemporary: Bool, on machine: Machine, for client: Client?
   ) throws(DiskError) {
     guard let disk = self[source] else { throw .notFound(source) }
     guard self[name] == nil else { throw .exists(name) }
@@ -223,12 +230,25 @@ extension DiskTable {
     var quota = DiskQuota(pins: PinAllowance(quota: nil))
     let space: AddressSpace
     let snapshot: AddressSpace
-    if let origin = disk.joinedAccount(machine) {
+    var ownership: Ownership?
+    if let client {
+      ownership = Ownership(client.identity, client.account)
+      guard ownership != nil else {
+        throw .tooManyOfClient("\(client.identity)", what: "forks; remove some first")
+      }
+    }
+    // A limit of the client's memory counts instead of a quota of the origin, unless the origin
+    // counts for that limit already.
+    let own = client?.account.quota(on: machine)
+    let joined =
+      own == nil || disk.quota.account?.account === own ? disk.joinedAccount(machine) : nil
+    if let origin = joined {
       let member: AccountMember
       (snapshot, space, member) = try origin.account.fork(of: origin, fork)
       quota = DiskQuota(pins: origin.account.pins, member: member)
     } else {
       (snapshot, space) = try fork()
+      if let own { quota = DiskQuota(pins: own.pins, member: own.adopt(space)) }
     }
     insert([
       Disk(
@@ -236,7 +256,7 @@ extension DiskTable {
         settings: DiskSettings(name: name, size: disk.size),
         lineage: disk.settings, snapshot: snapshot,
         isTemporary: isTemporary,
-        isMadeByConnecting: true, quota: quota)
+        isMadeByConnecting: true, quota: quota, ownership: ownership)
     ])
   }
 }

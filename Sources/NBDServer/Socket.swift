@@ -30,7 +30,7 @@ public enum Socket {
   }
 
   /// The user of the process at the other end of a Unix socket; nil for another kind of socket.
-  static func user(of socket: Int32) -> UInt32? {
+  public static func user(of socket: Int32) -> UInt32? {
     // `struct ucred`, which Glibc's module lacks: the process, the user and the group.
     var credentials: [3 of UInt32] = [0, 0, 0]
     var size = socklen_t(12)

@@ -1,3 +1,4 @@
+import Glibc
 import HugeMemory
 import NBD
 import TLS
@@ -18,22 +19,23 @@ struct Transmission: ~Copyable {
   let traffic: Traffic
   let quota: DiskQuota
   let settings: DiskSettings
-  /// Whether this client may not change the disk.
-  let readOnly: Bool
+  let grant: Grant
+  let account: ClientAccount
   let session: Session
   var input: Input
   var output: Output
 
   init(
-    socket: Int32, tls: TLSSession?, disk: Disk, readOnly: Bool, session: Session,
-    machine: Machine, overhead: Overhead
+    socket: Int32, tls: TLSSession?, disk: Disk, grant: Grant, account: ClientAccount,
+    session: Session, machine: Machine, overhead: Overhead
   ) {
     space = disk.space
     snapshot = disk.snapshot
     traffic = disk.traffic
     quota = disk.quota
     settings = disk.settings
-    self.readOnly = readOnly
+    self.grant = grant
+    self.account = account
     self.session = session
     input = Input(socket: socket, tls: tls, overhead: overhead)
     output = Output(
@@ -50,7 +52,7 @@ struct Transmission: ~Copyable {
           session.extended ? unsafe Request(extended: input.bytes) : unsafe Request(input.bytes)
         guard let request = next else { return }
         input.take(head)
-        guard handle(request) else {
+        guard account.limitsRequests ? handleInTurn(request) : handle(request) else {
           _ = output.flush()
           return
         }
@@ -73,12 +75,25 @@ struct Transmission: ~Copyable {
     }
   }
 
+  /// As `handle`, when the rules limit the requests of this client that are carried out at the same
+  /// time: waits for the others.
+  @inline(never)
+  private mutating func handleInTurn(_ request: Request) -> Bool {
+    while !account.takeRequest() { usleep(100) }
+    defer { account.giveRequest() }
+    return handle(request)
+  }
+
   /// Returns false at the end of the connection.
   private mutating func handle(_ request: Request) -> Bool {
+    // The rules may have changed since the last request.
+    let rights = grant.now
+    guard rights.contains(.read) else { return false }
     let command: Command
     do {
       command = try request.command(
-        size: settings.size, readOnly: readOnly || settings.isReadOnly, session: session)
+        size: settings.size, readOnly: !rights.contains(.write) || settings.isReadOnly,
+        session: session)
     } catch {
       guard skip(request.payload) else { return false }
       return refuse(request, error)

@@ -13,7 +13,7 @@ struct Serve: ParsableCommand {
     discussion: """
       The first SIGINT or SIGTERM stops the server within a second: clients are disconnected and the \
       disks are gone. A second one ends the process at once. SIGHUP loads the TLS credentials \
-      again if there are any, and stops nothing, so the disks stay when the terminal closes.
+      and the rules again, if there are any, and stops nothing, so the disks stay when the terminal closes.
       """)
   @OptionGroup var server: ServerOptions
   @Option(
@@ -28,6 +28,11 @@ struct Serve: ParsableCommand {
     help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
   @OptionGroup(title: "Listening") var listening: ListenOptions
+  @Option(
+    help: ArgumentHelp(
+      "Who may do what with which disks; see `hugemem rules`. SIGHUP loads it again. (default: on Unix sockets the server's user and root may do everything, and nobody else; on TCP every client may)",
+      valueName: "file"), completion: .file())
+  var rules: String?
   @OptionGroup(title: "Limits of clients") var connections: ConnectionOptions
   @Option(
     help: "Least level of the log on standard error: trace, debug, info, notice, warning or error.")
@@ -65,12 +70,14 @@ struct Serve: ParsableCommand {
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
     let tls = try listening.context()
+    let access = AccessControl(
+      try rules.map { try RulesFile.load($0) } ?? .standard(user: getuid()))
     let pressure = try pressureMonitor(log)
     let machine = try machine(pressure)
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
     let disks = Disks(
       machine: machine, connectForks: connections.connectForks,
-      limit: min(connections.maxDisks, overhead.disks))
+      limit: min(connections.maxDisks, overhead.disks), access: access)
     try fill(disks)
 
     let acceptor = Acceptor(log: log, limits: connections.limits(overhead))
@@ -82,6 +89,16 @@ struct Serve: ParsableCommand {
     for listener in listeners {
       let security = tls.map { Security(listening.mode(for: listener), $0) }
       try nbd.serve(listener, security: security ?? .none)
+    }
+    if let rules {
+      signals.onReload { [log] in
+        do {
+          access.change(to: try RulesFile.load(rules))
+          log.notice("rules loaded again", metadata: ["file": "\(rules)"])
+        } catch {
+          log.error("the rules stay as they were", metadata: ["reason": "\(error)"])
+        }
+      }
     }
     if let tls {
       signals.onReload { [log] in

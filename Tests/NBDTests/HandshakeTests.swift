@@ -130,7 +130,9 @@ extension Handshake {
   @Test func aListComesPieceByPiece() {
     var client = Client()
     #expect(client.handshake.step(option(3)) == .list)
-    guard case .sendAndList(let first) = client.handshake.listed([("a", ""), ("b", "text")], isLast: false),
+    guard
+      case .sendAndList(let first) = client.handshake.listed(
+        [("a", ""), ("b", "text")], isLast: false),
       case .sendAndList(let none) = client.handshake.listed([], isLast: false),
       case .send(let last) = client.handshake.listed([("c", "")], isLast: true)
     else {

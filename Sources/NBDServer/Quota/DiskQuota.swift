@@ -69,15 +69,17 @@ final class AccountMember: Sendable {
   /// The fork that made the disk; nil for the disk that owns the quota.
   let birth: UInt64?
 
-  init(account: QuotaAccount, number: UInt64, birth: UInt64?) {
+  /// Whether the disk's own quota is that of the account.
+  let isOwner: Bool
+
+  init(account: QuotaAccount, number: UInt64, birth: UInt64?, isOwner: Bool? = nil) {
     self.account = account
     self.number = number
     self.birth = birth
+    self.isOwner = isOwner ?? (birth == nil)
   }
 
   deinit { if let birth { account.release(fork: birth) } }
-
-  var isOwner: Bool { birth == nil }
 
   func extend() -> Bool { account.extend(number) }
 }

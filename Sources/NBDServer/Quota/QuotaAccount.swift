@@ -76,6 +76,15 @@ final class QuotaAccount: Sendable {
     return AccountMember(account: self, number: number, birth: nil)
   }
 
+  /// Adds a disk that shares nothing with the other members. It gets leases as it writes.
+  func adopt(_ space: AddressSpace) -> AccountMember {
+    let number = state.withLock { state in
+      if state.total != nil { try? space.setLimits(quota: 0, reserve: 0) }
+      return state.add(Member(space: space, lease: 0))
+    }
+    return AccountMember(account: self, number: number, birth: nil, isOwner: false)
+  }
+
   /// The quota of all members together, in bytes; nil once it was lifted.
   var total: UInt64? { state.withLock { $0.total } }
 
