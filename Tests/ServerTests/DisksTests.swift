@@ -96,7 +96,7 @@ import Testing
   }
 
   @Test func temporaryForkGoesWithItsConnection() throws {
-    let (first, export) = try disks.connect("golden@")
+    let (first, export, _) = try disks.connect("golden@")
     let second = try disks.connect("golden@").disk
     #expect(first.name != second.name && !export.allowsSeveralConnections)
     #expect(disks.list().count == 3)
@@ -132,5 +132,12 @@ import Testing
     try disks.remove(disks.list().map(\.name))
     disks.machine.shrink()
     #expect(disks.machine.memoryUsed == 0)
+  }
+}
+
+extension Disks {
+  /// Ends a connection to a disk by the disk's name.
+  func disconnect(_ name: String) {
+    if let disk = try? lookup(name) { disconnect(disk) }
   }
 }
