@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from support.compare import eventually, same_bytes
+from support.compare import eventually, falls_to, same_bytes
 from support.wire import GO, READ, TRIM, WRITE, text
 
 MIB = 1 << 20
@@ -79,6 +79,43 @@ def test_readers_that_never_read_stop_nobody(data):
             assert kind != 1 or set(payload[8:]) <= {0, 3, 4}
     assert stuck[0].reply().error == 0
     same_bytes(other.read(8 * MIB, 4096), b"\7" * 4096, at=8 * MIB)
+
+
+def test_readers_that_never_read_hold_no_grace_period(server):
+    data = server(memory="64M", create=("data=64M", "full=1G"))
+    data.go("data").write(0, b"\3" * (4 * MIB))
+    stuck = never_reading(data, 20)
+    half = [data.go("data") for _ in range(20)]
+    for wire in half:
+        wire.request(WRITE, 48 * MIB, MIB, 0, b"\5" * 5000)
+    other, freed = data.go("data"), data.counter("thp_zero_page_free")
+    # Six times the memory limit: every frame must come back after its grace period.
+    for round in range(24):
+        other.write(16 * MIB, bytes([round + 1]) * (16 * MIB))
+        assert other.error(TRIM, 16 * MIB, 16 * MIB) == 0
+    # A reset and a removed fork free their frames and tables too.
+    data.run("fork", "data", "fork")
+    wire = data.go("fork")
+    wire.write(16 * MIB, b"\6" * (8 * MIB))
+    data.run("reset", "fork")
+    same_bytes(wire.read(16 * MIB, 4096), bytes(4096), at=16 * MIB)
+    wire.close()
+    data.remove("fork")
+    # The zero page is freed when memory is short.
+    full = data.go("full", structured=False)
+    full.read(512 * MIB, 8 * MIB)
+    assert data.counter("thp_zero_page_alloc") > freed
+    block = refused = 0
+    while refused < 20:
+        refused = refused + 1 if full.error(WRITE, block * 65536, 65536, 0, b"\7" * 65536) else 0
+        block += 1
+    for at in range(0, 32 * MIB, 4096):
+        if full.error(WRITE, 900 * MIB + at, 4096, 0, b"\7" * 4096):
+            break
+    assert data.counter("thp_zero_page_free") > freed
+    assert full.error(TRIM, 0, 1 << 30) == 0
+    falls_to(24 * MIB, lambda: (data.run("shrink"), data.stat()["memoryUsed"])[1], "the memory in use")
+    assert len(stuck + half) == 40  # all were still open
 
 
 def test_readers_that_never_read_do_not_stop_the_shutdown(data):

@@ -1,5 +1,6 @@
 """Clients that end after every byte of a handshake or of a request: by closing, by ending only
-their side, and with a reset.
+their side, and with a reset. With TLS, the bytes of the ClientHello count too, and later ones are
+those within TLS.
 
 With the other tests, the ways to end take turns, and large payloads end at chosen bytes.
 `make storms` tries each way at each place (STORM=1).
@@ -7,15 +8,17 @@ With the other tests, the ways to end take turns, and large payloads end at chos
 
 import os
 import socket
+import ssl
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support.compare import eventually, same_bytes
+from support.tls import Authority, context
 from support.wire import (
     BLOCK_STATUS, CACHE, DISC, EXPORT_NAME, EXTENDED, FLUSH, FUA, GO, INFO, LIST, LIST_META, READ,
-    SET_META, STRUCTURED_REPLY, TRIM, WRITE, WRITE_ZEROES, Wire, text)
+    SET_META, STARTTLS, STRUCTURED_REPLY, TRIM, WRITE, WRITE_ZEROES, Wire, text)
 
 PAGE, MIB = 4096, 1 << 20
 SIZE = 4 * MIB
@@ -98,24 +101,47 @@ def each(counts, kill):
     return len(tries)
 
 
-@pytest.fixture(params=["unix", "tcp"])
-def connect(server, request):
-    """connect(): a connected socket to a server with the disk `data`. A listener of another kind is
-    one more parameter."""
-    options = ["--tcp", "127.0.0.1:0"] if request.param == "tcp" else []
-    one = server(*options, create=f"data={SIZE}")
+class Connect:
+    """Connections to a server with the disk `data`, by one kind of listener."""
 
-    def make():
-        if request.param == "tcp":
-            host, port = one.tcp.rsplit(":", 1)
-            return socket.create_connection((host, int(port)), 30)
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(30)
-        sock.connect(f"{one.directory}/nbd.sock")
-        return sock
+    def __init__(self, server, transport, context):
+        self.server, self.transport, self.context = server, transport, context
 
-    make.server = one
-    return make
+    def socket(self):
+        if self.transport == "unix":
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(30)
+            sock.connect(f"{self.server.directory}/nbd.sock")
+            return sock
+        host, port = self.server.tcp.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), 30)
+
+    def wire(self):
+        """The beginning of a negotiation, within TLS if the listener has it."""
+        wire = Wire(self.socket())
+        return wire.secure(self.context) if self.context else wire
+
+
+@pytest.fixture(params=["unix", "tcp", "tls"])
+def connect(server, request, tmp_path):
+    """A listener of another kind is one more parameter."""
+    options, made = [], None
+    if request.param != "unix":
+        options = ["--tcp", "127.0.0.1:0"]
+    if request.param == "tls":
+        authority = Authority(tmp_path, "authority")
+        authority.issue(tmp_path / "server", "server", "localhost")
+        options += ["--tls", "required", "--tls-certificates", tmp_path / "server"]
+        made = context(tmp_path / "server", client=False)
+    return Connect(server(*options, create=f"data={SIZE}"), request.param, made)
+
+
+def client_hello(context):
+    """The first bytes of a client of TLS."""
+    sent = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
+    return sent.read()
 
 
 def nobody_is_connected(server):
@@ -131,10 +157,21 @@ def test_clients_that_end_at_every_byte_of_a_handshake(connect, figure):
     for stream in HANDSHAKES.values():
 
         def kill(count, way):
-            sock = connect()
+            sock = connect.socket()
             sock.sendall(stream[:count])
             end(sock, way)
 
+        def kill_within_tls(count, way):
+            wire = connect.wire()
+            wire.send(stream[len(FLAGS) :][:count])
+            end(wire.socket, way)
+
+        if connect.context:
+            tries += each(range(len(stream) - len(FLAGS) + 1), kill_within_tls)
+        else:
+            tries += each(range(len(stream) + 1), kill)
+    if connect.context:
+        stream = FLAGS + option(STARTTLS) + client_hello(connect.context)
         tries += each(range(len(stream) + 1), kill)
     for wire in server.wires:
         wire.close()
@@ -163,7 +200,7 @@ def test_clients_that_end_at_every_byte_of_a_request(connect, mode, figure):
         stream = head + payload
 
         def kill(count, way):
-            wire = Wire(connect()).go("data", structured=mode != "simple", extended=mode == "extended")
+            wire = connect.wire().go("data", structured=mode != "simple", extended=mode == "extended")
             wire.send(stream[:count])
             end(wire.socket, way)
 
@@ -185,14 +222,14 @@ def test_clients_that_end_at_every_byte_of_a_request(connect, mode, figure):
 def test_a_write_that_was_acknowledged_is_there_after_its_client_ends(connect, way):
     server = connect.server
     for index, length in enumerate([1, 4095, 4096, 4097, 300_000]):
-        wire = Wire(connect()).go("data")
+        wire = connect.wire().go("data")
         data = bytes([index + 1]) * length
         wire.write(AT, data)
         end(wire.socket, way)
         same_bytes(server.go("data").read(AT, length), data, at=AT)
     # The next client ends within a write to the pages after it.
     for count in (0, 1, 4096, 100_000):
-        wire = Wire(connect()).go("data")
+        wire = connect.wire().go("data")
         wire.request(WRITE, AT + 300_000, 200_000, 0, b"\x99" * count)
         end(wire.socket, way)
         same_bytes(server.go("data").read(AT, 300_000), data, at=AT)
