@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -71,13 +71,20 @@ churn: deps build
 	EXAMPLES=$(or $(EXAMPLES),500) scripts/client-tests -s -k test_churn \
 	  --hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
 
-# Garbage on both sockets, tenants in too little memory, and a long chain of forks. Takes about ten
-# minutes. SEED= repeats a run.
+# Garbage on both sockets, tenants in too little memory, a long chain of forks, clients
+# that end at every byte, and forks under writes. Takes more than ten minutes. SEED= repeats a run.
 storms: deps build
-	STORM=1 SEED=$(SEED) scripts/client-tests -s -k test_storms
+	STORM=1 SEED=$(SEED) scripts/client-tests -s -k 'test_storms or test_killed or test_fork_consistency'
+
+# Fuzzes the parsers. TIME= is the number of seconds for each target, JOBS= the processes at once.
+fuzz:
+	for target in Fuzz/Targets/*.swift; do \
+	  scripts/fuzz --seconds $(or $(TIME),3600) --jobs $(or $(JOBS),1) \
+	    $$(basename $$target .swift) || exit 1; \
+	done
 
 lint:
-	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel
+	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel Fuzz
 
 # A package that depends on the library alone, without the server's dependencies.
 example:
