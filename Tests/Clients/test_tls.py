@@ -12,27 +12,13 @@ import time
 import pytest
 
 from support.compare import eventually, noise, same_bytes, same_files
-from support.tls import Authority, context, psk_file
+from support.tls import Authority, Pki, context, psk_file, uri
 from support.tools import needs, refused, run
 from support.wire import (
     ABORT, ACK, BLOCK_STATUS, EINVAL, EXPORT_NAME, EXTENDED, GO, INFO, INVALID, LIST, LIST_META,
     NEEDS_TLS, POLICY, READ, SET_META, STARTTLS, STRUCTURED_REPLY, text)
 
 MIB = 1 << 20
-
-
-class Pki:
-    """The files of a server and of its clients."""
-
-    def __init__(self, directory):
-        self.authority = Authority(directory, "authority")
-        self.server = self.authority.issue(directory / "server", "server", "localhost")
-        self.alice = self.authority.issue(directory / "alice", "client", "alice")
-        self.nobody = directory / "nobody"
-        self.nobody.mkdir()
-        (self.nobody / "ca-cert.pem").write_bytes(self.authority.certificate.read_bytes())
-        self.keys = psk_file(directory / "keys.psk", "bob", "carol")
-        self.options = ["--tls-certificates", self.server, "--tls-psk", self.keys]
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +31,6 @@ def required(server, pki):
     """A server that requires TLS and a known client on TCP."""
     return server("--tcp", "127.0.0.1:0", "--tls", "required", "--tls-verify-client", *pki.options,
                   create=("data=1G", "other=1M"))
-
-
-def uri(server, disk, pki, who, transport="tcp"):
-    """The URI of a disk with the credentials of a client: a user of a key, or a certificate's
-    directory."""
-    user, parameter = (f"{who}@", f"tls-psk-file={pki.keys}") if isinstance(who, str) else (
-        "", f"tls-certificates={who}")
-    if transport == "tcp":
-        return f"nbds://{user}{server.tcp}/{disk}?{parameter}"
-    return f"nbds+unix://{user}/{disk}?socket={server.directory}/nbd.sock&{parameter}"
 
 
 @pytest.fixture(params=["certificate", "key"])

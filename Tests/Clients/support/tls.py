@@ -7,40 +7,50 @@ from support.tools import needs, run
 
 
 class Authority:
-    """A certificate authority in a directory. It signs certificates of servers and clients."""
+    """A certificate authority in a directory. It signs certificates of servers and clients. Another
+    authority, its parent, may have signed its own."""
 
-    def __init__(self, directory, name):
+    def __init__(self, directory, name, parent=None):
         needs("certtool", "psktool")
         self.directory = directory / name
         self.directory.mkdir()
         self.key, self.certificate = self.directory / "ca-key.pem", self.directory / "ca-cert.pem"
         self.make_key(self.key)
         self.template("ca", f'cn = "{name}"\nca\ncert_signing_key\nexpiration_days = 10')
-        run("certtool", "--generate-self-signed", "--load-privkey", self.key, "--template",
-            self.directory / "ca.info", "--outfile", self.certificate)
+        signer = ["--generate-self-signed"] if parent is None else [
+            "--generate-certificate", "--load-ca-certificate", parent.certificate, "--load-ca-privkey", parent.key]
+        run("certtool", *signer, "--load-privkey", self.key, "--template", self.directory / "ca.info",
+            "--outfile", self.certificate)
 
-    def make_key(self, path):
-        run("certtool", "--generate-privkey", "--key-type=ecdsa", "--outfile", path)
+    def make_key(self, path, kind="ecdsa"):
+        run("certtool", "--generate-privkey", f"--key-type={kind}", "--outfile", path)
         os.chmod(path, 0o600)
 
     def template(self, name, text):
         (self.directory / f"{name}.info").write_text(text + "\n")
 
-    def issue(self, directory, role, name, *lines):
+    def issue(self, directory, role, name, *lines, kind="ecdsa"):
         """Puts `role`-cert.pem and `role`-key.pem into a directory, with this authority's own
         certificate. `role` is server or client."""
         directory.mkdir(exist_ok=True)
         key = directory / f"{role}-key.pem"
-        self.make_key(key)
+        self.make_key(key, kind)
         usage = {"server": "tls_www_server\nip_address = 127.0.0.1\nip_address = ::1\ndns_name = localhost",
                  "client": "tls_www_client"}[role]
         lifetime = [] if any("expiration" in line for line in lines) else ["expiration_days = 10"]
-        self.template(name, "\n".join([f'cn = "{name}"', "signing_key", usage, *lifetime, *lines]))
+        common = [] if name is None else [f'cn = "{name}"']
+        self.template(name, "\n".join([*common, "signing_key", usage, *lifetime, *lines]))
         run("certtool", "--generate-certificate", "--load-privkey", key, "--load-ca-certificate",
             self.certificate, "--load-ca-privkey", self.key, "--template",
             self.directory / f"{name}.info", "--outfile", directory / f"{role}-cert.pem")
         (directory / "ca-cert.pem").write_bytes(self.certificate.read_bytes())
         return directory
+
+    def revoke(self, certificate, path):
+        """Writes a list of revoked certificates with this one."""
+        self.template("crl", "crl_next_update = 10\ncrl_number = 1")
+        run("certtool", "--generate-crl", "--load-ca-privkey", self.key, "--load-ca-certificate", self.certificate,
+            "--load-certificate", certificate, "--template", self.directory / "crl.info", "--outfile", path)
 
 
 def context(directory, client=True):
@@ -60,3 +70,85 @@ def psk_file(path, *users):
         run("psktool", "-u", user, "-p", path)
     os.chmod(path, 0o600)
     return path
+
+
+class Pki:
+    """The files of a server and of its clients."""
+
+    def __init__(self, directory):
+        self.authority = Authority(directory, "authority")
+        self.server = self.authority.issue(directory / "server", "server", "localhost")
+        self.alice = self.authority.issue(directory / "alice", "client", "alice")
+        self.nobody = directory / "nobody"
+        self.nobody.mkdir()
+        (self.nobody / "ca-cert.pem").write_bytes(self.authority.certificate.read_bytes())
+        self.keys = psk_file(directory / "keys.psk", "bob", "carol")
+        self.options = ["--tls-certificates", self.server, "--tls-psk", self.keys]
+
+
+def uri(server, disk, pki, who, transport="tcp"):
+    """The URI of a disk with the credentials of a client: a user of a key, or a certificate's
+    directory."""
+    user, parameter = (f"{who}@", f"tls-psk-file={pki.keys}") if isinstance(who, str) else (
+        "", f"tls-certificates={who}")
+    if transport == "tcp":
+        return f"nbds://{user}{server.tcp}/{disk}?{parameter}"
+    return f"nbds+unix://{user}/{disk}?socket={server.directory}/nbd.sock&{parameter}"
+
+
+class ByHand:
+    """TLS of a client over a raw connection, whose encrypted bytes the test sends itself: in pieces,
+    changed, or only in part. It stands in for the socket of a Wire."""
+
+    def __init__(self, wire, context, piece=1 << 20, record=16 << 10):
+        """Sends at most `piece` bytes at a time, and puts at most `record` bytes into one record."""
+        self.socket, self.piece, self.record = wire.socket, piece, record
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing)
+
+    def put(self, data):
+        for at in range(0, len(data), self.piece):
+            self.socket.sendall(data[at:at + self.piece])
+
+    def feed(self):
+        received = self.socket.recv(1 << 16)
+        self.incoming.write(received) if received else self.incoming.write_eof()
+
+    def flights(self):
+        """Performs the handshake. Yields the bytes of each of the client's parts; the caller sends
+        them."""
+        while True:
+            try:
+                self.tls.do_handshake()
+                yield self.outgoing.read()
+                return
+            except ssl.SSLWantReadError:
+                yield self.outgoing.read()
+                self.feed()
+
+    def handshake(self):
+        for flight in self.flights():
+            self.put(flight)
+        return self
+
+    def encrypt(self, data):
+        for at in range(0, len(data), self.record):
+            self.tls.write(data[at:at + self.record])
+        return self.outgoing.read()
+
+    # What a Wire asks of its socket
+
+    def sendall(self, data):
+        self.put(self.encrypt(data))
+
+    def recv(self, count):
+        while True:
+            try:
+                return self.tls.read(count)
+            except ssl.SSLWantReadError:
+                self.feed()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def close(self):
+        self.socket.close()
