@@ -10,15 +10,17 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 
 import pytest
 
-from support.compare import eventually, noise, same_bytes
+from support.compare import eventually, falls_to, noise, same_bytes
 from support.tls import ByHand, Pki, context
 from support.tools import needs
 from support.wire import ACK, EXPORT_NAME, FLUSH, GO, INFO, LIST, NEEDS_TLS, STARTTLS, WRITE, text
 
 MIB = 1 << 20
+LIMIT = 128 << 10
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,33 @@ def test_many_requests_in_one_record_and_one_over_many(allowed, pki):
     for _ in range(3):
         assert wire.reply().error == 0
     same_bytes(wire.read(0, len(pages)), pages, "three pages")
+
+
+@pytest.mark.parametrize("cut", [3, 5, 50])
+def test_a_pause_within_a_record(allowed, pki, cut):
+    """The server gives an idle connection's buffers back after a second, but not half a record."""
+    wire, hand = by_hand(allowed, pki)
+    first, record = hand.encrypt(request(4096, b"whole")), hand.encrypt(request(0, b"late" * 50))
+    # The first request is answered although the second one is not whole.
+    hand.put(first + record[:cut])
+    assert wire.reply().error == 0
+    time.sleep(2.5)
+    hand.put(record[cut:])
+    assert wire.reply().error == 0
+    same_bytes(allowed.go("data").read(0, 200), b"late" * 50, "what came late")
+
+
+def test_idle_clients_are_cheap(allowed, pki, figure):
+    """Those without TLS cost less than 64 KiB (test_idle.py). A session has its keys and records."""
+    by_hand(allowed, pki)[0].read(0, MIB)
+    before, count = allowed.resident(), 200
+    clients = [by_hand(allowed, pki)[0] for _ in range(count)]
+    for wire in clients:
+        wire.read(0, MIB)
+    each, _ = falls_to(LIMIT, lambda: (allowed.resident() - before) / count, "bytes a client")
+    figure(f"{each / 1024:.1f} KiB of resident memory for each idle client")
+    for wire in clients:
+        assert wire.read(0, 4) == bytes(4)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
