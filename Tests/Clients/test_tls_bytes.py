@@ -1,23 +1,18 @@
 """TLS byte by byte: records in pieces, cut off, changed and repeated; clients that leave the handshake
-at any byte; new keys in the middle; and what a client learns without TLS."""
+at any byte; and what a client learns without TLS."""
 
 import contextlib
-import fcntl
 import os
 import socket
 import ssl
 import struct
-import subprocess
-import termios
-import threading
 import time
 
 import pytest
 
 from support.compare import eventually, falls_to, noise, same_bytes
-from support.tls import ByHand, Pki, context
-from support.tools import needs
-from support.wire import ACK, EXPORT_NAME, FLUSH, GO, INFO, LIST, NEEDS_TLS, STARTTLS, WRITE, text
+from support.tls import ByHand, Pki, begun, by_hand, context
+from support.wire import EXPORT_NAME, FLUSH, GO, INFO, LIST, NEEDS_TLS, WRITE, text
 
 MIB = 1 << 20
 LIMIT = 128 << 10
@@ -31,21 +26,6 @@ def pki(tmp_path_factory):
 @pytest.fixture
 def allowed(server, pki):
     return server("--tcp", "127.0.0.1:0", "--tls-verify-client", *pki.options, create=("data=64M", "other=1M"))
-
-
-def begun(server):
-    """A raw connection whose client has asked for TLS."""
-    wire = server.wire(transport="tcp")
-    wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    assert wire.status(STARTTLS) == ACK
-    return wire
-
-
-def by_hand(server, pki, disk="data", **more):
-    """A client in transmission over TLS, and its records."""
-    wire = begun(server)
-    wire.socket = hand = ByHand(wire, context(pki.alice), **more).handshake()
-    return wire.go(disk), hand
 
 
 def request(offset, data):
@@ -247,97 +227,3 @@ def test_handshakes_that_do_not_end_keep_no_client_out(server, pki):
     for _ in range(3):
         by_hand(server, pki)[0].write(0, b"served")
     server.stops_cleanly()
-
-
-class Through:
-    """`openssl s_client` between a raw connection and the test. It stands in for a Wire's socket."""
-
-    def __init__(self, server, pki, *options):
-        needs("openssl")
-        raw = begun(server).socket
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.process = subprocess.Popen(
-                ["openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}", "-brief",
-                 "-CAfile", pki.alice / "ca-cert.pem", "-cert", pki.alice / "client-cert.pem",
-                 "-key", pki.alice / "client-key.pem", *options],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
-            own, _ = listener.accept()
-        self.sockets = (raw, own)
-        for source, target in ((raw, own), (own, raw)):
-            threading.Thread(target=self.pump, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def pump(source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def command(self, letter):
-        """A letter at the beginning of its input is a command. It must take the letter alone."""
-        pipe = self.process.stdin.fileno()
-
-        def taken():
-            return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0] == 0
-
-        eventually(taken, "openssl has taken what came before")
-        self.process.stdin.write(letter + b"\n")
-        eventually(taken, "openssl has taken the command")
-
-    def sendall(self, data):
-        view = memoryview(data)
-        while view:
-            view = view[self.process.stdin.write(view):]
-
-    def recv(self, count):
-        return self.process.stdout.read(count)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        for one in self.sockets:
-            one.close()
-
-
-@contextlib.contextmanager
-def through_openssl(server, pki, *options):
-    wire = server.wire(transport="tcp")
-    wire.socket.close()
-    wire.socket = Through(server, pki, *options)
-    try:
-        yield wire.go("data")
-    finally:
-        wire.close()
-
-
-@pytest.mark.parametrize("letter", [b"K", b"k"], ids=["both-sides", "client"])
-def test_new_keys_in_the_middle(allowed, pki, letter):
-    with through_openssl(allowed, pki, "-tls1_3") as wire:
-        # GnuTLS takes 8 within a second, and ends a connection that sends more.
-        for number in range(6):
-            data = noise(20000, number)
-            wire.write(number * 20000, data)
-            wire.socket.command(letter)
-            same_bytes(wire.read(number * 20000, 20000), data, "what was written before the new keys")
-
-
-def test_new_keys_without_end_do_not_hurt(allowed, pki):
-    with through_openssl(allowed, pki, "-tls1_3") as wire:
-        with contextlib.suppress(EOFError, BrokenPipeError):
-            for _ in range(100):
-                wire.socket.command(b"K")
-            wire.read(0, 512)
-    eventually(lambda: allowed.disk("data")["connections"] == 0, "nobody is connected")
-    by_hand(allowed, pki)[0].write(0, b"goes on")
-
-
-def test_a_new_handshake_in_the_middle_does_not_hurt(allowed, pki):
-    """TLS 1.2 has it. The server may refuse it or end the connection."""
-    with through_openssl(allowed, pki, "-tls1_2") as wire:
-        wire.write(0, b"before")
-        wire.socket.command(b"R")
-        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-            assert wire.read(0, 6) == b"before"
-    by_hand(allowed, pki)[0].write(0, b"after")
-    assert allowed.go("data").read(0, 5) == b"after"

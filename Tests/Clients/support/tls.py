@@ -1,9 +1,11 @@
 """Certificates and keys for TLS, made by GnuTLS's own tools."""
 
 import os
+import socket
 import ssl
 
 from support.tools import needs, run
+from support.wire import ACK, STARTTLS
 
 
 class Authority:
@@ -152,3 +154,18 @@ class ByHand:
 
     def close(self):
         self.socket.close()
+
+
+def begun(server):
+    """A raw connection whose client has asked for TLS."""
+    wire = server.wire(transport="tcp")
+    wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    assert wire.status(STARTTLS) == ACK
+    return wire
+
+
+def by_hand(server, pki, disk="data", **more):
+    """A client in transmission over TLS, and its records."""
+    wire = begun(server)
+    wire.socket = hand = ByHand(wire, context(pki.alice), **more).handshake()
+    return wire.go(disk), hand
