@@ -12,6 +12,8 @@ public final class Overhead: Sendable {
   /// The most that a connection takes without a larger buffer, in bytes: the touched pages of its
   /// stack, its negotiation or its small buffers, and the records of the frames that it holds.
   public static let connection: UInt64 = 64 << 10
+  /// The same for a connection with TLS, with what GnuTLS keeps for it.
+  public static let secureConnection: UInt64 = 128 << 10
   /// The most that a disk takes in addition to its memory, in bytes: its name of up to 255
   /// bytes, twice, its space, its snapshot and its counters.
   public static let disk: UInt64 = 3 << 10
@@ -20,8 +22,10 @@ public final class Overhead: Sendable {
 
   /// In bytes.
   public let bytes: UInt64
-  /// How many connections and disks `bytes` suffices for.
-  public var connections: Int { Int(clamping: bytes / 2 / Self.connection) }
+  /// How many connections and disks `bytes` suffices for. `secure` means that connections may use TLS.
+  public func connections(secure: Bool) -> Int {
+    Int(clamping: bytes / 2 / (secure ? Self.secureConnection : Self.connection))
+  }
   public var disks: Int { Int(clamping: bytes / 4 / Self.disk) }
   /// (A) The larger buffers in use, in bytes.
   private let used = AtomicWord(0)

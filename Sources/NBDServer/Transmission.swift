@@ -223,6 +223,12 @@ struct Transmission: ~Copyable {
         guard receive() else { return false }
         continue
       }
+      // The disk may have become smaller while the payload was on its way.
+      guard offset + UInt64(part) <= settings.size else {
+        guard skip(UInt64(left)) else { return false }
+        return refuse(
+          request, RequestError(error: .noSpace, message: "the disk has become smaller"))
+      }
       do {
         let source = unsafe UnsafeRawBufferPointer(start: input.bytes, count: part)
         try withinQuota { () throws(MemoryError) in

@@ -44,7 +44,7 @@ import Glibc
       to: State(
         session: session, transport: TLSTransport(socket: socket, wait: wait),
         credentials: credentials,
-        record: .allocate(byteCount: Self.recordSize, alignment: 64)))
+        record: .allocate(byteCount: Self.recordSize, alignment: 4096)))
     unsafe gnutls_session_set_ptr(session, Unmanaged.passUnretained(credentials).toOpaque())
     unsafe gnutls_priority_set(session, credentials.priorities)
     if let certificates = unsafe credentials.certificates {
@@ -113,7 +113,10 @@ import Glibc
       unsafe gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE)
       throw TLSError("the client's certificate: \(Self.reason(status))")
     }
-    return .certificate(try unsafe Self.commonName(chain.pointee))
+    do throws(TLSError) { return .certificate(try unsafe Self.commonName(chain.pointee)) } catch {
+      unsafe gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE)
+      throw error
+    }
   }
 
   private static func reason(_ status: UInt32) -> String {
@@ -139,7 +142,8 @@ import Glibc
     if code == 0 {
       code = unsafe gnutls_x509_crt_get_dn_by_oid(certificate, "2.5.4.3", 0, 0, &name, &length)
     }
-    guard code == 0, let text = String(validating: name[..<length], as: UTF8.self) else {
+    guard code == 0, let text = String(validating: name[..<length], as: UTF8.self), !text.isEmpty
+    else {
       throw TLSError("the client's certificate has no common name of at most 255 bytes", code)
     }
     return text
@@ -187,7 +191,12 @@ import Glibc
   }
 
   /// Gives back memory before a long wait.
-  public func rest() { unsafe state.pointee.transport.rest() }
+  public func rest() {
+    unsafe state.pointee.transport.rest()
+    if unsafe state.pointee.filled == 0 {
+      unsafe madvise(state.pointee.record, Self.recordSize, MADV_DONTNEED)
+    }
+  }
 
   /// Sends data, or keeps it for a later record. Returns false if the client is gone, or took
   /// nothing within the timeout; `hasTimedOut` then tells which.

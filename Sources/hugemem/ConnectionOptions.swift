@@ -33,7 +33,7 @@ struct ConnectionOptions: ParsableArguments {
   var maxDisks: Int = Disks.standardLimit
   @Option(
     help:
-      "Memory that the server may use in addition to --memory. Half of it is for connections, 64 KiB each. A quarter is for the records of disks, 3 KiB each. The rest is for larger buffers. (default: an eighth of --memory, at least 64M)"
+      "Memory that the server may use in addition to --memory. Half of it is for connections, 64 KiB each, or 128 KiB if TLS is on. A quarter is for the records of disks, 3 KiB each. The rest is for larger buffers. (default: an eighth of --memory, at least 64M)"
   )
   var overhead: ByteSize?
 
@@ -79,9 +79,9 @@ struct ConnectionOptions: ParsableArguments {
 
   /// As many connections as there are memory and descriptors for. Some descriptors are kept free
   /// for the control socket and for files, since a full table would shut the administrator out.
-  func limits(_ overhead: Overhead) -> Acceptor.Limits {
+  func limits(_ overhead: Overhead, secure: Bool) -> Acceptor.Limits {
     var limits = Acceptor.Limits()
-    limits.disks = min(maxConnections, overhead.connections)
+    limits.disks = min(maxConnections, overhead.connections(secure: secure))
     var descriptors = rlimit()
     if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors) == 0 {
       let most = Int(clamping: descriptors.rlim_cur)

@@ -80,7 +80,7 @@ struct Serve: ParsableCommand {
       limit: min(connections.maxDisks, overhead.disks), access: access)
     try fill(disks)
 
-    let acceptor = Acceptor(log: log, limits: connections.limits(overhead))
+    let acceptor = Acceptor(log: log, limits: connections.limits(overhead, secure: tls != nil))
     let nbd = Server(
       disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
       overhead: overhead)

@@ -7,7 +7,7 @@ import Testing
 @Suite struct OverheadTests {
   @Test func theBudgetIsDividedAndKept() {
     let overhead = Overhead(bytes: 64 << 20)
-    #expect(overhead.connections == 512 && overhead.disks == 5461)
+    #expect(overhead.connections(secure: false) == 512 && overhead.disks == 5461)
     var taken = 0
     while overhead.take(Overhead.buffer) { taken += 1 }
     #expect(taken == 64 && overhead.buffersUsed == 16 << 20)
