@@ -124,21 +124,9 @@ public struct ControlServer: Sendable {
     case .changes(let ranges): try held.add(ranges)
     case .importChanges(
       let name, let path, let origin, let size, let originSize, let limits, let options):
-      let ranges = held.takeRanges()
-      if let fault = ChangeMap.fault(in: ranges, size: size) { throw ControlError(fault) }
-      guard let file else { throw ControlError("\(path): no open file came with the request") }
-      let there = try disks.lookup(origin).size
-      guard there == originSize else {
-        throw ControlError(
-          "disk \"\(origin)\" has \(there) bytes, but these are changes to a disk of \(originSize)")
-      }
-      let source = try ImageSource(file, name: path)
-      try disks.derive(
-        name, from: origin, size: size, limits: limits ?? DiskLimits(),
-        options: options ?? DiskOptions()
-      ) { space in
-        try DiskChanges.apply(ranges, from: source, to: space, caller: caller, progress: progress)
-      }
+      try importChanges(
+        name, path, file, onto: origin, size, originSize, limits, options, held.takeRanges(),
+        caller, progress)
     case .holdView(let name): return held.hold(try disks.holdView(of: name))
     case .holdEmpty(let size, let limits):
       return held.hold(try disks.holdEmpty(size: size, limits: limits ?? DiskLimits()))
@@ -170,23 +158,6 @@ public struct ControlServer: Sendable {
     return .done
   }
 
-  private func exportChanges(
-    _ name: String, _ path: String, _ file: OpenFile?, _ caller: Caller,
-    _ report: (ControlResponse) -> Void
-  ) throws -> ControlResponse {
-    let disk = try disks.lookup(name)
-    guard let origin = disk.original else {
-      throw ControlError(
-        "disk \"\(name)\" is not a fork, so there is nothing to compare it with; export all of it")
-    }
-    guard let file else { throw ControlError("\(path): no open file came with the request") }
-    try DiskChanges.save(
-      disk.space.fork(), origin: origin, size: disk.size, to: file, name: path, caller: caller,
-      progress: { report(.progress(done: $0, total: $1)) }
-    ) { report(.changes($0)) }
-    return .disks([status(disk)])
-  }
-
   private func tune(_ changes: [KnobValue]) throws -> [KnobValue] {
     var checked: [(Knob, String)] = []
     var trial = disks.machine.policy
@@ -207,7 +178,7 @@ public struct ControlServer: Sendable {
     return Knob.allCases.map { KnobValue(name: $0.rawValue, value: policy.value(of: $0)) }
   }
 
-  private func status(_ disk: Disk) -> DiskStatus {
+  func status(_ disk: Disk) -> DiskStatus {
     let usage = disk.space.usage()
     let limits = disk.limits
     return DiskStatus(

@@ -122,7 +122,8 @@ struct Connection {
       }
       tls = session
       switch try session.peer() {
-      case .anonymous: identity = .anonymous
+      // It is still the process that the Unix socket tells of, if this is one.
+      case .anonymous: break
       case .certificate(let name): identity = .certificate(name)
       case .key(let user): identity = .key(user)
       }

@@ -175,17 +175,33 @@ def test_a_fork_of_ext4_in_use_is_mended_by_its_journal(ext4, tmp_path):
     ext4.umount()
 
 
+def formatted(attach, kind):
+    """A disk with a file system that the kernel may not have."""
+    loaded = shutil.which("modprobe") and run("modprobe", "-q", kind, check=False).returncode == 0
+    if not loaded and not re.search(rf"\b{kind}$", Path("/proc/filesystems").read_text(), re.MULTILINE):
+        pytest.skip(f"this kernel has no {kind}")
+    device = attach(kind)
+    run(f"mkfs.{kind}", "-q", device.path)
+    return device
+
+
 @pytest.fixture
 def xfs(attach):
     needs("mkfs.xfs", "xfs_repair")
-    loaded = shutil.which("modprobe") and run("modprobe", "-q", "xfs", check=False).returncode == 0
-    if not loaded and not re.search(r"\bxfs$", Path("/proc/filesystems").read_text(), re.MULTILINE):
-        pytest.skip("this kernel has no XFS")
-    device = attach("xfs")
-    run("mkfs.xfs", "-q", device.path)
-    return device
+    return formatted(attach, "xfs")
 
 
 def test_xfs_keeps_its_files_gives_memory_back_and_is_sound(xfs, figure):
     fill_and_trim(xfs, "nouuid", figure)
     run("xfs_repair", "-n", xfs.path)
+
+
+@pytest.fixture
+def btrfs(attach):
+    needs("mkfs.btrfs", "btrfs")
+    return formatted(attach, "btrfs")
+
+
+def test_btrfs_keeps_its_files_gives_memory_back_and_is_sound(btrfs, figure):
+    fill_and_trim(btrfs, "nodiscard", figure)
+    run("btrfs", "check", "--readonly", btrfs.path)

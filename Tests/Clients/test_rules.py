@@ -188,6 +188,22 @@ def test_without_rules_other_users_see_nothing(shared):
     assert lists_as(0, path) == 2 and lists_as(65534, path) == 0
 
 
+def test_tls_without_a_certificate_makes_nobody_of_another_user(shared, pki):
+    """It must not turn a user without rights into a client of whom nothing is known."""
+    path, _ = shared(*pki.options)
+    code = f"""
+import socket, ssl, struct
+s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.settimeout(20)
+s.recv(18); s.sendall(struct.pack('>I', 3) + b'IHAVEOPT' + struct.pack('>II', 5, 0)); s.recv(20)
+c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
+s = c.wrap_socket(s)
+s.sendall(b'IHAVEOPT' + struct.pack('>II', 7, 10) + struct.pack('>I', 4) + b'data' + struct.pack('>H', 0))
+print(struct.unpack('>I', s.recv(4096)[12:16])[0])
+"""
+    assert int(as_user(65534, code).stdout) == UNKNOWN
+    assert int(as_user(0, code).stdout) == 3, "root gets the information"
+
+
 def test_rules_let_another_user_in(shared, tmp_path):
     (tmp_path / "rules").write_text("uid:65534 public read\nuid:0 * all\n")
     path, _ = shared("--rules", tmp_path / "rules")

@@ -1,0 +1,94 @@
+"""Which test shows which feature with which client. `scripts/client-matrix` makes docs/clients.md of
+the tests that passed."""
+
+import re
+
+FEATURES = ["read", "write", "trim or zeroes", "extents", "several connections", "TCP", "TLS", "fork by name", "64-bit"]
+
+# (client, feature, pattern of "test_file: test_name")
+COVERS = [
+    ("nbdinfo", "read", r"test_nbdinfo: "),
+    ("nbdinfo", "extents", r"test_nbdinfo: .*map"),
+    ("nbdinfo", "TCP", r"test_tcp: test_nbdinfo"),
+    ("nbdinfo", "TLS", r"test_tls_clients: test_nbdinfo"),
+    ("nbdinfo", "fork by name", r"test_fork_names: "),
+    ("nbdcopy", "read", r"test_nbdcopy: test_a_disk_to_a_file"),
+    ("nbdcopy", "write", r"test_nbdcopy: test_a_file_to_a_disk"),
+    ("nbdcopy", "trim or zeroes", r"test_nbdcopy: test_a_copy_over_old_data"),
+    ("nbdcopy", "extents", r"test_nbdcopy: test_a_disk_to_a_file_is_sparse"),
+    ("nbdcopy", "several connections", r"test_nbdcopy: .*4_connections"),
+    ("nbdcopy", "TCP", r"test_tcp: test_nbdcopy"),
+    ("nbdcopy", "TLS", r"test_tls_clients: test_nbdcopy"),
+    ("libnbd (Python)", "read", r"test_transfers: "),
+    ("libnbd (Python)", "write", r"test_transfers: "),
+    ("libnbd (Python)", "trim or zeroes", r"test_memory: "),
+    ("libnbd (Python)", "TLS", r"test_tls(_clients)?: test_libnbd"),
+    ("libnbd 1.18", "64-bit", r"test_newer_libnbd: test_zeroes"),
+    ("libnbd 1.18", "extents", r"test_newer_libnbd: test_extents"),
+    ("nbdfuse, ext4", "read", r"test_filesystem: test_ext4"),
+    ("nbdfuse, ext4", "write", r"test_filesystem: test_ext4"),
+    ("nbdfuse, ext4", "trim or zeroes", r"test_filesystem: test_ext4"),
+    ("nbdfuse, XFS", "read", r"test_filesystem: test_xfs"),
+    ("nbdfuse, XFS", "write", r"test_filesystem: test_xfs"),
+    ("nbdfuse, XFS", "trim or zeroes", r"test_filesystem: test_xfs"),
+    ("nbdfuse, btrfs", "read", r"test_filesystem: test_btrfs"),
+    ("nbdfuse, btrfs", "write", r"test_filesystem: test_btrfs"),
+    ("nbdfuse, btrfs", "trim or zeroes", r"test_filesystem: test_btrfs"),
+    ("qemu-img", "read", r"test_qemu_img: test_compare"),
+    ("qemu-img", "write", r"test_qemu_img: test_convert"),
+    ("qemu-img", "trim or zeroes", r"test_qemu_img: test_convert_keeps_holes"),
+    ("qemu-img", "extents", r"test_qemu_img: test_map"),
+    ("qemu-img", "TLS", r"test_tls_clients: test_qemu_img"),
+    ("qemu-io", "read", r"test_qemu_io: "),
+    ("qemu-io", "write", r"test_qemu_io: "),
+    ("qemu-io", "trim or zeroes", r"test_qemu_io: .*(zero|discard|trim)"),
+    ("qemu-io", "TCP", r"test_tcp: test_it_is_the_same_disk"),
+    ("qemu-io", "TLS", r"test_tls_clients: test_qemu_io"),
+    ("qemu-io", "fork by name", r"test_tcp: test_a_fork_by_its_name"),
+    ("qemu-nbd", "read", r"test_tls_clients: test_qemu_nbd"),
+    ("qemu-nbd", "TLS", r"test_tls_clients: test_qemu_nbd"),
+    ("QEMU, a guest", "read", r"test_guest: "),
+    ("QEMU, a guest", "write", r"test_guest: "),
+    ("QEMU, a guest", "fork by name", r"test_guest: "),
+    ("nbdkit nbd", "read", r"test_tls_clients: test_nbdkit"),
+    ("nbdkit nbd", "write", r"test_tls_clients: test_nbdkit"),
+    ("nbdkit nbd", "TLS", r"test_tls_clients: test_nbdkit"),
+    ("fio", "read", r"test_fio: test_reads"),
+    ("fio", "write", r"test_fio: test_random"),
+    ("fio", "trim or zeroes", r"test_fio: test_trims"),
+    ("fio", "several connections", r"test_fio: test_two_jobs"),
+]
+
+
+def matrix(results):
+    """{client: {feature: "passed", "skipped" or "failed"}} of {"test_file: test_name": outcome}."""
+    found = {}
+    for client, feature, pattern in COVERS:
+        outcomes = {outcome for name, outcome in results.items() if re.match(pattern, name)}
+        if outcomes:
+            worst = next(kind for kind in ("failed", "passed", "skipped") if kind in outcomes)
+            found.setdefault(client, {})[feature] = worst
+    return found
+
+
+def page(found):
+    lines = [
+        "# Clients and features", "",
+        "What CI shows with which client. `scripts/client-matrix` makes this page of the tests that ran, and CI compares it",
+        "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it.", "",
+        "| client | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
+    for client in dict.fromkeys(client for client, _, _ in COVERS):
+        if client in found:
+            cells = ["✓" if found[client].get(feature) == "passed" else "" for feature in FEATURES]
+            if any(cells):
+                lines.append(f"| {client} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(text):
+    """The (client, feature) pairs with a ✓ on a page."""
+    pairs = set()
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        pairs |= {(cells[0], feature) for feature, cell in zip(FEATURES, cells[1:]) if cell == "✓"}
+    return pairs
