@@ -33,13 +33,14 @@ extension Disks {
   public func describe(_ export: String, to client: Identity? = nil) throws(DiskError) -> Export {
     let (disk, rights) = try table.withLock { (table) throws(DiskError) in
       let (source, fork) = try parse(table, export, client)
-      if let fork, let existing = table[fork] {
+      if let fork, let existing = table[fork], mayRead(client, existing) {
         let disk = try table.checked(existing, forkOf: source)
         return (disk, try allowed(client, disk))
       }
       guard let disk = table[source] else { throw DiskError.notFound(source) }
       guard let fork else { return (disk, try allowed(client, disk)) }
       try checkMayFork(client, disk)
+      guard table[fork] == nil else { throw DiskError.exists(fork) }
       if !fork.isEmpty { try Self.check(fork) }
       try connectForks.check(table.madeByConnecting, export)
       return (disk, Rights.all)
@@ -79,6 +80,10 @@ extension Disks {
     return rights
   }
 
+  private func mayRead(_ client: Identity?, _ disk: Disk) -> Bool {
+    client.map { access.rights($0, disk).contains(.read) } ?? true
+  }
+
   private func checkMayFork(_ client: Identity?, _ disk: Disk) throws(DiskError) {
     guard let client else { return }
     let rights = access.rights(client, disk)
@@ -89,7 +94,13 @@ extension Disks {
   private func parse(
     _ table: borrowing DiskTable, _ export: String, _ client: Identity?
   ) throws(DiskError) -> (source: String, fork: String?) {
-    do throws(DiskError) { return try table.parse(export) } catch {
+    do throws(DiskError) {
+      let (source, fork) = try table.parse(export)
+      if export.isEmpty, let only = table[source], !mayRead(client, only) {
+        throw .noDefault(disks: -1)
+      }
+      return (source, fork)
+    } catch {
       // How many disks there are may be none of the client's business.
       guard case .noDefault = error, let client, access.rights(client, named: "") != .all else {
         throw error
@@ -103,9 +114,14 @@ extension Disks {
     _ table: inout DiskTable, _ source: String, _ fork: String?, _ client: Client?
   ) throws(DiskError) -> String {
     guard let fork else { return source }
-    if let existing = table[fork] { return try table.checked(existing, forkOf: source).name }
+    // A disk that the client may not read answers as a name that was never used, but for one thing: who
+    // may fork the source sees that the name is taken.
+    if let existing = table[fork], mayRead(client?.identity, existing) {
+      return try table.checked(existing, forkOf: source).name
+    }
     guard let origin = table[source] else { throw .notFound(source) }
     try checkMayFork(client?.identity, origin)
+    guard table[fork] == nil else { throw .exists(fork) }
     if !fork.isEmpty { try Self.check(fork) }
     try checkRoom(table, for: 1)
     try connectForks.check(table.madeByConnecting, "\(source)@\(fork)")

@@ -110,6 +110,27 @@ def test_another_tenants_disk_answers_as_one_that_is_not_there(tenants, pki):
     assert answer("job-bob@x") == answer("nosuch@x")
 
 
+@pytest.mark.parametrize("source", ["nosuch", "job-bob", "public", "job-alice"])
+@pytest.mark.parametrize("code", [INFO, GO])
+def test_a_name_after_an_at_tells_nothing_either(tenants, pki, source, code):
+    def answer(fork):
+        (reply,) = alice(tenants, pki).option(code, text(f"{source}@{fork}") + b"\0\0")
+        return reply[0], reply[1].decode().replace(f'"{source}"', "SOURCE").replace(fork, "NAME")
+    assert answer("job-bob") == answer("unused"), "a disk of another is as a name that was never used"
+
+
+def test_who_may_fork_sees_that_a_name_is_taken_but_nothing_else(tenants, pki):
+    (reply,) = alice(tenants, pki).option(GO, text("golden@job-bob") + b"\0\0")
+    assert reply[0] == POLICY and b"exists already" in reply[1] and b"fork of" not in reply[1]
+
+
+def test_the_empty_name_does_not_tell_the_only_disk(ruled, pki):
+    server = ruled("uid:0 * all\n", "hidden")
+    (reply,) = alice(server, pki).option(GO, text("") + b"\0\0")
+    assert reply[0] == UNKNOWN and b"hidden" not in reply[1]
+    server.wire().go("")
+
+
 def test_the_empty_name_tells_no_number_of_disks(tenants, pki):
     (reply,) = alice(tenants, pki).option(GO, text("") + b"\0\0")
     assert reply[0] == UNKNOWN and not any(character.isdigit() for character in reply[1].decode())

@@ -55,7 +55,11 @@ public final class AccessControl: Sendable {
   /// Notes a connection in transmission.
   func grant(_ client: Identity, _ disk: Disk, _ rights: Rights) -> Grant {
     let grant = Grant(client, disk, rights)
-    state.withLock { $0.grants[ObjectIdentifier(grant)] = grant }
+    state.withLock { state in
+      // The rules may have changed since the rights were decided.
+      grant.update(state.rules)
+      state.grants[ObjectIdentifier(grant)] = grant
+    }
     return grant
   }
 

@@ -53,6 +53,10 @@ COVERS = [
     ("nbdkit nbd", "read", r"test_tls_clients: test_nbdkit"),
     ("nbdkit nbd", "write", r"test_tls_clients: test_nbdkit"),
     ("nbdkit nbd", "TLS", r"test_tls_clients: test_nbdkit"),
+    ("nbd-tester-client", "read", r"test_reference: .*read"),
+    ("nbd-tester-client", "write", r"test_reference: .*integrity"),
+    ("nbd-tester-client", "TCP", r"test_reference: .*oversize"),
+    ("nbd-tester-client", "TLS", r"test_reference: test_its_integrity_test_over_tls"),
     ("fio", "read", r"test_fio: test_reads"),
     ("fio", "write", r"test_fio: test_random"),
     ("fio", "trim or zeroes", r"test_fio: test_trims"),
@@ -75,7 +79,8 @@ def page(found):
     lines = [
         "# Clients and features", "",
         "What CI shows with which client. `scripts/client-matrix` makes this page of the tests that ran, and CI compares it",
-        "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it.", "",
+        "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it. libnbd 1.18 and",
+        "nbd-tester-client, the reference implementation's, are built from their repositories, where those can be reached.", "",
         "| client | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
     for client in dict.fromkeys(client for client, _, _ in COVERS):
         if client in found:
