@@ -80,7 +80,8 @@ public struct DiskOptions: Codable, Sendable, Equatable {
     self.description = description
   }
 
-  static let longestDescription = 1024
+  /// In bytes. A list names 32 disks at a time, so this bounds what a client that does not read holds.
+  static let longestDescription = 255
 
   func check() throws(DiskError) {
     guard let description else { return }

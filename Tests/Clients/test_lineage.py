@@ -76,7 +76,7 @@ def test_qemu_sees_that_a_disk_is_read_only(golden):
 
 @pytest.mark.parametrize("arguments, wanted", [
     (["golden"], "say what to change"), (["golden", "--read-only", "--read-write"], "use one of them"),
-    (["nosuch", "--read-only"], "no disk is named"), (["golden", "--description", "x" * 1025], "longer than 1024"),
+    (["nosuch", "--read-only"], "no disk is named"), (["golden", "--description", "x" * 256], "longer than 255"),
     (["golden", "--description", "two\nlines"], "control characters")])
 def test_options_that_cannot_be(golden, arguments, wanted):
     golden.refused(wanted, "set", *arguments)
