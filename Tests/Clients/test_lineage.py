@@ -97,6 +97,8 @@ def test_a_rename_keeps_clients_contents_and_lineage(golden):
     wire.close()
     golden.run("reset", "job")
     same_bytes(golden.go("job").read(0, 6), b"golden", "a fork after the rename")
+    for wire in golden.wires:
+        wire.close()
     golden.remove("base")
     golden.run("create", "base", "--size", "2M")
     assert not golden.disk("job")["hasOrigin"], "another disk of that name is not its origin"

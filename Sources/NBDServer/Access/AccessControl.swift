@@ -1,3 +1,4 @@
+import Glibc
 import HugeMemory
 import Primitives
 import Synchronization
@@ -30,10 +31,16 @@ public final class AccessControl: Sendable {
     }
   }
 
-  /// What a client may do with a disk. What it made by connecting belongs to it.
+  /// What a client may do with a disk.
   func rights(_ client: Identity, _ disk: Disk) -> Rights {
-    if disk.owner == client { return .all }
-    return state.withLock { $0.rules.decide(client, disk.name).rights }
+    Self.fixedRights(client, disk) ?? rights(client, named: disk.name)
+  }
+
+  /// What no rule decides: a disk that a client made by connecting belongs to it, and one that is being
+  /// filled or saved to who may use the control socket.
+  static func fixedRights(_ client: Identity, _ disk: Disk) -> Rights? {
+    if disk.isHeld { return client == .user(getuid()) || client == .user(0) ? .all : [] }
+    return disk.owner == client ? .all : nil
   }
 
   /// What a client may do with a disk of that name, which it does not own.
@@ -70,19 +77,19 @@ public final class AccessControl: Sendable {
 final class Grant: Sendable {
   private let client: Identity
   private let disk: DiskSettings
-  private let isOwner: Bool
+  private let isFixed: Bool
   /// (A) The raw value of the rights.
   private let rights: AtomicWord
 
   init(_ client: Identity, _ disk: Disk, _ rights: Rights) {
     self.client = client
     self.disk = disk.settings
-    isOwner = disk.owner == client
+    isFixed = AccessControl.fixedRights(client, disk) != nil
     self.rights = AtomicWord(UInt64(rights.rawValue))
   }
 
   func update(_ rules: Rules) {
-    guard !isOwner else { return }
+    guard !isFixed else { return }
     rights.store(UInt64(rules.decide(client, disk.name).rights.rawValue), .relaxed)
   }
 
