@@ -161,7 +161,8 @@ extension Arena {
 
   /// Allows the system to back a block, which is wholly free and in no list, with a huge page again.
   private func allowHugeBacking(of block: FrameNumber) {
-    guard lock.withLock({ unsafe self.block(block).pointee.isKeptSmall }) else { return }
+    // Nobody else can reach the block, so this needs no lock.
+    guard unsafe self.block(block).pointee.isKeptSmall else { return }
     _ = unsafe hm_allow_huge_backing(address(block), FrameGeometry.hugeSize, 1)
     lock.withLock { keptSmall -= 1 }
   }

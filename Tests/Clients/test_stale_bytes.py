@@ -160,11 +160,11 @@ def test_no_way_of_reading_shows_it(freed, tmp_path):
             for at, length in ((8 * MIB + 1, 2 * MIB), (16 * MIB, 2 * MIB - 1), (24 * MIB + 4095, 2)):
                 assert wire.error(WRITE, at, length, 0, b"t" * length) == 0
                 written[at] = length
-        assert wire.error(WRITE_ZEROES, size // 2, 100_000, NO_HOLE) in (0, ENOSPC)
         expected = bytearray(size)
         for at, length in written.items():
             expected[at:at + length] = b"t" * length
-        expected[size // 2:size // 2 + 100_000] = bytes(100_000)
+        if wire.error(WRITE_ZEROES, size // 2, 100_000, NO_HOLE) == 0:
+            expected[size // 2:size // 2 + 100_000] = bytes(100_000)
         for reader, flags in ((wire, 0), (wire, DF), (bare, 0)):
             for at in range(0, size, 8 * MIB):
                 looked_for(reader.read(at, min(8 * MIB, size - at), flags), f"a read of {disk} at {at}")
@@ -221,7 +221,7 @@ def test_errors_in_the_middle_of_a_write_show_nothing(server):
     assert not found.strip(b"\0f")
 
 
-def test_an_import_that_was_cancelled_shows_nothing(server, tmp_path):
+def test_an_import_that_was_refused_in_the_middle_shows_nothing(server, tmp_path):
     made = server(memory=f"{MEMORY}M")
     (tmp_path / "image").write_bytes(secret(0, 80 * MIB))
     made.refused("memory", "import", "secret", tmp_path / "image")
