@@ -101,7 +101,6 @@ bench: build
 # Compares the server with nbdkit and qemu-nbd, in alternating rounds.
 peers: deps build
 	scripts/peers
-	scripts/peers-tls
 
 # Measures the results in docs/figures that `make figures` draws. This takes ten minutes, and
 # nothing else should run on the machine.
