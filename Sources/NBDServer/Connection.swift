@@ -41,7 +41,6 @@ struct Connection {
     var received: [UInt8] = []
     var input = received[...]
     var connected: Disk?
-    var rights: Rights = []
     var listed: String?
     defer { if let connected { disks.disconnect(connected, as: identity) } }
     var action = Handshake.Action.receive
@@ -64,9 +63,7 @@ struct Connection {
       case .resolve(let name, let connect):
         do {
           if connect {
-            let disk: Disk
-            let export: Export
-            (disk, export, rights) = try disks.connect(name, as: identity)
+            let (disk, export) = try disks.connect(name, as: identity)
             connected = disk
             action = handshake.resolved(.success(export))
           } else {
@@ -98,7 +95,7 @@ struct Connection {
         // A client sends no request before it has the answer to its last option, so no input may be
         // left.
         guard input.isEmpty else { return }
-        if transmit(disk, session, rights) {
+        if transmit(disk, session) {
           log.notice(
             "cut: the client took nothing of its replies",
             metadata: ["disk": "\(disk.name)", "seconds": "\(timeouts.send)"])
@@ -151,8 +148,8 @@ struct Connection {
   /// A function apart from the negotiation, so that the strings and arrays of that are gone by now.
   /// Returns whether the client was cut because it did not read.
   @inline(never)
-  private func transmit(_ disk: Disk, _ session: Session, _ rights: Rights) -> Bool {
-    let grant = disks.access.grant(identity, disk, rights)
+  private func transmit(_ disk: Disk, _ session: Session) -> Bool {
+    let grant = disks.access.grant(identity, disk)
     defer { disks.access.end(grant) }
     var transmission = Transmission(
       socket: socket, tls: tls, disk: disk, grant: grant,

@@ -18,7 +18,7 @@ public final class DiskSettings: Sendable {
   /// What people call the disk. Also changed under the lock of the registry.
   private let labels: Mutex<(name: String, description: String)>
 
-  init(name: String, size: UInt64, _ options: DiskOptions = DiskOptions()) {
+  init(name: String, size: UInt64, _ options: DiskOptions) {
     labels = Mutex((name, options.description ?? ""))
     protection = AtomicWord(options.isReadOnly == true ? 1 : 0)
     bytes = AtomicWord(size)

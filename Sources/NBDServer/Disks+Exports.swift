@@ -51,7 +51,7 @@ extension Disks {
   /// Connects a client. Call `disconnect` with the disk when the client is gone.
   public func connect(
     _ export: String, as client: Identity? = nil
-  ) throws(DiskError) -> (disk: Disk, export: Export, rights: Rights) {
+  ) throws(DiskError) -> (disk: Disk, export: Export) {
     let known = client.map { Client(identity: $0, account: access.account($0)) }
     if let known, !known.account.takeConnection() {
       throw .tooManyOfClient("\(known.identity)", what: "connections; end some first")
@@ -65,7 +65,7 @@ extension Disks {
         table.update(name) { $0.connections += 1 }
         return (disk, rights)
       }
-      return (disk, Self.export(disk, as: export, rights), rights)
+      return (disk, Self.export(disk, as: export, rights))
     } catch {
       known?.account.giveConnection()
       throw error

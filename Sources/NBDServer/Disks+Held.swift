@@ -10,12 +10,11 @@ extension Disks {
       guard let disk = table[name] else { throw .notFound(name) }
       let view: AddressSpace
       do throws(MemoryError) { view = try disk.space.fork() } catch { throw .memory(error) }
+      var origin: (DiskSettings, AddressSpace)?
+      if let lineage = disk.lineage, let snapshot = disk.snapshot { origin = (lineage, snapshot) }
       return Disk(
-        name: held, space: view,
-        settings: DiskSettings(
-          name: held, size: disk.size, DiskOptions(isReadOnly: true)), lineage: disk.lineage,
-        snapshot: disk.snapshot, isTemporary: false, isMadeByConnecting: false,
-        quota: DiskQuota(pins: PinAllowance(quota: nil)))
+        held, view, size: disk.size, DiskOptions(isReadOnly: true), origin: origin,
+        quota: DiskQuota(nil))
     }
   }
 
@@ -25,10 +24,7 @@ extension Disks {
     do { space = try machine.makeDiskSpace(size: size) } catch { throw .memory(error) }
     try limits.apply(to: space, named: "import")
     return try hold("import") { (held, _) throws(DiskError) in
-      Disk(
-        name: held, space: space, settings: DiskSettings(name: held, size: size), lineage: nil,
-        snapshot: nil, isTemporary: false, isMadeByConnecting: false,
-        quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
+      Disk(held, space, size: size, quota: DiskQuota(limits.quota))
     }
   }
 
@@ -89,10 +85,8 @@ extension Disks {
       try checkRoom(table, for: 1)
       table.insert([
         Disk(
-          name: name, space: space, settings: DiskSettings(name: name, size: size, options),
-          lineage: disk.settings, snapshot: snapshot, isTemporary: false,
-          isMadeByConnecting: false,
-          quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
+          name, space, size: size, options, origin: (disk.settings, snapshot),
+          quota: DiskQuota(limits.quota))
       ])
     }
   }

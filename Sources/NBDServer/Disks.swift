@@ -25,8 +25,23 @@ public struct Disk: Sendable {
   let isMadeByConnecting: Bool
   let quota: DiskQuota
   /// Who made the disk by connecting, if rules were asked about that.
-  var ownership: Ownership?
+  let ownership: Ownership?
   var owner: Identity? { ownership?.owner }
+
+  init(
+    _ name: String, _ space: AddressSpace, size: UInt64, _ options: DiskOptions = DiskOptions(),
+    origin: (disk: DiskSettings, contents: AddressSpace)? = nil, quota: DiskQuota,
+    isTemporary: Bool = false, isMadeByConnecting: Bool = false, ownership: Ownership? = nil
+  ) {
+    self.name = name
+    self.space = space
+    settings = DiskSettings(name: name, size: size, options)
+    (lineage, snapshot) = (origin?.disk, origin?.contents)
+    self.quota = quota
+    self.isTemporary = isTemporary
+    self.isMadeByConnecting = isMadeByConnecting
+    self.ownership = ownership
+  }
 
   /// In bytes; the space may be larger.
   public var size: UInt64 { settings.size }
@@ -80,11 +95,7 @@ public final class Disks: Sendable {
       guard table[name] == nil else { throw .exists(name) }
       try checkRoom(table, for: 1)
       table.insert([
-        Disk(
-          name: name, space: space,
-          settings: DiskSettings(name: name, size: size, options),
-          lineage: nil, snapshot: nil, isTemporary: false,
-          isMadeByConnecting: false, quota: DiskQuota(pins: PinAllowance(quota: space.quota)))
+        Disk(name, space, size: size, options, quota: DiskQuota(space.quota))
       ])
     }
   }
@@ -207,12 +218,8 @@ extension DiskTable {
     insert(
       zip(names, spaces).map { name, space in
         Disk(
-          name: name, space: space,
-          settings: DiskSettings(name: name, size: disk.size, options),
-          lineage: disk.settings, snapshot: snapshot,
-          isTemporary: false,
-          isMadeByConnecting: false,
-          quota: DiskQuota(pins: PinAllowance(quota: limits.quota)))
+          name, space, size: disk.size, options, origin: (disk.settings, snapshot),
+          quota: DiskQuota(limits.quota))
       })
   }
 
@@ -227,7 +234,7 @@ extension DiskTable {
       let made = try disk.forks(named: [name], DiskLimits()) { () throws(DiskError) in }
       return (made.snapshot, made.spaces[0])
     }
-    var quota = DiskQuota(pins: PinAllowance(quota: nil))
+    var quota = DiskQuota(nil)
     let space: AddressSpace
     let snapshot: AddressSpace
     var ownership: Ownership?
@@ -252,11 +259,8 @@ extension DiskTable {
     }
     insert([
       Disk(
-        name: name, space: space,
-        settings: DiskSettings(name: name, size: disk.size),
-        lineage: disk.settings, snapshot: snapshot,
-        isTemporary: isTemporary,
-        isMadeByConnecting: true, quota: quota, ownership: ownership)
+        name, space, size: disk.size, origin: (disk.settings, snapshot), quota: quota,
+        isTemporary: isTemporary, isMadeByConnecting: true, ownership: ownership)
     ])
   }
 }

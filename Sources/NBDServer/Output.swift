@@ -198,18 +198,14 @@ import TLS
   /// where they are.
   private mutating func sendAllEncrypted() -> Bool {
     guard let tls else { return false }
-    for index in 0..<count {
+    var sent = true
+    for index in 0..<count where sent {
       let piece = unsafe pieces[index]
-      guard unsafe tls.send(piece.iov_base, piece.iov_len) else {
-        hasTimedOut = tls.hasTimedOut
-        return false
-      }
+      unsafe sent = tls.send(piece.iov_base, piece.iov_len)
     }
-    guard tls.flush() else {
-      hasTimedOut = tls.hasTimedOut
-      return false
-    }
-    return true
+    sent = sent && tls.flush()
+    hasTimedOut = !sent && tls.hasTimedOut
+    return sent
   }
 
   /// Gives the memory of the buffer back. The buffer must be empty.

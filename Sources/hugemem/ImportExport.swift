@@ -62,18 +62,13 @@ struct Import: ParsableCommand {
     guard source != "-" else {
       throw ControlError("-: changes are not a stream, since each has its place; name the file")
     }
-    var file = source
-    let changes: ChangeMap
-    if let image = try ForeignImage(path: source, allowsOthers: true) {
-      let overlay = try Overlay(image)
-      Tool.endWithSignals { overlay.remove() }
-      defer { overlay.remove() }
-      (file, changes) = (overlay.path, try overlay.read())
-      return try send(changes, file, origin)
+    guard let image = try ForeignImage(path: source, allowsOthers: true) else {
+      return try send(ChangeMap(path: map ?? source + ".map"), source, origin)
     }
-    changes = try ChangeMap(path: map ?? source + ".map")
-    file = source
-    try send(changes, file, origin)
+    let overlay = try Overlay(image)
+    Tool.endWithSignals { overlay.remove() }
+    defer { overlay.remove() }
+    try send(overlay.read(), overlay.path, origin)
   }
 
   private func send(_ changes: ChangeMap, _ file: String, _ origin: String) throws {

@@ -58,12 +58,7 @@ struct RulesCommand: ParsableCommand {
 /// A rule file on disk.
 enum RulesFile {
   static func load(_ path: String) throws -> Rules {
-    let source = try ImageSource(path: path, streams: false)
-    guard let data = FileManager.default.contents(atPath: path) else {
-      throw ControlError("\(path): cannot be read")
-    }
-    _ = source
-    switch RuleFile.parse(data) {
+    switch RuleFile.parse(try SmallFile.read(path, atMost: RuleFile.longest)) {
     case .success(let rules): return rules
     case .failure(let faults):
       // One line for each fault.

@@ -96,7 +96,7 @@ import Testing
   }
 
   @Test func temporaryForkGoesWithItsConnection() throws {
-    let (first, export, _) = try disks.connect("golden@")
+    let (first, export) = try disks.connect("golden@")
     let second = try disks.connect("golden@").disk
     #expect(first.name != second.name && !export.allowsSeveralConnections)
     #expect(disks.list().count == 3)

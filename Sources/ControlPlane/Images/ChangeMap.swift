@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 
 /// A range of a disk that differs from its origin.
 public struct ChangedRange: Codable, Sendable, Equatable {
@@ -24,7 +23,7 @@ public struct ChangeMap: Codable, Sendable {
   public static let longest = 1 << 22
   /// How many ranges go in one message.
   public static let part = 4096
-  private static let largestFile: off_t = 1 << 30
+  private static let largestFile = 1 << 30
 
   public var format: String
   public var version: Int
@@ -48,14 +47,7 @@ public struct ChangeMap: Codable, Sendable {
 
   /// Reads a map and checks all of it.
   public init(path: String) throws(ControlError) {
-    var status = stat()
-    guard unsafe stat(path, &status) == 0 else { throw ControlError("open \(path)", errno: errno) }
-    guard status.st_mode & S_IFMT == S_IFREG, status.st_size <= Self.largestFile else {
-      throw ControlError("\(path): is no regular file of at most 1 GiB, so it is no map of changes")
-    }
-    guard let data = FileManager.default.contents(atPath: path) else {
-      throw ControlError("\(path): cannot be read")
-    }
+    let data = try SmallFile.read(path, atMost: Self.largestFile)
     do { self = try JSONDecoder().decode(Self.self, from: data) } catch {
       let reason = (error as? DecodingError)?.summary ?? "\(error)"
       throw ControlError("\(path): is no map of changes: \(reason)")

@@ -24,13 +24,7 @@ extension AddressSpace {
     try check(offset, length)
     precondition(length > 0, "walk: an empty range has no backing")
     let end = offset + length
-    var (backing, at) = look(offset, upTo: end) { Self.backing(of: $0) }
-    while at < end {
-      let next = look(at, upTo: end) { Self.backing(of: $0) }
-      guard next.0 == backing else { break }
-      at = next.1
-    }
-    return (backing, min(at, end))
+    return Self.longest(offset, end) { look($0, upTo: end) { Self.backing(of: $0) } }
   }
 
   private static func backing(of entry: Entry) -> Backing {

@@ -36,13 +36,8 @@ extension AddressSpace {
     }
     precondition(length > 0, "compare: an empty range has no part")
     let end = offset + length
-    var (isSame, at) = compare(other, offset, end)
-    while at < end {
-      let next = compare(other, at, end)
-      guard next.isSame == isSame else { break }
-      at = next.end
-    }
-    return Comparison(offset: offset, length: min(at, end) - offset, isSame: isSame)
+    let (isSame, at) = Self.longest(offset, end) { compare(other, $0, end) }
+    return Comparison(offset: offset, length: at - offset, isSame: isSame)
   }
 
   /// Compares the entries at `offset`. Also returns the end of the part for which this holds, as far

@@ -51,14 +51,23 @@ extension AddressSpace {
   /// The extent that starts at `offset`, at most up to `end`. The caller has checked the range.
   /// Sections stay short: one for each 2 MiB slot.
   private func extent(_ offset: UInt64, end: UInt64) -> Extent {
-    var (kind, at) = kind(offset, upTo: end)
-    while at < end {
-      let next = self.kind(at, upTo: end)
-      guard next.kind == kind else { break }
-      at = next.end
-    }
-    at = min(at, end)
+    let (kind, at) = Self.longest(offset, end) { self.kind($0, upTo: end) }
     return Extent(offset: offset, length: at - offset, kind: kind)
+  }
+
+  /// Joins looks: what `look` finds at `offset`, and how far it finds the same, at most up to `end`.
+  /// `look` returns the end of the part that it has seen.
+  @inline(__always)
+  static func longest<Class: Equatable>(
+    _ offset: UInt64, _ end: UInt64, _ look: (UInt64) -> (Class, UInt64)
+  ) -> (Class, UInt64) {
+    var (found, at) = look(offset)
+    while at < end {
+      let (next, limit) = look(at)
+      guard next == found else { break }
+      at = limit
+    }
+    return (found, min(at, end))
   }
 
   /// The kind of memory at `offset`, and the end of the part of that kind that one look at a table

@@ -59,11 +59,11 @@ public final class AccessControl: Sendable {
     }
   }
 
-  /// Notes a connection in transmission.
-  func grant(_ client: Identity, _ disk: Disk, _ rights: Rights) -> Grant {
-    let grant = Grant(client, disk, rights)
+  /// Notes a connection in transmission. What it may do is decided by the rules of this moment, which
+  /// may have changed since the client was told.
+  func grant(_ client: Identity, _ disk: Disk) -> Grant {
+    let grant = Grant(client, disk)
     state.withLock { state in
-      // The rules may have changed since the rights were decided.
       grant.update(state.rules)
       state.grants[ObjectIdentifier(grant)] = grant
     }
@@ -81,11 +81,12 @@ final class Grant: Sendable {
   /// (A) The raw value of the rights.
   private let rights: AtomicWord
 
-  init(_ client: Identity, _ disk: Disk, _ rights: Rights) {
+  init(_ client: Identity, _ disk: Disk) {
     self.client = client
     self.disk = disk.settings
-    isFixed = AccessControl.fixedRights(client, disk) != nil
-    self.rights = AtomicWord(UInt64(rights.rawValue))
+    let fixed = AccessControl.fixedRights(client, disk)
+    isFixed = fixed != nil
+    rights = AtomicWord(UInt64((fixed ?? []).rawValue))
   }
 
   func update(_ rules: Rules) {

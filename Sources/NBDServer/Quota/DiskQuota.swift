@@ -16,6 +16,9 @@ final class DiskQuota: Sendable {
     self.member = Mutex(member)
   }
 
+  /// For a disk with a quota of its own, in bytes, or without one.
+  convenience init(_ quota: UInt64?) { self.init(pins: PinAllowance(quota: quota)) }
+
   var account: AccountMember? { member.withLock { $0 } }
   func join(_ new: AccountMember?) { member.withLock { $0 = new } }
 
