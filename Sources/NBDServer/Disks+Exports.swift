@@ -52,9 +52,12 @@ extension Disks {
   public func connect(
     _ export: String, as client: Identity? = nil
   ) throws(DiskError) -> (disk: Disk, export: Export) {
-    let known = client.map { Client(identity: $0, account: access.account($0)) }
-    if let known, !known.account.takeConnection() {
-      throw .tooManyOfClient("\(known.identity)", what: "connections; end some first")
+    var known: Client?
+    if let client {
+      guard let account = access.connect(client) else {
+        throw .tooManyOfClient("\(client)", what: "connections; end some first")
+      }
+      known = Client(identity: client, account: account)
     }
     do throws(DiskError) {
       let (disk, rights) = try table.withLock { (table) throws(DiskError) in
@@ -134,7 +137,7 @@ extension Disks {
 
   /// Ends a connection to a disk, and removes the disk if it is temporary.
   public func disconnect(_ disk: Disk, as client: Identity? = nil) {
-    if let client { access.account(client).giveConnection() }
+    if let client { access.disconnect(client) }
     let removed: [Disk] = table.withLock { table in
       // It may have another name by now, or be gone, with another disk in its place.
       let name = disk.settings.name

@@ -70,6 +70,31 @@ import Testing
     #expect(rules.allowance(.anonymous) == .init(forks: 9))
   }
 
+  @Test(arguments: [
+    ("uid:0", true), ("uid:*", true), ("uid:10??", true), ("uid:4294967295", true), ("*", true),
+    ("anonymous", true), ("cert:a:b", true), ("psk:*", true), ("uid:", false), ("uid:abc", false),
+    ("uid:a*", false), ("uid:-1", false), ("uid:4294967296", false), ("cert:", false), ("a", false),
+    ("anonymous:", false), ("*:", false), ("cert", false), (":a", false),
+  ])
+  func whoCanBeNamed(client: String, isKnown: Bool) {
+    #expect(((try? rules("\(client) * all\n")) != nil) == isKnown)
+  }
+
+  /// Accounts of clients that are gone take no memory for ever; those that count something stay.
+  @Test func accountsOfTheGoneAreDropped() throws {
+    let access = AccessControl(try rules("limit cert:stays connections=1\n"))
+    _ = try #require(access.connect(.certificate("stays")))
+    for number in 0..<10_000 {
+      let client = Identity.certificate("gone\(number)")
+      _ = try #require(access.connect(client))
+      access.disconnect(client)
+    }
+    #expect(access.accounts < 200)
+    #expect(access.connect(.certificate("stays")) == nil, "it has its one connection")
+    access.disconnect(.certificate("stays"))
+    #expect(access.connect(.certificate("stays")) != nil)
+  }
+
   /// Any bytes give rules or faults.
   @Test(arguments: 0..<200) func anyBytes(seed: Int) {
     var state = UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 | 1

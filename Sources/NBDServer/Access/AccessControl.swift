@@ -10,9 +10,11 @@ import Synchronization
 ///
 /// - Thread safety: you may call every method on any thread. Requests look only at atomic words.
 public final class AccessControl: Sendable {
-  private struct State {
+  fileprivate struct State {
     var rules: Rules
     var accounts: [Identity: ClientAccount] = [:]
+    /// The number of accounts at which those that count nothing are dropped.
+    var mostAccounts = 64
     /// The connections in transmission, and what they were allowed.
     var grants: [ObjectIdentifier: Grant] = [:]
   }
@@ -48,16 +50,22 @@ public final class AccessControl: Sendable {
     state.withLock { $0.rules.decide(client, name).rights }
   }
 
-  /// The account of an identity. Accounts stay as long as the server, as the disks that count there
-  /// may; each takes some hundred bytes.
-  func account(_ client: Identity) -> ClientAccount {
+  /// Counts one connection more of a client, and returns its account; nil if it may have no more.
+  func connect(_ client: Identity) -> ClientAccount? {
     state.withLock { state in
-      if let account = state.accounts[client] { return account }
-      let account = ClientAccount(state.rules.allowance(client))
-      state.accounts[client] = account
-      return account
+      let account = state.account(client)
+      return account.takeConnection() ? account : nil
     }
   }
+
+  func disconnect(_ client: Identity) { account(client).giveConnection() }
+
+  /// The account of a client that is connected.
+  func account(_ client: Identity) -> ClientAccount {
+    state.withLock { $0.account(client) }
+  }
+
+  var accounts: Int { state.withLock { $0.accounts.count } }
 
   /// Notes a connection in transmission. What it may do is decided by the rules of this moment, which
   /// may have changed since the client was told.
@@ -71,6 +79,21 @@ public final class AccessControl: Sendable {
   }
 
   func end(_ grant: Grant) { state.withLock { $0.grants[ObjectIdentifier(grant)] = nil } }
+}
+
+extension AccessControl.State {
+  /// Accounts that count nothing are dropped when there are many, so that clients with ever new names
+  /// take no memory for ever.
+  fileprivate mutating func account(_ client: Identity) -> ClientAccount {
+    if let account = accounts[client] { return account }
+    if accounts.count >= mostAccounts {
+      accounts = accounts.filter { $0.value.isInUse }
+      mostAccounts = max(64, 2 * accounts.count)
+    }
+    let account = ClientAccount(rules.allowance(client))
+    accounts[client] = account
+    return account
+  }
 }
 
 /// What one connection may do with its disk now.
@@ -145,6 +168,9 @@ final class ClientAccount: Sendable {
     count.subtract(1, .relaxed)
     return false
   }
+
+  /// Whether a connection or a disk counts here.
+  var isInUse: Bool { connections.load(.relaxed) != 0 || forks.load(.relaxed) != 0 }
 
   func takeConnection() -> Bool { take(connections, mostConnections) }
   func giveConnection() { connections.subtract(1, .relaxed) }

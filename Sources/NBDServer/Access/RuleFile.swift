@@ -91,10 +91,19 @@ public enum RuleFile {
   }
 
   private static func client(_ text: Substring, _ line: Int) throws(Fault) -> Glob {
-    let kinds = ["cert:", "psk:", "uid:", "anonymous", "*"]
-    guard kinds.contains(where: { text.hasPrefix($0) && ($0.hasSuffix(":") || $0 == text) }),
-      !text.hasSuffix(":")
-    else {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    let isKnown =
+      switch (parts[0], parts.count > 1 ? parts[1] : nil) {
+      case ("anonymous", nil), ("*", nil): true
+      case ("cert", let name?), ("psk", let name?): !name.isEmpty
+      // A number, or a pattern of one.
+      case ("uid", let number?):
+        UInt32(number) != nil
+          || number.contains { $0 == "*" || $0 == "?" }
+            && number.allSatisfy { "*?0123456789".contains($0) }
+      default: false
+      }
+    guard isKnown else {
       throw Fault(
         line: line,
         reason: "client \"\(text)\": use cert:NAME, psk:USER, uid:NUMBER, anonymous, or *")

@@ -2,8 +2,15 @@
 the tests that passed."""
 
 import re
+import subprocess
 
 FEATURES = ["read", "write", "trim or zeroes", "extents", "several connections", "TCP", "TLS", "fork by name", "64-bit"]
+
+# The Debian packages with the clients.
+PACKAGES = {
+    "nbdinfo": "libnbd-bin", "nbdcopy": "libnbd-bin", "libnbd (Python)": "python3-libnbd", "nbdfuse, ext4": "libnbd-bin",
+    "nbdfuse, XFS": "libnbd-bin", "nbdfuse, btrfs": "libnbd-bin", "qemu-img": "qemu-utils", "qemu-io": "qemu-utils",
+    "qemu-nbd": "qemu-utils", "QEMU, a guest": "qemu-utils", "nbdkit nbd": "nbdkit", "fio": "fio"}
 
 # (client, feature, pattern of "test_file: test_name")
 COVERS = [
@@ -75,18 +82,28 @@ def matrix(results):
     return found
 
 
+def version(client):
+    """The version of a client, without that of its Debian package."""
+    package = PACKAGES.get(client)
+    if not package:
+        return "source"
+    found = subprocess.run(["dpkg-query", "-Wf", "${Version}", package], capture_output=True, text=True).stdout
+    return re.sub(r"^\d+:|[+-].*", "", found) or "?"
+
+
 def page(found):
     lines = [
         "# Clients and features", "",
         "What CI shows with which client. `scripts/client-matrix` makes this page of the tests that ran, and CI compares it",
-        "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it. libnbd 1.18 and",
-        "nbd-tester-client, the reference implementation's, are built from their repositories, where those can be reached.", "",
-        "| client | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
+        "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it. The versions are",
+        "Debian's. libnbd 1.18 and nbd-tester-client, the reference implementation's, are built from their repositories, where",
+        "those can be reached; elsewhere CI skips them, and says so.", "",
+        "| client | version | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 2) + "|"]
     for client in dict.fromkeys(client for client, _, _ in COVERS):
         if client in found:
             cells = ["✓" if found[client].get(feature) == "passed" else "" for feature in FEATURES]
             if any(cells):
-                lines.append(f"| {client} | " + " | ".join(cells) + " |")
+                lines.append(f"| {client} | {version(client)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -95,5 +112,5 @@ def shown(text):
     pairs = set()
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        pairs |= {(cells[0], feature) for feature, cell in zip(FEATURES, cells[1:]) if cell == "✓"}
+        pairs |= {(cells[0], feature) for feature, cell in zip(FEATURES, cells[2:]) if cell == "✓"}
     return pairs
