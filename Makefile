@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers measure figures clients churn storms fuzz clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -101,6 +101,14 @@ bench: build
 # Compares the server with nbdkit and qemu-nbd, in alternating rounds.
 peers: deps build
 	scripts/peers
+
+# What TLS costs this server, nbdkit and qemu-nbd.
+peers-tls: deps build
+	scripts/peers-tls
+
+# Makes docs/clients.md of the tests with real clients.
+matrix: clients
+	scripts/client-matrix
 
 # Measures the results in docs/figures that `make figures` draws. This takes ten minutes, and
 # nothing else should run on the machine.

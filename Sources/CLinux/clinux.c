@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -154,4 +155,16 @@ long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *de
 
 int hm_zero_range(int file, int64_t offset, int64_t length) {
   return fallocate(file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) ? errno : 0;
+}
+
+bool hm_has_aes(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+#elif defined(__aarch64__)
+  // HWCAP_AES and HWCAP_PMULL.
+  return (getauxval(AT_HWCAP) & (1 << 3)) && (getauxval(AT_HWCAP) & (1 << 4));
+#else
+  return false;
+#endif
 }

@@ -1,4 +1,5 @@
 import CGnuTLS
+import CLinux
 import Glibc
 
 /// What the server proves its identity with, and how it verifies that of clients. Loaded whole from
@@ -48,6 +49,11 @@ import Glibc
     }
     unsafe self.preShared = preShared
     var text = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+    if hm_has_aes() {
+      // With a pre-shared key, GnuTLS and OpenSSL would take ChaCha20 before AES-128-GCM, which is
+      // several times as fast here.
+      text += ":-CHACHA20-POLY1305:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
+    }
     if keys != nil { text += ":+ECDHE-PSK:+DHE-PSK:+PSK" }
     var priorities: gnutls_priority_t?
     let code = unsafe gnutls_priority_init(&priorities, text, nil)

@@ -3,16 +3,17 @@
 //   limit serve SOCKET SIZE                                 a server without a protocol's checks and without
 //                                                           tables: recv, memcpy, sendmsg, a thread for
 //                                                           each connection, as the real one
-//   limit load ADDRESS EXPORT read|write BYTES DEPTH CONNECTIONS SECONDS SIZE
+//   limit load ADDRESS EXPORT read|write BYTES DEPTH CONNECTIONS SECONDS SIZE [USER HEXKEY]
 //                                                           prints one line: operations a second, and the
 //                                                           latency in ns at 50 % and at 99 %
 //
 // ADDRESS is the path of a Unix socket, or a port of 127.0.0.1. The client keeps DEPTH requests on the way on
-// each connection, at random places. Both sides speak enough NBD for each other and for any server.
+// each connection, at random places; with a USER and a key, over TLS. Both sides speak enough NBD for each other and for any server.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -38,6 +39,7 @@ static uint64_t now(void) {
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
+static void fail_tls(const char *what, int code) { fprintf(stderr, "%s: %s\n", what, gnutls_strerror(code)); exit(1); }
 static void send_all(int fd, const void *bytes, size_t count) {
 	for (const char *at = bytes; count > 0;) {
 		ssize_t sent = send(fd, at, count, MSG_NOSIGNAL);
@@ -191,30 +193,77 @@ static void run_server(const char *address, size_t size) {
 
 // The client.
 
-struct load { const char *address, *export; int type; uint32_t bytes; int depth; uint64_t blocks, seed; };
+struct load { const char *address, *export, *user, *key; int type; uint32_t bytes; int depth; uint64_t blocks, seed; };
+struct peer { int fd; gnutls_session_t tls; };
 struct result { uint64_t *latency; size_t count, room; };
 static atomic_int stop;
 
-static int connect_to(const struct load *load) {
+static ssize_t take(struct peer *peer, void *bytes, size_t count) {
+	ssize_t got;
+	do got = peer->tls ? gnutls_record_recv(peer->tls, bytes, count) : recv(peer->fd, bytes, count, 0);
+	while (peer->tls ? got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED : got < 0 && errno == EINTR);
+	if (got <= 0) fail("recv");
+	return got;
+}
+static void take_all(struct peer *peer, void *bytes, size_t count) {
+	for (char *at = bytes; count > 0;) { ssize_t got = take(peer, at, count); at += got; count -= (size_t)got; }
+}
+static void give(struct peer *peer, const void *bytes, size_t count) {
+	if (!peer->tls) { send_all(peer->fd, bytes, count); return; }
+	for (const char *at = bytes; count > 0;) {
+		ssize_t sent = gnutls_record_send(peer->tls, at, count);
+		if (sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED) continue;
+		if (sent < 0) fail_tls("send", (int)sent);
+		at += sent;
+		count -= (size_t)sent;
+	}
+}
+
+struct __attribute__((packed)) option { uint64_t magic; uint32_t code, length; char name[64]; };
+
+static void start_tls(struct peer *peer, const struct load *load) {
+	struct option option = { htobe64(0x49484156454F5054), htobe32(5), 0, { 0 } };
+	char answer[20];
+	give(peer, &option, 16);
+	take_all(peer, answer, sizeof answer);
+	if (be32toh(*(uint32_t *)(answer + 12)) != 1) { fprintf(stderr, "no TLS\n"); exit(1); }
+	gnutls_psk_client_credentials_t credentials;
+	gnutls_psk_allocate_client_credentials(&credentials);
+	gnutls_datum_t key = { (unsigned char *)load->key, (unsigned)strlen(load->key) };
+	gnutls_psk_set_client_credentials(credentials, load->user, &key, GNUTLS_PSK_KEY_HEX);
+	gnutls_session_t tls;
+	gnutls_init(&tls, GNUTLS_CLIENT);
+	int code = gnutls_priority_set_direct(tls, "NORMAL:+ECDHE-PSK:+DHE-PSK:+PSK", NULL);
+	if (code) fail_tls("priority", code);
+	gnutls_credentials_set(tls, GNUTLS_CRD_PSK, credentials);
+	gnutls_transport_set_int(tls, peer->fd);
+	do code = gnutls_handshake(tls); while (code < 0 && !gnutls_error_is_fatal(code));
+	if (code) fail_tls("handshake", code);
+	peer->tls = tls;
+}
+
+static struct peer connect_to(const struct load *load) {
 	struct sockaddr_storage to;
 	socklen_t length;
 	int fd = open_socket(load->address, &to, &length);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, length)) fail(load->address);
 	no_delay(fd);
+	struct peer peer = { fd, NULL };
 	char greeting[18], export[10];
-	recv_all(fd, greeting, sizeof greeting);
-	struct __attribute__((packed)) { uint32_t flags; uint64_t magic; uint32_t code, length; char name[64]; } option =
-		{ htobe32(3), htobe64(0x49484156454F5054), htobe32(1), htobe32((uint32_t)strlen(load->export)), { 0 } };
+	take_all(&peer, greeting, sizeof greeting);
+	give(&peer, &(uint32_t){ htobe32(3) }, 4);
+	if (load->user) start_tls(&peer, load);
+	struct option option = { htobe64(0x49484156454F5054), htobe32(1), htobe32((uint32_t)strlen(load->export)), { 0 } };
 	strncpy(option.name, load->export, 63);
-	send_all(fd, &option, 20 + strlen(option.name));
-	recv_all(fd, export, sizeof export);
-	return fd;
+	give(&peer, &option, 16 + strlen(option.name));
+	take_all(&peer, export, sizeof export);
+	return peer;
 }
 
 static void *run_client(void *argument) {
 	struct load *load = ((void **)argument)[0];
 	struct result *result = ((void **)argument)[1];
-	int fd = connect_to(load);
+	struct peer peer = connect_to(load);
 	size_t sends = HEAD + (load->type == WRITE ? load->bytes : 0), takes = REPLY + (load->type == READ ? load->bytes : 0);
 	char *output = aligned_alloc(4096, (sends * (size_t)load->depth + 4095) & ~(size_t)4095);
 	size_t room = takes * (size_t)load->depth < (4 << 20) ? takes * (size_t)load->depth : 4 << 20;
@@ -231,11 +280,9 @@ static void *run_client(void *argument) {
 	uint64_t time = now();
 	for (int slot = 0; slot < load->depth; slot++) PUT(slot);
 	int waiting = load->depth;
-	send_all(fd, output, sends * (size_t)out);
+	give(&peer, output, sends * (size_t)out);
 	while (waiting > 0) {
-		ssize_t got = recv(fd, input + filled, room - filled, 0);
-		if (got <= 0) { if (got < 0 && errno == EINTR) continue; fail("recv"); }
-		filled += (size_t)got;
+		filled += (size_t)take(&peer, input + filled, room - filled);
 		time = now();
 		out = 0;
 		size_t at = 0;
@@ -266,10 +313,10 @@ done:
 		}
 		memmove(input, input + at, filled - at);
 		filled -= at;
-		if (out) send_all(fd, output, sends * (size_t)out);
+		if (out) give(&peer, output, sends * (size_t)out);
 	}
-	send_all(fd, &(struct request){ htobe32(0x25609513), 0, htobe16(DISC), 0, 0, 0 }, HEAD);
-	close(fd);
+	give(&peer, &(struct request){ htobe32(0x25609513), 0, htobe16(DISC), 0, 0, 0 }, HEAD);
+	close(peer.fd);
 	return NULL;
 }
 
@@ -281,8 +328,8 @@ static int ascending(const void *a, const void *b) {
 int main(int count, char **words) {
 	signal(SIGPIPE, SIG_IGN);
 	if (count == 4 && !strcmp(words[1], "serve")) run_server(words[2], strtoull(words[3], NULL, 10));
-	if (count != 10 || strcmp(words[1], "load")) { fprintf(stderr, "see the head of limit.c\n"); return 2; }
-	struct load load = { words[2], words[3], strcmp(words[4], "write") ? READ : WRITE, (uint32_t)atoi(words[5]), atoi(words[6]),
+	if ((count != 10 && count != 12) || strcmp(words[1], "load")) { fprintf(stderr, "see the head of limit.c\n"); return 2; }
+	struct load load = { words[2], words[3], count == 12 ? words[10] : NULL, count == 12 ? words[11] : NULL, strcmp(words[4], "write") ? READ : WRITE, (uint32_t)atoi(words[5]), atoi(words[6]),
 		strtoull(words[9], NULL, 10) / (uint64_t)atoi(words[5]), 0 };
 	int connections = atoi(words[7]);
 	pthread_t threads[64];

@@ -1,6 +1,7 @@
 // System calls that Glibc's module lacks: membarrier, and those that are variadic or newer.
 #ifndef HUGEMEMORY_CLINUX_H
 #define HUGEMEMORY_CLINUX_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,8 @@ long hm_send(int socket, const void *bytes, size_t count, int descriptor);
 long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
 /// Makes a range of a block device read as zeros without writing zeros. Returns 0 or the errno.
 int hm_zero_range(int file, int64_t offset, int64_t length);
+/// Whether the processor has instructions for AES and for GCM.
+bool hm_has_aes(void);
 /// This thread's reader slot, or -1 before it has one.
 extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
