@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -94,9 +94,20 @@ example:
 readme: deps build
 	scripts/readme-blocks
 
-# Measures every figure of the README about the engine. Nothing else should run on the machine.
+# Measures every figure of the README about the engine, and writes them to .build/bench as JSON. Nothing
+# else should run on the machine.
 bench: build
-	for scenario in zero-page faults fork io memory reclaim; do $(HUGEMEM) bench $$scenario || true; done
+	scripts/bench
+
+# Says which figures are faster or slower than those of another revision, BASE=. ROUNDS= makes the
+# intervals smaller.
+compare: build
+	scripts/compare $(or $(BASE),HEAD) --rounds $(or $(ROUNDS),6)
+
+# The server beside the physical limit of this machine and its peers, by a client that costs little.
+wire: deps build
+	scripts/wire/compare
+	scripts/wire/compare --tcp
 
 # Compares the server with nbdkit and qemu-nbd, in alternating rounds.
 peers: deps build
