@@ -40,7 +40,7 @@ let package = Package(
     .target(
       name: "NBDServer",
       dependencies: [
-        "HugeMemory", "NBD", "TLS", .product(name: "Logging", package: "swift-log"),
+        "CLinux", "HugeMemory", "NBD", "TLS", .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .target(

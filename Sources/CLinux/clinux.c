@@ -9,6 +9,7 @@
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -167,4 +168,11 @@ bool hm_has_aes(void) {
 #else
   return false;
 #endif
+}
+
+void hm_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+long hm_preemptions(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Logging
 import NBD
@@ -33,6 +34,8 @@ struct Connection {
   /// Returns when the client is gone. Does not close the socket.
   mutating func serve() {
     defer { tls?.close() }
+    // For top, ps and perf.
+    unsafe hm_name_thread("connection")
     // One deadline for the whole negotiation. A client that sends a byte now and then gets no more
     // time.
     let deadline = Deadline(seconds: timeouts.negotiation)
@@ -154,8 +157,7 @@ struct Connection {
     var transmission = Transmission(
       socket: socket, tls: tls, disk: disk, grant: grant,
       account: disks.access.account(identity), session: session,
-      machine: disks.machine,
-      overhead: overhead)
+      machine: disks.machine, overhead: overhead, busyPoll: timeouts.busyPoll)
     transmission.run()
     return transmission.output.hasTimedOut
   }

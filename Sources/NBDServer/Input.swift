@@ -16,8 +16,10 @@ import TLS
   private var capacity = Self.small
   private var start = 0
   private var end = 0
+  private var poll: BusyPoll
 
-  init(socket: Int32, tls: TLSSession?, overhead: Overhead) {
+  init(socket: Int32, tls: TLSSession?, overhead: Overhead, busyPoll: UInt64) {
+    poll = BusyPoll(longest: busyPoll)
     self.socket = socket
     self.tls = tls
     self.overhead = overhead
@@ -44,13 +46,28 @@ import TLS
       capacity = Self.capacity
     }
     moveToFront()
+    let (target, room) = unsafe (buffer + end, capacity - end)
+    var count = 0
+    let isThere =
+      tls?.hasMore == true
+      || poll.look {
+        // With TLS, only look whether a record has begun.
+        unsafe count = recv(
+          socket, target, tls == nil ? room : 1, tls == nil ? Self.look : Self.peek)
+        return count >= 0 || errno != EAGAIN && errno != EINTR
+      }
+    if isThere && tls == nil {
+      end += max(0, count)
+      return count > 0 ? .bytes : .closed
+    }
     while true {
-      let count =
-        if let tls { unsafe tls.receive(buffer + end, capacity - end) } else {
-          unsafe recv(socket, buffer + end, capacity - end, 0)
+      count =
+        if let tls { unsafe tls.receive(target, room) } else {
+          unsafe recv(socket, target, room, 0)
         }
       if count > 0 {
         end += count
+        if !isThere { poll.slept() }
         return .bytes
       }
       if count == 0 { return .closed }
@@ -58,6 +75,9 @@ import TLS
       return errno == EAGAIN || errno == EWOULDBLOCK ? .idle : .closed
     }
   }
+
+  private static let look = Int32(MSG_DONTWAIT)
+  private static let peek = Int32(MSG_DONTWAIT | MSG_PEEK)
 
   /// Moves what is not taken yet to the front: less than a request, or less than a page of payload.
   private mutating func moveToFront() {
@@ -80,6 +100,6 @@ import TLS
       tls.rest()
     }
     var wait = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
-    while unsafe poll(&wait, 1, -1) < 0, errno == EINTR {}
+    while unsafe Glibc.poll(&wait, 1, -1) < 0, errno == EINTR {}
   }
 }

@@ -55,5 +55,8 @@ public struct Timeouts: Sendable {
   public var negotiation = 10
   /// For a reply. The connection ends when its client has taken nothing of the reply for so long.
   public var send = 60
+  /// The longest time that a connection looks for its next request before it sleeps, in nanoseconds; 0
+  /// means that it sleeps at once.
+  public var busyPoll: UInt64 = 100_000
   public init() {}
 }

@@ -27,7 +27,7 @@ struct Transmission: ~Copyable {
 
   init(
     socket: Int32, tls: TLSSession?, disk: Disk, grant: Grant, account: ClientAccount,
-    session: Session, machine: Machine, overhead: Overhead
+    session: Session, machine: Machine, overhead: Overhead, busyPoll: UInt64
   ) {
     space = disk.space
     snapshot = disk.snapshot
@@ -37,7 +37,7 @@ struct Transmission: ~Copyable {
     self.grant = grant
     self.account = account
     self.session = session
-    input = Input(socket: socket, tls: tls, overhead: overhead)
+    input = Input(socket: socket, tls: tls, overhead: overhead, busyPoll: busyPoll)
     output = Output(
       socket: socket, tls: tls, machine: machine, allowance: disk.quota.pins,
       overhead: overhead)

@@ -20,6 +20,11 @@ struct ConnectionOptions: ParsableArguments {
       "End a connection when its client has read nothing of its replies for so many seconds; 0 means never.",
       valueName: "seconds"))
   var sendTimeout: Int = Timeouts().send
+  @Option(
+    help: ArgumentHelp(
+      "Microseconds that a connection with requests in quick succession looks for the next one before its thread sleeps; 0 means never. Costs CPU, and saves the time of waking up.",
+      valueName: "µs"))
+  var busyPoll = Int(Timeouts().busyPoll / 1000)
   @Flag(
     name: .customLong("no-connect-forks"),
     help: "Do not let clients make forks by connecting to NAME@FORK or NAME@.")
@@ -49,6 +54,9 @@ struct ConnectionOptions: ParsableArguments {
         throw ValidationError("--\(name)-timeout \(seconds): use 0 to 1000000 seconds")
       }
     }
+    guard (0...10_000).contains(busyPoll) else {
+      throw ValidationError("--busy-poll \(busyPoll): use 0 to 10000 microseconds")
+    }
     guard maxDisks >= 1 else { throw ValidationError("--max-disks \(maxDisks): use 1 or more") }
     if let overhead, overhead.bytes < Overhead.least {
       throw ValidationError(
@@ -63,6 +71,7 @@ struct ConnectionOptions: ParsableArguments {
     var timeouts = Timeouts()
     timeouts.negotiation = negotiationTimeout
     timeouts.send = sendTimeout
+    timeouts.busyPoll = UInt64(busyPoll) * 1000
     return timeouts
   }
 

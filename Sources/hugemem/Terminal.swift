@@ -18,12 +18,14 @@ final class Terminal: Sendable {
     hasKeys = unsafe isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &modes) == 0
     before = modes
     Signals.take([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) { [self] signal in
-      close()
+      close(TCSAFLUSH)
       // Ctrl-C is the usual way to quit such a program, so it is no failure.
       _exit(signal == SIGINT ? 0 : 128 + signal)
     }
     if hasKeys {
       modes.c_lflag &= ~tcflag_t(ICANON | ECHO)
+      // With a flush after Ctrl-C, the kernel could see the restored ECHO, and show "^C".
+      modes.c_lflag |= tcflag_t(NOFLSH)
       modes.c_cc.10 = 0  // VSUSP
       unsafe tcsetattr(STDIN_FILENO, TCSANOW, &modes)
     }
@@ -59,14 +61,14 @@ final class Terminal: Sendable {
     return Character(Unicode.Scalar(byte))
   }
 
-  /// Restores the terminal. A second call does nothing.
-  func close() {
+  /// Restores the terminal. A second call does nothing. After a signal, what was typed is discarded.
+  func close(_ action: Int32 = TCSANOW) {
     isOpen.withLock { isOpen in
       guard isOpen else { return }
       isOpen = false
       put("\u{1b}[?25h\u{1b}[?1049l")
       var modes = before
-      if hasKeys { unsafe tcsetattr(STDIN_FILENO, TCSANOW, &modes) }
+      if hasKeys { unsafe tcsetattr(STDIN_FILENO, action, &modes) }
     }
   }
 

@@ -1,8 +1,11 @@
 """500 idle connections are cheap, even after large transfers, and the server goes on."""
 
+import os
+import time
+
 import pytest
 
-from support.compare import falls_to
+from support.compare import eventually, falls_to
 from support.tools import run
 from support.wire import READ
 
@@ -36,6 +39,32 @@ def test_500_idle_connections_cost_less_than_64_kib_each(data, figure):
     settled("after 1 MiB read and 512 KiB written")
     for wire in idle:
         assert wire.read(100, 4) == b"\1" * 4
+
+
+def test_500_idle_connections_take_no_cpu(data):
+    """Nobody looks for requests for ever: once idle, no thread of the server runs for its clients."""
+    idle = [data.go("data") for _ in range(COUNT)]
+    for _ in range(20):  # requests in quick succession, so that each looks for the next one
+        for wire in idle[:20]:
+            wire.read(0, 4096)
+
+    def switches():
+        """How often each of the connections' threads has begun to wait."""
+        found = {}
+        for task in os.listdir(f"/proc/{data.process.pid}/task"):
+            with open(f"/proc/{data.process.pid}/task/{task}/status") as file:
+                fields = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+            if fields["Name"] == "connection":
+                found[task] = fields["State"][0], fields["voluntary_ctxt_switches"], fields["nonvoluntary_ctxt_switches"]
+        return found
+
+    def all_sleep():
+        before = switches()
+        time.sleep(1)
+        return len(before) >= COUNT and before == switches() and all(state == "S" for state, *_ in before.values())
+
+    eventually(all_sleep, "no thread of a connection ran for a second")
+    assert idle[0].read(0, 1) == b"\1"
 
 
 def test_500_clients_come_and_go_three_times_and_the_server_lives_on(data):

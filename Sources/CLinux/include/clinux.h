@@ -48,6 +48,10 @@ long hm_send(int socket, const void *bytes, size_t count, int descriptor);
 long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
 /// Makes a range of a block device read as zeros without writing zeros. Returns 0 or the errno.
 int hm_zero_range(int file, int64_t offset, int64_t length);
+/// Names this thread for top, ps and perf. At most 15 bytes.
+void hm_name_thread(const char *name);
+/// How often the scheduler has taken the core from this thread.
+long hm_preemptions(void);
 /// Whether the processor has instructions for AES and for GCM.
 bool hm_has_aes(void);
 /// This thread's reader slot, or -1 before it has one.
