@@ -121,17 +121,19 @@ peers-tls: deps build
 matrix: clients
 	scripts/client-matrix
 
-# Measures the results in docs/figures that `make figures` draws. This takes ten minutes, and
+# Measures the results in docs/figures that `make figures` draws. This takes half an hour, and
 # nothing else should run on the machine.
 measure: deps build
 	scripts/plots/measure
 	scripts/peers --json 5 2
-	scripts/peers --json --depths 5 1
+	scripts/wire/compare --json
+	scripts/wire/compare --tcp --quick --json
 
 # Draws the plots in docs/images from docs/figures, and a picture of `hugemem top`. Needs Debian's
 # python3-matplotlib, python3-pyte and python3-rich.
 figures: build
 	scripts/plots/draw
+	scripts/wire/page
 	scripts/plots/top
 
 clean:

@@ -36,7 +36,8 @@ let package = Package(
     // Only the server uses it. The library products are free of it (scripts/dependencies).
     .systemLibrary(
       name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
-    .target(name: "TLS", dependencies: ["CGnuTLS", "CLinux", "Primitives"], swiftSettings: settings),
+    .target(
+      name: "TLS", dependencies: ["CGnuTLS", "CLinux", "Primitives"], swiftSettings: settings),
     .target(
       name: "NBDServer",
       dependencies: [

@@ -10,14 +10,14 @@ import Primitives
 /// not at all. So an idle connection costs nothing.
 ///
 /// A thread that looks keeps a core busy. So at most one thread for each core but one looks at a time,
-/// and a thread whose core the scheduler took away meanwhile does without for a while.
+/// offers its core to others all the time, and does without for a while if one took it.
 struct BusyPoll: ~Copyable {
   /// In nanoseconds.
   static let shortest: UInt64 = 10_000
-  /// Waits without a look after the core was taken away.
+  /// Waits without a look after another thread had the core.
   static let pause = 64
-  /// After a longer time between two looks, in nanoseconds, the core may have been taken away.
-  private static let gap: UInt64 = 20_000
+  /// After a longer time between two looks, in nanoseconds, another thread may have had the core.
+  private static let gap: UInt64 = 5_000
 
   /// (A) The threads that look now, in the whole process.
   private static let lookers = AtomicWord(0)
@@ -50,7 +50,8 @@ struct BusyPoll: ~Copyable {
         return false
       }
       last = now
-      hm_relax()
+      // Another thread that waits for this core gets it.
+      sched_yield()
     }
   }
 
@@ -64,8 +65,8 @@ struct BusyPoll: ~Copyable {
     return false
   }
 
-  /// Whether the scheduler has taken the core away from this thread since the last call. Time that the
-  /// host of a virtual machine takes does not count.
+  /// Whether another thread has had the core since the last call. Time that the host of a virtual
+  /// machine takes does not count.
   private mutating func wasPreempted() -> Bool {
     let before = preemptions
     preemptions = hm_preemptions()

@@ -157,3 +157,9 @@ def test_a_silent_client_of_the_control_socket_is_in_nobodys_way(bad):
         client.connect(f"{bad.server.directory}/control.sock")
         bad.unchanged()
         bad.server.stops_cleanly()
+
+
+@pytest.mark.parametrize("options", [
+    ["nosuch"], ["faults", "--reference", "nosuch"], ["faults", "--spaces", "0"], ["io", "--megabytes", "-1"]])
+def test_a_measurement_that_there_is_not(options):
+    refused(options[-2] if len(options) > 1 else "nosuch", BINARY, "bench", *options)

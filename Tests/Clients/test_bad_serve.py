@@ -53,6 +53,7 @@ def test_an_image_of_another_format(serve, tmp_path):
 
 @pytest.mark.parametrize("pattern, options", [
     ("--memory", ["--memory", "12Q"]), ("--memory", ["--memory", "1K"]), ("--memory", ["--memory", "4000P"]),
+    ("--busy-poll -1", ["--busy-poll=-1"]), ("--busy-poll 10001", ["--busy-poll", "10001"]), ("--busy-poll", ["--busy-poll", "x"]),
     ("--log-level", ["--log-level", "loud"]), ("unknown option '--nosuch'", ["--nosuch"])],
     ids=lambda part: "" if isinstance(part, str) else "-".join(part).strip("-"))
 def test_an_option_that_is_wrong(serve, pattern, options):

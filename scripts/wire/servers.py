@@ -23,12 +23,17 @@ def free_port():
 
 
 class Server:
-    """One server. `name` is "limit", "nbdkit null", "nbdkit memory", "nbdkit file", "qemu-nbd" or
-    "hugemem". It listens on a Unix socket, or on a port of 127.0.0.1. With `keys`, a file of pre-shared
+    """One server. `name` is "limit", "nbdkit null", "nbdkit memory", "nbdkit file", "qemu-nbd", or
+    "hugemem" and options of `serve`. It listens on a Unix socket, or on a port of 127.0.0.1. With `keys`, a file of pre-shared
     keys named keys.psk, it wants TLS. A name can also be a pair: any name, and a binary of hugemem."""
 
     def __init__(self, name, work, size, tcp=False, keys=None):
-        name, binary = name if isinstance(name, tuple) else (name, HUGEMEM if name == "hugemem" else None)
+        name, binary = name if isinstance(name, tuple) else (name, None)
+        options = []
+        if name.startswith("hugemem "):
+            options = name.split()[1:]
+        if name.startswith("hugemem"):
+            binary = HUGEMEM
         self.name, self.size, self.image = name, size, None
         self.key = open(keys).read().strip().split(":") if keys else []
         directory = tempfile.mkdtemp(dir=work, prefix=name.replace(" ", "-"))
@@ -40,7 +45,8 @@ class Server:
         if name == "limit":
             command = [f"{work}/limit", "serve", self.address, str(size)]
         elif binary:
-            command = [binary, "serve", "--directory", directory, "--memory", str(2 * size), "--create", f"disk={size}"]
+            command = [binary, "serve", "--directory", directory, "--memory", str(2 * size), "--create", f"disk={size}",
+                       *options]
             command += ["--tcp", f"127.0.0.1:{port}"] if tcp else []
             command += ["--tls-psk", keys, "--tls", "required"] if keys else []
         elif name == "qemu-nbd":
@@ -67,12 +73,19 @@ class Server:
         return os.path.exists(self.address)
 
     def cpu(self):
-        """The CPU time that the process has used, in seconds."""
-        total = 0
+        """The CPU time that the process has used, in seconds, also by threads that are gone."""
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def used(self):
+        """What the threads that live have used: CPU in seconds, and how often they have slept."""
+        cpu = sleeps = 0
         for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with contextlib.suppress(FileNotFoundError):
-                total += int(open(f"/proc/{self.process.pid}/task/{task}/schedstat").read().split()[0])
-        return total / 1e9
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                path = f"/proc/{self.process.pid}/task/{task}"
+                cpu += int(open(f"{path}/schedstat").read().split()[0])
+                sleeps += int(open(f"{path}/status").read().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+        return cpu / 1e9, sleeps
 
     def stop(self):
         self.process.terminate()
@@ -99,17 +112,18 @@ def servers(names, size, **options):
 
 
 def load(server, kind, size, depth, connections=1, seconds=1):
-    """Runs the client. Returns operations per second, latencies at 50 % and 99 % in µs, and the server's
-    CPU for each operation in µs."""
+    """Runs the client. Returns operations per second, latencies at 50 % and 99 % in µs, and for each
+    operation the server's CPU in µs and how often one of its threads slept."""
     process = subprocess.Popen(
         [server.client, "load", server.address, "disk", kind, str(size), str(depth), str(connections), str(seconds),
          str(server.size), *server.key], stdout=subprocess.PIPE, text=True)
     # A thread's time is gone with the thread, so look at it before the connections end.
     time.sleep(0.2)
-    before, begin = server.cpu(), time.monotonic()
+    before, begin = server.used(), time.monotonic()
     time.sleep(seconds - 0.3)
-    used, passed = server.cpu() - before, time.monotonic() - begin
+    after, passed = server.used(), time.monotonic() - begin
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, f"{server.name}: the client failed"
     rate, p50, p99 = map(float, output.split())
-    return {"rate": rate, "p50": p50 / 1000, "p99": p99 / 1000, "cpu": used / passed / rate * 1e6}
+    cpu, sleeps = ((late - early) / passed / rate for early, late in zip(before, after))
+    return {"rate": rate, "p50": p50 / 1000, "p99": p99 / 1000, "cpu": cpu * 1e6, "sleeps": sleeps}

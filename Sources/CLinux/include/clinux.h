@@ -50,7 +50,7 @@ long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *de
 int hm_zero_range(int file, int64_t offset, int64_t length);
 /// Names this thread for top, ps and perf. At most 15 bytes.
 void hm_name_thread(const char *name);
-/// How often the scheduler has taken the core from this thread.
+/// How often another thread got the core while this one could run, also after `sched_yield`.
 long hm_preemptions(void);
 /// Whether the processor has instructions for AES and for GCM.
 bool hm_has_aes(void);

@@ -30,8 +30,8 @@ COVERS = [
     ("libnbd (Python)", "write", r"test_transfers: .*libnbd"),
     ("libnbd (Python)", "trim or zeroes", r"test_memory: test_scattered_pages"),
     ("libnbd (Python)", "TLS", r"test_tls(_clients)?: test_libnbd"),
-    ("libnbd 1.18", "64-bit", r"test_newer_libnbd: test_zeroes"),
-    ("libnbd 1.18", "extents", r"test_newer_libnbd: test_extents"),
+    ("libnbd 1.17.3", "64-bit", r"test_newer_libnbd: test_zeroes"),
+    ("libnbd 1.17.3", "extents", r"test_newer_libnbd: test_extents"),
     ("nbdfuse, ext4", "read", r"test_filesystem: test_ext4"),
     ("nbdfuse, ext4", "write", r"test_filesystem: test_ext4"),
     ("nbdfuse, ext4", "trim or zeroes", r"test_filesystem: test_ext4"),
@@ -96,7 +96,7 @@ def page(found):
         "# Clients and features", "",
         "What CI shows with which client. `scripts/client-matrix` makes this page of the tests that ran, and CI compares it",
         "with those that ran there. ✓ means that a test passed, an empty cell that no test is about it. The versions are",
-        "Debian's. libnbd 1.18 and nbd-tester-client, the reference implementation's, are built from their repositories, where",
+        "Debian's. libnbd 1.17.3 and nbd-tester-client, the reference implementation's, are built from their repositories, where",
         "those can be reached; elsewhere CI skips them, and says so.", "",
         "| client | version | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 2) + "|"]
     for client in dict.fromkeys(client for client, _, _ in COVERS):

@@ -24,10 +24,16 @@ import Testing
 
   @Test func withoutAWindowOrATimeItDoesNotLook() {
     var poll = BusyPoll(longest: 100_000)
-    #expect(!poll.look { Issue.record("it looked"); return true })
+    #expect(
+      !poll.look {
+        Issue.record("it looked"); return true
+      })
     var off = BusyPoll(longest: 0)
     off.adjust(to: 1)
-    #expect(!off.look { Issue.record("it looked"); return true })
+    #expect(
+      !off.look {
+        Issue.record("it looked"); return true
+      })
   }
 
   @Test(.enabled(if: cores > 1, "one core: nobody may look"))
