@@ -49,7 +49,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "ControlPlane", "MemoryPressure", "NBD", "Primitives", "TLS",
+        "Benchmarks", "CLinux", "ControlPlane", "MemoryPressure", "NBD", "Primitives", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -15,7 +15,7 @@ struct Hugemem: ParsableCommand {
       Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Rename.self,
       SetOptions.self,
       Resize.self, Remove.self, List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self,
-      RulesCommand.self,
+      RulesCommand.self, Doctor.self,
       Bench.self,
     ])
 }

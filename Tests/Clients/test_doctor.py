@@ -1,0 +1,99 @@
+"""`hugemem doctor` on copies of /proc and /sys, and under limits."""
+
+import json
+import os
+import resource
+import subprocess
+
+import pytest
+
+from support.server import BINARY
+from support.tools import run
+
+GOOD = {
+    "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+    "sys/kernel/mm/transparent_hugepage/defrag": "always defer defer+madvise [madvise] never\n",
+    "proc/sys/vm/overcommit_memory": "0\n",
+    "proc/sys/vm/max_map_count": "65530\n",
+    "proc/pressure/memory": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 total=0\n",
+    "proc/swaps": "Filename\tType\tSize\tUsed\tPriority\n",
+    "proc/self/cgroup": "0::/group\n",
+    "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n",
+    "sys/fs/cgroup/group/memory.max": "1073741824\n",
+    "sys/fs/cgroup/group/memory.high": "max\n",
+    "sys/fs/cgroup/group/memory.current": "4096\n",
+    "sys/fs/cgroup/group/memory.stat": "anon 4096\nfile 0\ninactive_file 0\nactive_file 0\n",
+    "sys/fs/cgroup/group/cgroup.controllers": "memory\n",
+}
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    """doctor(PATH=TEXT or None...): the findings on a machine that differs in some files from a good one,
+    by subject, and the exit status."""
+    def look(changes={}, **more):
+        for path, text in {**GOOD, **changes}.items():
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if text is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_text(text)
+        done = subprocess.run([BINARY, "doctor", "--json", "--root", tmp_path], capture_output=True, text=True, timeout=60, **more)
+        assert done.stderr == ""
+        return {finding["subject"]: finding for finding in json.loads(done.stdout)}, done.returncode
+    return look
+
+
+def limiting(found):
+    return {subject for subject, finding in found.items() if "effect" in finding}
+
+
+# What the machine that runs the tests has of its own.
+OWN = {"cores", "AES instructions", "open files", "threads", "address space"}
+
+
+def test_a_good_machine(doctor):
+    found, status = doctor()
+    assert limiting(found) <= OWN and status == bool(limiting(found))
+    assert found["control group"]["value"] == "v2, limit 1 GiB, " + found["control group"]["value"].split(", ")[2]
+    assert found["huge pages"]["value"] == "madvise"
+
+
+@pytest.mark.parametrize("path, text, subject, change", [
+    ("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n", "huge pages", "echo madvise"),
+    ("sys/kernel/mm/transparent_hugepage/enabled", None, "huge pages", "CONFIG_TRANSPARENT_HUGEPAGE"),
+    ("sys/kernel/mm/transparent_hugepage/enabled", "\n", "huge pages", "CONFIG_TRANSPARENT_HUGEPAGE"),
+    ("sys/kernel/mm/transparent_hugepage/defrag", "always defer madvise [never]\n", "huge pages, on demand", "echo madvise"),
+    ("proc/sys/vm/overcommit_memory", "2\n", "overcommit", "vm.overcommit_memory=0"),
+    ("proc/sys/vm/max_map_count", "1000\n", "mappings", "vm.max_map_count"),
+    ("proc/pressure/memory", None, "memory stalls (PSI)", "psi=1"),
+    ("proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 8 0 -2\n", "swap", "swapoff"),
+    ("proc/self/cgroup", None, "control group", "memory controller"),
+])
+def test_what_limits_a_server_is_told_with_what_changes_it(doctor, path, text, subject, change):
+    found, status = doctor({path: text})
+    assert status == 1 and limiting(found) - OWN == {subject}
+    assert change in found[subject]["change"]
+
+
+@pytest.mark.parametrize("kind, subject, change", [
+    (resource.RLIMIT_NOFILE, "open files", "ulimit -n"), (resource.RLIMIT_AS, "address space", "ulimit -v")])
+def test_limits_of_the_process(doctor, kind, subject, change):
+    found, status = doctor(preexec_fn=lambda: resource.setrlimit(kind, (256 if kind == resource.RLIMIT_NOFILE else 4 << 30,) * 2))
+    assert status == 1 and change in found[subject]["change"]
+
+
+def test_for_people(tmp_path):
+    """On an empty machine everything that is missing is told in lines."""
+    done = run(BINARY, "doctor", "--root", tmp_path, check=False)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("limits  huge pages ") for line in lines)
+    assert any(line.strip().startswith("change it: ") for line in lines)
+
+
+def test_this_machine():
+    done = run(BINARY, "doctor", check=False)
+    assert done.returncode in (0, 1) and "huge pages" in done.stdout
+    assert os.path.exists("/sys/kernel/mm/transparent_hugepage") == ("not in this kernel" not in done.stdout.split("huge pages, on")[0])
