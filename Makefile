@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: build deps demo install deb test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -14,6 +14,16 @@ deps:
 # The main job on real input. Takes about a minute after the build.
 demo: deps build
 	scripts/demo
+
+# The server, its manual pages, completions and systemd unit. PREFIX= (/usr/local) and DESTDIR= say where.
+install:
+	scripts/deps build
+	PREFIX=$(or $(PREFIX),/usr/local) DESTDIR=$(DESTDIR) scripts/install
+
+# A Debian package: .build/hugemem_VERSION_ARCH.deb
+deb:
+	scripts/deps build
+	scripts/deb
 
 # Everything that CI runs.
 test:

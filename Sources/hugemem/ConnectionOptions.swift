@@ -23,7 +23,7 @@ struct ConnectionOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Microseconds that a connection with requests in quick succession looks for the next one before its thread sleeps; 0 means never. Costs CPU, and saves the time of waking up.",
-      valueName: "µs"))
+      valueName: "microseconds"))
   var busyPoll = Int(Timeouts().busyPoll / 1000)
   @Flag(
     name: .customLong("no-connect-forks"),

@@ -90,6 +90,7 @@ struct Serve: ParsableCommand {
       let security = tls.map { Security(listening.mode(for: listener), $0) }
       try nbd.serve(listener, security: security ?? .none)
     }
+    signals.onReload { ServiceManager.reloading() }
     if let rules {
       signals.onReload { [log] in
         do {
@@ -117,7 +118,10 @@ struct Serve: ParsableCommand {
     try acceptor.accept(on: Listener.unix(directory.controlSocket), as: .control) { [control] in
       control.serve($0)
     }
+    let status = "\(disks.count) disks, memory limit \(ByteSize(machine.limit))"
+    signals.onReload { ServiceManager.ready(status) }
     signals.onFirst { [log] signal in
+      ServiceManager.stopping()
       log.info("stopping", metadata: ["signal": "\(signal)"])
       stop.signal()
       // Work that is still going on, or that hangs in a system call, ends with the process.
@@ -127,6 +131,7 @@ struct Serve: ParsableCommand {
       _exit(0)
     }
     announce(disks, directory, listeners)
+    ServiceManager.ready(status)
     while true { pause() }
   }
 
