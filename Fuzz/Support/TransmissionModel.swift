@@ -23,6 +23,8 @@ struct Model {
   let readOnly: Bool
   let session: Session
   var replies: ArraySlice<UInt8> = []
+  /// The largest size before the disk became smaller.
+  var formerSize = 0
   /// Bytes of long reads that were not there then. Such a read is sent from the disk's own memory, so it may
   /// have what a request wrote that came before the reply.
   var late: [(index: Int, byte: UInt8)] = []
@@ -31,7 +33,9 @@ struct Model {
   mutating func take(_ request: Request, data: ArraySlice<UInt8>) -> Bool {
     let command: Command
     do {
-      command = try request.command(size: UInt64(bytes.count), readOnly: readOnly, session: session)
+      command = try request.command(
+        size: UInt64(bytes.count), formerSize: UInt64(formerSize), readOnly: readOnly,
+        session: session)
     } catch {
       expect(request, error.error)
       return true
@@ -61,7 +65,10 @@ struct Model {
       bytes.replaceSubrange(range, with: zeros.prefix(range.count))
     case .resize:
       let size = Int(request.offset)
-      if size < bytes.count { bytes.removeLast(bytes.count - size) }
+      if size < bytes.count {
+        formerSize = max(formerSize, bytes.count)
+        bytes.removeLast(bytes.count - size)
+      }
       bytes += zeros.prefix(size - bytes.count)
     case .blockStatus:
       extents(request)

@@ -78,10 +78,11 @@ public struct RequestError: Error, Sendable, Equatable {
 }
 
 extension Request {
-  /// Checks the whole request in one step, before anything changes (after seL4).
+  /// Checks the whole request in one step, before anything changes (after seL4). `formerSize` is the size
+  /// that the export had before it became smaller, if it did.
   @inline(__always)
   public func command(
-    size: UInt64, readOnly: Bool, session: Session
+    size: UInt64, formerSize: @autoclosure () -> UInt64 = 0, readOnly: Bool, session: Session
   ) throws(RequestError) -> Command {
     guard let command = Command(rawValue: type) else {
       throw RequestError(error: .invalid, message: "type: no such command")
@@ -126,8 +127,10 @@ extension Request {
     // The range of a BLOCK_STATUS with a payload is in the payload.
     if command == .blockStatus && flags.contains(.payloadLength) { return command }
     guard offset <= size, length <= size - offset else {
+      let former = formerSize()
+      let wasThere = offset <= former && length <= former - offset
       throw RequestError(
-        error: command == .write || command == .writeZeroes ? .noSpace : .invalid,
+        error: command == .write || command == .writeZeroes || wasThere ? .noSpace : .invalid,
         message: "offset and length: beyond the end of the export")
     }
     if command == .blockStatus && length == 0 {

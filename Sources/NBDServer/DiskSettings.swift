@@ -8,6 +8,8 @@ import Synchronization
 public final class DiskSettings: Sendable {
   /// (A) In bytes.
   private let bytes: AtomicWord
+  /// (A) In bytes: the largest size before the disk became smaller; 0 if it never did.
+  private let former = AtomicWord(0)
   /// (A) 1 if clients may not change the disk.
   private let protection: AtomicWord
 
@@ -40,6 +42,9 @@ public final class DiskSettings: Sendable {
   /// In bytes.
   public var size: UInt64 { bytes.load(.relaxed) }
 
+  /// The size before the disk became smaller, in bytes; 0 if it never did.
+  var formerSize: UInt64 { former.load(.relaxed) }
+
   /// Changes the size, up to that of the space. What is cut off is gone: a disk that grows gets zeros.
   /// (A write that another client began before the disk was cut may end after that. So the range is
   /// cleared before the disk grows, too.)
@@ -49,7 +54,10 @@ public final class DiskSettings: Sendable {
     try resizing.withLock { () throws(MemoryError) in
       let old = self.size
       let (low, high) = (min(old, size), max(old, size))
-      if size < old { bytes.store(size, .relaxed) }
+      if size < old {
+        if old > formerSize { former.store(old, .relaxed) }
+        bytes.store(size, .relaxed)
+      }
       let end = min((high + 4095) & ~4095, space.size)
       if low < end { try quota.discard(space, at: low, length: end - low) }
       if size > old { bytes.store(size, .relaxed) }

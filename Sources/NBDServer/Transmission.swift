@@ -92,7 +92,8 @@ struct Transmission: ~Copyable {
     let command: Command
     do {
       command = try request.command(
-        size: settings.size, readOnly: !rights.contains(.write) || settings.isReadOnly,
+        size: settings.size, formerSize: settings.formerSize,
+        readOnly: !rights.contains(.write) || settings.isReadOnly,
         session: session)
     } catch {
       guard skip(request.payload) else { return false }

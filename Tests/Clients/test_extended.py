@@ -245,7 +245,7 @@ def test_resize_grows_with_zeros_and_shrinks_with_loss(disks, extended):
     other.write(3 * MIB, b"beyond")
     assert wire.read(MIB - 4096, 8192) == b"last" * 1024 + bytes(4096)
     assert wire.error(RESIZE, MIB - 100) == 0
-    assert other.error(READ, MIB - 100, 1) == EINVAL
+    assert other.error(READ, MIB - 100, 1) == ENOSPC
     assert other.error(WRITE, MIB - 101, 2, payload=b"xy") == ENOSPC
     assert wire.error(RESIZE, 4 * MIB) == 0
     assert wire.read(MIB - 4096, 4096) == (b"last" * 1024)[:-100] + bytes(100), "what was cut off is gone"
@@ -260,6 +260,18 @@ def test_sizes_that_cannot_be(disks):
     assert wire.error(RESIZE, GIB + 1) == ENOSPC
     assert wire.error(RESIZE, GIB) == 0
     assert disks.disk("small")["size"] == GIB
+
+
+@pytest.mark.parametrize("command", [READ, TRIM, CACHE, WRITE, WRITE_ZEROES, BLOCK_STATUS])
+def test_what_was_cut_off_has_no_space_and_what_never_was_is_invalid(disks, command):
+    """The extension says so: beyond the new size but not beyond the old one, requests fail with ENOSPC."""
+    wire = disks.go("small")
+    def error(offset):
+        return wire.error(command, offset, 4096, 0, b"x" * 4096 if command == WRITE else b"")
+    assert wire.error(RESIZE, 4 * MIB) == 0 and wire.error(RESIZE, MIB) == 0
+    assert error(MIB - 4096) == 0
+    assert error(MIB) == ENOSPC and error(MIB - 100) == ENOSPC and error(4 * MIB - 4096) == ENOSPC
+    assert error(4 * MIB - 4095) == (ENOSPC if command in (WRITE, WRITE_ZEROES) else EINVAL)
 
 
 def test_the_command_grows_a_disk_and_shrinks_it_only_if_told(disks):
