@@ -93,7 +93,8 @@ let package = Package(
       name: "KernelOracleTests", dependencies: ["HugeMemory", "Paging", "Frames", "CKernelOracle"],
       swiftSettings: settings),
     .testTarget(name: "NBDTests", dependencies: ["NBD"], swiftSettings: settings),
-    .testTarget(name: "ServerTests", dependencies: ["ControlPlane"], swiftSettings: settings),
+    .testTarget(
+      name: "ServerTests", dependencies: ["CLinux", "ControlPlane"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

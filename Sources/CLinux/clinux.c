@@ -176,3 +176,9 @@ long hm_preemptions(void) {
   struct rusage usage;
   return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
+
+int hm_usable_cores(void) {
+  cpu_set_t set;
+  // A machine with more cores than fit into the set has enough of them.
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}

@@ -21,7 +21,7 @@ struct BusyPoll: ~Copyable {
 
   /// (A) The threads that look now, in the whole process.
   private static let lookers = AtomicWord(0)
-  private static let mostLookers = UInt64(max(0, sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1))
+  private static let mostLookers = UInt64(max(0, hm_usable_cores() - 1))
 
   /// The longest time to look, in nanoseconds; 0 for never.
   private let longest: UInt64

@@ -84,6 +84,11 @@ def test_limits_of_the_process(doctor, kind, subject, change):
     assert status == 1 and change in found[subject]["change"]
 
 
+def test_one_core_is_told_of(doctor):
+    found, status = doctor(preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+    assert status == 1 and found["cores"]["value"] == "1"
+
+
 def test_for_people(tmp_path):
     """On an empty machine everything that is missing is told in lines."""
     done = run(BINARY, "doctor", "--root", tmp_path, check=False)

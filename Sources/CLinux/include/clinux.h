@@ -48,6 +48,8 @@ long hm_send(int socket, const void *bytes, size_t count, int descriptor);
 long hm_receive(int socket, void *bytes, size_t count, int *descriptors, int *descriptor_count);
 /// Makes a range of a block device read as zeros without writing zeros. Returns 0 or the errno.
 int hm_zero_range(int file, int64_t offset, int64_t length);
+/// The cores that this thread may run on: fewer than the machine has, in a cpuset or under taskset.
+int hm_usable_cores(void);
 /// Names this thread for top, ps and perf. At most 15 bytes.
 void hm_name_thread(const char *name);
 /// How often another thread got the core while this one could run, also after `sched_yield`.

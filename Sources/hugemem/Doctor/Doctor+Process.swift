@@ -39,7 +39,7 @@ extension Doctor {
     }
 
     private var cores: Finding {
-      let count = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+      let count = hm_usable_cores()
       guard count == 1 else { return Finding("cores", "\(count)") }
       return Finding(
         "cores", "1",

@@ -1,4 +1,4 @@
-import Glibc
+import CLinux
 import Testing
 
 @testable import NBDServer
@@ -54,5 +54,5 @@ import Testing
     #expect(!poll.look { false }, "nothing came")
   }
 
-  private static var cores: Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+  private static var cores: Int { Int(hm_usable_cores()) }
 }
