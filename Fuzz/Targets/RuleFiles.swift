@@ -12,7 +12,8 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   }
   let disk = String(decoding: bytes.prefix { $0 != 10 }, as: UTF8.self)
   #if PLANTED_BUG
-    precondition(rules.limits.first?.allowance.forks != 77, "planted")
+    // No file of the corpus has so many.
+    precondition(rules.rules.count < 6, "planted")
   #endif
   for client in [Identity.anonymous, .user(0), .certificate("ci-1"), .key(disk)] {
     let (rights, line) = rules.decide(client, disk)
