@@ -9,8 +9,8 @@ import Primitives
 /// (`halt_poll_ns`): after a short wait it looks longer, after a long one for half as long, and then
 /// not at all. So an idle connection costs nothing.
 ///
-/// A thread that looks keeps a core busy. So at most one thread for each core but one looks at a time,
-/// offers its core to others all the time, and does without for a while if one took it.
+/// A thread that looks keeps a core busy. So at most one thread for each core but one looks at a time.
+/// It offers its core to others all the time, and if one took it, does not look for a while.
 struct BusyPoll: ~Copyable {
   /// In nanoseconds.
   static let shortest: UInt64 = 10_000
