@@ -1,5 +1,5 @@
 """Writes results to files, with the command, the date and the machine."""
-import datetime, json, os, platform
+import datetime, json, os, platform, subprocess
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 DIRECTORY = f"{ROOT}/docs/figures"
@@ -15,6 +15,14 @@ def machine():
     cores = os.cpu_count()
     linux = platform.release().split("-")[0]
     return f"{kind}, {cores} cores of {model}, {memory:.0f} GiB of memory, Linux {linux}"
+
+
+def bench(binary, scenario, *options):
+    """The report of a scenario of `hugemem bench`. Less is better for every figure in it."""
+    run = subprocess.run([binary, "bench", scenario, "--json", *options], stdout=subprocess.PIPE, text=True)
+    # Status 1 means that a figure misses its goal.
+    assert run.returncode in (0, 1), f"hugemem bench {scenario}: exit status {run.returncode}"
+    return json.loads(run.stdout)
 
 
 def begin(command, **about):

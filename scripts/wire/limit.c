@@ -48,13 +48,18 @@ static void send_all(int fd, const void *bytes, size_t count) {
 		count -= (size_t)sent;
 	}
 }
-static void recv_all(int fd, void *bytes, size_t count) {
-	for (char *at = bytes; count > 0;) {
-		ssize_t got = recv(fd, at, count, 0);
-		if (got <= 0) { if (got < 0 && errno == EINTR) continue; fail("recv"); }
-		at += got;
-		count -= (size_t)got;
-	}
+
+struct peer { int fd; gnutls_session_t tls; };
+
+static ssize_t take(struct peer *peer, void *bytes, size_t count) {
+	ssize_t got;
+	do got = peer->tls ? gnutls_record_recv(peer->tls, bytes, count) : recv(peer->fd, bytes, count, 0);
+	while (peer->tls ? got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED : got < 0 && errno == EINTR);
+	if (got <= 0) fail("recv");
+	return got;
+}
+static void take_all(struct peer *peer, void *bytes, size_t count) {
+	for (char *at = bytes; count > 0;) { ssize_t got = take(peer, at, count); at += got; count -= (size_t)got; }
 }
 
 // The server.
@@ -143,11 +148,12 @@ gone:
 
 static void *serve(void *argument) {
 	int fd = (int)(intptr_t)argument;
+	struct peer peer = { fd, NULL };
 	// The newstyle handshake, for a client that sends the flags 3 and then EXPORT_NAME.
 	send_all(fd, "NBDMAGICIHAVEOPT\0\3", 18);
 	char option[20 + 64];
-	recv_all(fd, option, 20);
-	recv_all(fd, option + 20, be32toh(*(uint32_t *)(option + 16)) & 63);
+	take_all(&peer, option, 20);
+	take_all(&peer, option + 20, be32toh(*(uint32_t *)(option + 16)) & 63);
 	struct __attribute__((packed)) { uint64_t size; uint16_t flags; } export = { htobe64(disk_size), htobe16(1) };
 	send_all(fd, &export, sizeof export);
 	transmission(fd);
@@ -194,20 +200,9 @@ static void run_server(const char *address, size_t size) {
 // The client.
 
 struct load { const char *address, *export, *user, *key; int type; uint32_t bytes; int depth; uint64_t blocks, seed; };
-struct peer { int fd; gnutls_session_t tls; };
 struct result { uint64_t *latency; size_t count, room; };
 static atomic_int stop;
 
-static ssize_t take(struct peer *peer, void *bytes, size_t count) {
-	ssize_t got;
-	do got = peer->tls ? gnutls_record_recv(peer->tls, bytes, count) : recv(peer->fd, bytes, count, 0);
-	while (peer->tls ? got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED : got < 0 && errno == EINTR);
-	if (got <= 0) fail("recv");
-	return got;
-}
-static void take_all(struct peer *peer, void *bytes, size_t count) {
-	for (char *at = bytes; count > 0;) { ssize_t got = take(peer, at, count); at += got; count -= (size_t)got; }
-}
 static void give(struct peer *peer, const void *bytes, size_t count) {
 	if (!peer->tls) { send_all(peer->fd, bytes, count); return; }
 	for (const char *at = bytes; count > 0;) {

@@ -28,12 +28,8 @@ class Server:
     keys named keys.psk, it wants TLS. A name can also be a pair: any name, and a binary of hugemem."""
 
     def __init__(self, name, work, size, tcp=False, keys=None):
-        name, binary = name if isinstance(name, tuple) else (name, None)
-        options = []
-        if name.startswith("hugemem "):
-            options = name.split()[1:]
-        if name.startswith("hugemem"):
-            binary = HUGEMEM
+        name, binary = name if isinstance(name, tuple) else (name, HUGEMEM if name.startswith("hugemem") else None)
+        options = name.split()[1:]
         self.name, self.size, self.image = name, size, None
         self.key = open(keys).read().strip().split(":") if keys else []
         directory = tempfile.mkdtemp(dir=work, prefix=name.replace(" ", "-"))

@@ -8,10 +8,12 @@ extension Doctor {
   struct Process {
     var findings: [Finding] { [files, threads, addresses, cores, aes] }
 
+    /// Descriptors, and threads: one for each connection, and some for the control socket and for the
+    /// server itself.
+    private var wanted: UInt64 { UInt64(Acceptor.Limits().disks + 1024) }
+
     private var files: Finding {
       let limit = Self.limit(RLIMIT_NOFILE)
-      // One for each connection, and some for the control socket and for the server itself.
-      let wanted = UInt64(Acceptor.Limits().disks + 1024)
       guard limit < wanted else { return Finding("open files", Self.show(limit)) }
       return Finding(
         "open files", Self.show(limit),
@@ -21,7 +23,6 @@ extension Doctor {
 
     private var threads: Finding {
       let limit = Self.limit(__RLIMIT_NPROC)
-      let wanted = UInt64(Acceptor.Limits().disks + 1024)
       // The limit does not count for root.
       guard limit < wanted, getuid() != 0 else { return Finding("threads", Self.show(limit)) }
       return Finding(
