@@ -16,6 +16,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
   ],
   targets: [
     .target(name: "CLinux"),
@@ -46,10 +47,20 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
+    .target(
+      name: "HTTPAPI",
+      dependencies: [
+        "CLinux", "ControlPlane",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      resources: [.embedInCode("Resources/openapi.json"), .embedInCode("Resources/index.html")],
+      swiftSettings: settings),
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "CLinux", "ControlPlane", "MemoryPressure", "NBD", "Primitives", "TLS",
+        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "MemoryPressure", "NBD", "Primitives", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -34,7 +34,7 @@ extension ControlRequest {
 
 extension DecodingError {
   /// What is wrong with a line, without the names of Swift's types.
-  var summary: String {
+  package var summary: String {
     switch self {
     case .keyNotFound(let key, _): "\"\(key.stringValue)\" is missing"
     case .typeMismatch(_, let context), .valueNotFound(_, let context),

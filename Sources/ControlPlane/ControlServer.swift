@@ -5,9 +5,9 @@ import NBDServer
 
 /// Carries out the requests of the command line on connections of the control socket.
 public struct ControlServer: Sendable {
-  let disks: Disks
-  let directory: RuntimeDirectory
-  let log: Logger
+  package let disks: Disks
+  package let directory: RuntimeDirectory
+  package let log: Logger
   /// Seconds that a client has to end a line that it has begun, and to take an answer.
   public var patience = 30
   /// Returns the level of memory pressure and its cause, which `stat` and `top` show. Set it before the
@@ -29,11 +29,8 @@ public struct ControlServer: Sendable {
     var channel = Channel(
       socket: place.socket, lineLimit: Channel.requestLimit, patience: patience, slots: slots)
     let held = HeldByClient(disks)
-    // The directory lets nobody else in. This holds even if it was opened by mistake.
-    if let user = Socket.user(of: place.socket), user != getuid(), user != 0 {
-      log.notice("refused", metadata: ["user": "\(user)", "reason": "not the server's user"])
-      try? channel.send(
-        ControlResponse.failure(message: "only the server's user and root may do this"))
+    guard isAllowed(place) else {
+      try? channel.send(ControlResponse.failure(message: Self.notAllowed))
       return
     }
     while true {
@@ -65,12 +62,31 @@ public struct ControlServer: Sendable {
     }
   }
 
+  /// Whether the client may do anything here. The directory lets nobody else in. This holds even if it
+  /// was opened by mistake.
+  package func isAllowed(_ place: Place) -> Bool {
+    guard let user = Socket.user(of: place.socket), user != getuid(), user != 0 else { return true }
+    log.notice("refused", metadata: ["user": "\(user)", "reason": "not the server's user"])
+    return false
+  }
+  package static let notAllowed = "only the server's user and root may do this"
+
   /// Carries out a request, with the file that came with it. Errors become responses.
   public func answer(
     _ request: ControlRequest, _ file: OpenFile? = nil, _ caller: Caller = .none,
     progress: DiskFile.Progress
   ) -> ControlResponse {
     answer(request, file, caller, HeldByClient(disks)) { part in
+      if case .progress(let done, let total) = part { progress(done, total) }
+    }
+  }
+
+  /// Carries out a request, and throws what it throws.
+  package func carryOut(
+    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller,
+    progress: DiskFile.Progress
+  ) throws -> ControlResponse {
+    try perform(request, file, caller, HeldByClient(disks)) { part in
       if case .progress(let done, let total) = part { progress(done, total) }
     }
   }
@@ -142,11 +158,7 @@ public struct ControlServer: Sendable {
     case .stat(let name):
       let chosen = try name.map { [try disks.lookup($0)] } ?? disks.list()
       return .status(serverStatus(chosen))
-    case .shrink:
-      let machine = disks.machine
-      let freed = machine.reclaim() + machine.shrink()
-      machine.trim(all: true)
-      return .freed(bytes: freed)
+    case .shrink: return .freed(bytes: shrink())
     case .limit(let name, let quota, let reserve):
       try disks.limit(name, quota: quota ?? .keep, reserve: reserve ?? .keep)
       return .disks([status(try disks.lookup(name))])
@@ -158,7 +170,15 @@ public struct ControlServer: Sendable {
     return .done
   }
 
-  private func tune(_ changes: [KnobValue]) throws -> [KnobValue] {
+  /// Gives back all that can be given back now. Returns how many bytes were freed.
+  package func shrink() -> UInt64 {
+    let machine = disks.machine
+    let freed = machine.reclaim() + machine.shrink()
+    machine.trim(all: true)
+    return freed
+  }
+
+  package func tune(_ changes: [KnobValue]) throws -> [KnobValue] {
     var checked: [(Knob, String)] = []
     var trial = disks.machine.policy
     for change in changes {
@@ -178,7 +198,7 @@ public struct ControlServer: Sendable {
     return Knob.allCases.map { KnobValue(name: $0.rawValue, value: policy.value(of: $0)) }
   }
 
-  func status(_ disk: Disk) -> DiskStatus {
+  package func status(_ disk: Disk) -> DiskStatus {
     let usage = disk.space.usage()
     let limits = disk.limits
     return DiskStatus(
@@ -192,7 +212,7 @@ public struct ControlServer: Sendable {
       bytesWritten: disk.traffic.bytesWritten, uri: directory.uri(disk.name))
   }
 
-  private func serverStatus(_ chosen: [Disk]) -> ServerStatus {
+  package func serverStatus(_ chosen: [Disk]) -> ServerStatus {
     let machine = disks.machine
     let pressure = pressure()
     return ServerStatus(

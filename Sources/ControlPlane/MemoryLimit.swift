@@ -19,7 +19,7 @@ public struct MemoryStatus: Codable, Sendable, Equatable {
 
 extension Machine {
   /// Changes the limit. Throws if it is out of range or would break the promise of a reserve.
-  func limitMemory(_ bytes: UInt64) throws(ControlError) {
+  package func limitMemory(_ bytes: UInt64) throws(ControlError) {
     let size = ByteSize(bytes)
     guard bytes >= 2 << 20 else {
       throw ControlError("a memory limit of \(size) is too low; use 2 MiB or more")

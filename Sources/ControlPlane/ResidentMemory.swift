@@ -1,7 +1,7 @@
 import Glibc
 
 /// This process's resident memory in bytes (`VmRSS`), or 0 if there is no /proc.
-func residentMemory() -> UInt64 {
+package func residentMemory() -> UInt64 {
   let file = unsafe open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
   guard file >= 0 else { return 0 }
   defer { close(file) }

@@ -4,7 +4,7 @@ import Glibc
 /// Tells work that waits for descriptors that the server stops. Its descriptor becomes readable,
 /// and stays so.
 public struct StopEvent: Sendable {
-  let descriptor: Int32
+  package let descriptor: Int32
 
   /// Nil if the process has no descriptor left. The event lives as long as the process.
   public init?() {

@@ -91,6 +91,9 @@
     }
   }
 
+  /// How often `synchronize` was called so far.
+  public var count: UInt64 { epoch.load(.relaxed) - 1 }
+
   /// Marks a slot that belongs to no thread.
   private static let idle = UInt64.max
 

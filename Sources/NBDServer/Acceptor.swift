@@ -150,6 +150,14 @@ public final class Acceptor: Sendable {
     return false
   }
 
+  /// How many connections of a kind there are.
+  public func count(_ kind: ConnectionKind) -> Int {
+    state.withLock { $0.places.count(kind) }
+  }
+
+  /// How many there may be.
+  public func limit(_ kind: ConnectionKind) -> Int { limits[kind] }
+
   private func note(_ what: String, _ kind: ConnectionKind) {
     state.withLock { $0.occasional[kind, default: OccasionalLog()].note(what) }
   }

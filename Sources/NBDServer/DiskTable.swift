@@ -1,6 +1,7 @@
 /// The disks by name, and their names in order. A list is read in pieces, and disks may come and go
 /// between two pieces.
 struct DiskTable {
+  let events: DiskEvents
   private(set) var disks: [String: Disk] = [:]
   /// The keys of `disks`, sorted. An insertion moves at most 16 bytes for each disk.
   private var names: [String] = []
@@ -13,6 +14,8 @@ struct DiskTable {
   /// Numbers the disks that belong to a connection of the control socket.
   var held = 0
 
+  init(_ events: DiskEvents) { self.events = events }
+
   subscript(name: String) -> Disk? { disks[name] }
 
   var count: Int { disks.count }
@@ -24,6 +27,7 @@ struct DiskTable {
       precondition(old == nil, "disks: \(disk.name) is there already")
       if disk.isMadeByConnecting { madeByConnecting += 1 }
       if !disk.isTemporary && !disk.isHeld { lasting += 1 }
+      if !disk.isHeld { noteBirth(disk) }
     }
     if new.count == 1 {
       names.insert(new[0].name, at: index(after: new[0].name))
@@ -39,6 +43,7 @@ struct DiskTable {
     for disk in removed {
       if disk.isMadeByConnecting { madeByConnecting -= 1 }
       if !disk.isTemporary && !disk.isHeld { lasting -= 1 }
+      if !disk.isHeld { events.note(.removed, disk.name) }
     }
     if removed.count == 1 {
       names.remove(at: index(after: removed[0].name) - 1)
@@ -52,11 +57,17 @@ struct DiskTable {
   mutating func rename(_ old: String, to new: String) {
     guard var disk = disks.removeValue(forKey: old) else { return }
     names.remove(at: index(after: old) - 1)
-    if disk.isHeld { lasting += 1 }
+    let wasHeld = disk.isHeld
+    if wasHeld { lasting += 1 }
     disk.name = new
     disk.settings.name = new
+    if wasHeld { noteBirth(disk) } else { events.note(.renamed, new, old) }
     disks[new] = disk
     names.insert(new, at: index(after: new))
+  }
+
+  private func noteBirth(_ disk: Disk) {
+    events.note(disk.origin == nil ? .created : .forked, disk.name, disk.origin)
   }
 
   /// Changes a disk. Does nothing if there is no disk of that name.

@@ -96,6 +96,9 @@ extension Disk {
   /// Whether the disk belongs to one connection of the control socket.
   var isHeld: Bool { name.hasPrefix(".") }
 
+  /// Whether lists have it: all disks but those that belong to one connection.
+  public var isShown: Bool { !isHeld }
+
   /// The contents that the disk was forked with; nil if it is no fork.
   public var original: AddressSpace? { snapshot }
 

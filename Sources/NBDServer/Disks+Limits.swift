@@ -62,6 +62,7 @@ extension Disks {
         member?.account.leave(member!.number)
       }
       if disk.quota.account == nil { disk.quota.pins.follow(quota: limits.quota) }
+      events.note(.changed, name)
     }
   }
 }

@@ -18,6 +18,7 @@ extension Disks {
     let disk = try lookup(name)
     if let description = options.description { disk.settings.description = description }
     if let isReadOnly = options.isReadOnly { disk.settings.isReadOnly = isReadOnly }
+    events.note(.changed, disk.name)
   }
 
   /// Changes the size of a disk, while clients use it. What is cut off is gone.
@@ -30,6 +31,7 @@ extension Disks {
     }
     guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
     do { try disk.settings.resize(to: size, disk.space, disk.quota) } catch { throw .memory(error) }
+    events.note(.resized, disk.name)
   }
 
   /// Whether the disk that this one was forked from is still there; nil if it is no fork.

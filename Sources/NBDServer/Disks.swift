@@ -1,5 +1,6 @@
 import Glibc
 public import HugeMemory
+public import Logging
 import Synchronization
 
 /// A disk as the registry had it when you asked. Its `space` and `traffic` are live.
@@ -56,14 +57,18 @@ public final class Disks: Sendable {
   public let machine: Machine
   let connectForks: ConnectForks
   /// The most disks that may exist.
-  let limit: Int
+  public let limit: Int
   public let access: AccessControl
-  let table = Mutex(DiskTable())
+  /// What happens to the disks.
+  public let events: DiskEvents
+  let table: Mutex<DiskTable>
 
   public init(
     machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit,
-    access: AccessControl? = nil
+    access: AccessControl? = nil, log: Logger? = nil
   ) {
+    events = DiskEvents(log: log)
+    table = Mutex(DiskTable(events))
     self.access = access ?? AccessControl(.standard(user: getuid()))
     self.machine = machine
     self.limit = limit
@@ -142,6 +147,7 @@ public final class Disks: Sendable {
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
+    events.note(.reset, disk.name)
   }
 
   /// Removes disks. Their forks stay.

@@ -39,6 +39,7 @@ struct Places {
   private var occupants: [Int32: Occupant] = [:]
   private var counts: [ConnectionKind: Count] = [:]
 
+  func count(_ kind: ConnectionKind) -> Int { counts[kind]?.present ?? 0 }
   var isEmpty: Bool { occupants.isEmpty }
   var sockets: some Sequence<Int32> { occupants.keys }
 

@@ -35,8 +35,8 @@ public struct Server: Sendable {
 
 /// Whether and how the clients of a listener use TLS.
 public struct Security: Sendable {
-  let mode: TLSMode
-  let context: TLSContext?
+  package let mode: TLSMode
+  package let context: TLSContext?
 
   public static let none = Security(mode: .off, context: nil)
 

@@ -16,7 +16,7 @@ struct Transmission: ~Copyable {
   let space: AddressSpace
   /// What the disk was forked from, if it is a fork.
   let snapshot: AddressSpace?
-  let traffic: Traffic
+  private var meter: TrafficMeter
   let quota: DiskQuota
   let settings: DiskSettings
   let grant: Grant
@@ -31,7 +31,7 @@ struct Transmission: ~Copyable {
   ) {
     space = disk.space
     snapshot = disk.snapshot
-    traffic = disk.traffic
+    meter = TrafficMeter(disk.traffic)
     quota = disk.quota
     settings = disk.settings
     self.grant = grant
@@ -52,8 +52,9 @@ struct Transmission: ~Copyable {
           session.extended ? unsafe Request(extended: input.bytes) : unsafe Request(input.bytes)
         guard let request = next else { return }
         input.take(head)
+        meter.take()
         guard account.limitsRequests ? handleInTurn(request) : handle(request) else {
-          _ = output.flush()
+          if output.flush() { meter.end() }
           return
         }
       }
@@ -64,9 +65,12 @@ struct Transmission: ~Copyable {
   /// Sends the replies that wait, then waits for input. Returns false if the client is gone.
   mutating func receive() -> Bool {
     if !output.isEmpty { guard output.flush() else { return false } }
+    meter.end()
     while true {
       switch input.receive() {
-      case .bytes: return true
+      case .bytes:
+        meter.receive()
+        return true
       case .closed: return false
       case .idle:
         output.rest()
@@ -103,7 +107,7 @@ struct Transmission: ~Copyable {
       switch command {
       case .read:
         guard try read(request) else { return false }
-        traffic.countRead(request.length)
+        meter.count(.read, bytes: request.length)
         return true
       case .write: return try write(request)
       case .disconnect: return false
@@ -124,7 +128,10 @@ struct Transmission: ~Copyable {
             at: request.offset, length: reserve ? request.length : throughLastPage(request),
             reserve: reserve)
         }
-      case .blockStatus: return try blockStatus(request)
+      case .blockStatus:
+        guard try blockStatus(request) else { return false }
+        meter.count(command)
+        return true
       case .resize:
         guard request.offset <= space.size else {
           return refuse(
@@ -135,6 +142,8 @@ struct Transmission: ~Copyable {
     } catch {
       return refuse(request, Self.error(for: error))
     }
+    meter.count(
+      command, bytes: command == .trim || command == .writeZeroes ? request.length : 0)
     return acknowledge(request)
   }
 
@@ -159,6 +168,7 @@ struct Transmission: ~Copyable {
   /// Answers with an error. Under structured replies, READ and BLOCK_STATUS must not get a simple
   /// reply, not even for an error.
   mutating func refuse(_ request: Request, _ error: RequestError) -> Bool {
+    meter.count(error.error)
     guard let head = unsafe output.reserve(Reply.longestHead) else { return false }
     if session.structured {
       output.commit(
@@ -243,7 +253,7 @@ struct Transmission: ~Copyable {
       offset += UInt64(part)
       left -= part
     }
-    traffic.countWritten(request.length)
+    meter.count(.write, bytes: request.length)
     return acknowledge(request)
   }
 }

@@ -10,7 +10,7 @@ struct Hugemem: ParsableCommand {
       Start a server with `hugemem serve`, then use the other commands while it runs. Disks live \
       in memory: FLUSH and FUA order writes, but nothing survives the server.
       """,
-    version: "0.1.0",
+    version: hugememVersion,
     subcommands: [
       Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Rename.self,
       SetOptions.self,

@@ -117,7 +117,7 @@ struct ListenOptions: ParsableArguments {
     return listener.isLocal ? tls.flatMap(TLSMode.init) ?? .allowed : remoteMode
   }
 
-  private static func parse(_ text: String) -> (host: String, port: UInt16)? {
+  static func parse(_ text: String) -> (host: String, port: UInt16)? {
     guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
     else { return nil }
     var host = String(text[..<colon])

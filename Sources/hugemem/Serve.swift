@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlPlane
 import Glibc
+import HTTPAPI
 import HugeMemory
 import Logging
 import MemoryPressure
@@ -28,6 +29,7 @@ struct Serve: ParsableCommand {
     help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
   @OptionGroup(title: "Listening") var listening: ListenOptions
+  @OptionGroup(title: "HTTP") var http: HTTPOptions
   @Option(
     help: ArgumentHelp(
       "Who may do what with which disks; see `hugemem rules`. SIGHUP loads it again. (default: on Unix sockets the server's user and root may do everything, and nobody else; on TCP every client may)",
@@ -70,6 +72,7 @@ struct Serve: ParsableCommand {
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
     let tls = try listening.context()
+    let token = try http.token()
     let access = AccessControl(
       try rules.map { try RulesFile.load($0) } ?? .standard(user: getuid()))
     let pressure = try pressureMonitor(log)
@@ -77,7 +80,7 @@ struct Serve: ParsableCommand {
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
     let disks = Disks(
       machine: machine, connectForks: connections.connectForks,
-      limit: min(connections.maxDisks, overhead.disks), access: access)
+      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
     try fill(disks)
 
     let acceptor = Acceptor(log: log, limits: connections.limits(overhead, secure: tls != nil))
@@ -86,10 +89,10 @@ struct Serve: ParsableCommand {
       overhead: overhead)
     let listeners =
       [try Listener.unix(directory.diskSocket)] + (try listening.listeners(noting: sockets))
-    for listener in listeners {
-      let security = tls.map { Security(listening.mode(for: listener), $0) }
-      try nbd.serve(listener, security: security ?? .none)
+    func security(_ listener: Listener) -> Security {
+      tls.map { Security(listening.mode(for: listener), $0) } ?? .none
     }
+    for listener in listeners { try nbd.serve(listener, security: security(listener)) }
     signals.onReload { ServiceManager.reloading() }
     if let rules {
       signals.onReload { [log] in
@@ -115,8 +118,16 @@ struct Serve: ParsableCommand {
     var control = ControlServer(disks: disks, directory: directory, log: log)
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
-    try acceptor.accept(on: Listener.unix(directory.controlSocket), as: .control) { [control] in
-      control.serve($0)
+    let api = API(control, acceptor: acceptor)
+    try acceptor.accept(on: Listener.unix(directory.controlSocket), as: .control) {
+      api.serve($0)
+    }
+    let pages = try http.listeners(listening, hasToken: token != nil)
+    for listener in pages {
+      let security = security(listener)
+      try acceptor.accept(on: listener, as: .control) {
+        api.serve($0, token: token, security: security)
+      }
     }
     let status = "\(disks.count) disks, memory limit \(ByteSize(machine.limit))"
     signals.onReload { ServiceManager.ready(status) }
@@ -130,7 +141,7 @@ struct Serve: ParsableCommand {
       lines.flush(within: 100)
       _exit(0)
     }
-    announce(disks, directory, listeners)
+    announce(disks, directory, listeners, pages)
     ServiceManager.ready(status)
     while true { pause() }
   }
@@ -182,13 +193,19 @@ struct Serve: ParsableCommand {
     }
   }
 
-  private func announce(_ disks: Disks, _ directory: RuntimeDirectory, _ listeners: [Listener]) {
+  private func announce(
+    _ disks: Disks, _ directory: RuntimeDirectory, _ listeners: [Listener], _ pages: [Listener]
+  ) {
     print("hugemem: ready, memory limit \(ByteSize(disks.machine.limit)), in \(directory.path)")
     for disk in disks.list() {
       print("  \(disk.name), \(ByteSize(disk.size)): \(directory.uri(disk.name))")
     }
     print("  any disk, or a fork of it: \(directory.uri("NAME")) NAME@FORK NAME@")
     for listener in listeners.dropFirst() { print("  \(announcement(of: listener))") }
+    for listener in pages {
+      let isSecure = listening.mode(for: listener) == .required
+      print("  status page: \(isSecure ? "https" : "http")://\(listener.address)/")
+    }
     fflush(nil)
   }
 

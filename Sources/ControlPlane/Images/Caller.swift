@@ -9,21 +9,29 @@ public struct Caller: Sendable {
   let socket: Int32
   /// A descriptor that becomes readable when the server stops, or -1 for none.
   let stop: Int32
+  /// What the end of `socket` means.
+  let gone: String
 
   /// For work that only the end of the process can end.
   public static let none = Caller(socket: -1, stop: -1)
 
-  init(socket: Int32, stop: Int32) {
-    self.socket = socket
-    self.stop = stop
+  package init(socket: Int32, stop: Int32, gone: String = "the client is gone") {
+    (self.socket, self.stop, self.gone) = (socket, stop, gone)
   }
 
   /// Throws if the work should end. Costs one system call.
-  func check() throws(ControlError) { _ = try poll(-1, 0, timeout: 0) }
+  package func check() throws(ControlError) { _ = try poll(-1, 0, timeout: 0) }
 
   /// Waits until a read or write of `descriptor` would not block. Throws if the work should end.
   func wait(for descriptor: Int32, _ events: Int32) throws(ControlError) {
     while try !poll(descriptor, Int16(events), timeout: -1) {}
+  }
+
+  /// The same, for at most so many milliseconds. Returns whether the descriptor is ready.
+  package func wait(
+    for descriptor: Int32, _ events: Int32, milliseconds: Int32
+  ) throws(ControlError) -> Bool {
+    try poll(descriptor, Int16(events), timeout: milliseconds)
   }
 
   /// Returns whether `descriptor` is ready. Throws if the work should end.
@@ -44,7 +52,7 @@ public struct Caller: Sendable {
       return unsafe (entries[0].revents != 0, entries[1].revents != 0, entries[2].revents != 0)
     }
     if stopping { throw ControlError("the server is stopping") }
-    if hungUp { throw ControlError("cancelled: the client is gone") }
+    if hungUp { throw ControlError("cancelled: \(gone)") }
     return ready
   }
 }

@@ -6,7 +6,7 @@ public final class OpenFile: Sendable {
   public let descriptor: Int32
 
   /// Takes the descriptor over.
-  init(_ descriptor: Int32) { self.descriptor = descriptor }
+  package init(_ descriptor: Int32) { self.descriptor = descriptor }
 
   /// Takes over the descriptor that a system call returned. Throws if the call failed; the error
   /// says `what` it was for.

@@ -1,7 +1,7 @@
 import FoundationEssentials
 
 /// Makes text from a client fit for a log: one line, no control characters, short.
-enum LogText {
+package enum LogText {
   /// The most Unicode scalars of a value that are shown.
   static let limit = 200
 
@@ -30,7 +30,7 @@ enum LogText {
   }
 
   /// The whole text, with characters escaped that are not harmless.
-  static func printable(_ text: String) -> String {
+  package static func printable(_ text: String) -> String {
     guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }
     return text.unicodeScalars.reduce(into: "") { $0 += shown($1) }
   }

@@ -164,6 +164,9 @@ public final class Machine: Sendable {
   /// References held on the zero page, the shrinker's included; 0 when there is none.
   public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
 
+  /// How often this process has waited for all readers, so that memory could be used again.
+  public var gracePeriods: UInt64 { grace.count }
+
   /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`).
   public var counters: [(name: String, value: UInt64)] { events.all }
 

@@ -1,0 +1,99 @@
+import ControlPlane
+import Glibc
+import HugeMemory
+import Logging
+public import NBDServer
+import NIOHTTP1
+import Primitives
+import TLS
+
+/// The HTTP API of a server. Each connection has a thread, as on the other sockets.
+///
+/// - Thread safety: you may call every method on any thread.
+public struct API: Sendable {
+  let control: ControlServer
+  let jobs: Jobs
+  /// What counts the connections.
+  let acceptor: Acceptor?
+  let started = monotonicTime()
+
+  var disks: Disks { control.disks }
+  var machine: Machine { control.disks.machine }
+
+  public init(_ control: ControlServer, acceptor: Acceptor? = nil) {
+    (self.control, self.acceptor) = (control, acceptor)
+    jobs = Jobs(stop: control.stop?.descriptor ?? -1, log: control.log)
+  }
+
+  /// Serves one client of the control socket until it is gone. A client that begins with a brace speaks
+  /// the older protocol, lines of JSON.
+  public func serve(_ place: Place) {
+    guard let first = Self.firstByte(place.socket) else { return }
+    guard first != UInt8(ascii: "{") else { return control.serve(place) }
+    serve(place, .local(isAllowed: control.isAllowed(place)), tls: nil)
+  }
+
+  static func firstByte(_ socket: Int32) -> UInt8? {
+    var byte: UInt8 = 0
+    while true {
+      let count = unsafe recv(socket, &byte, 1, Int32(MSG_PEEK))
+      if count < 0 && errno == EINTR { continue }
+      return count == 1 ? byte : nil
+    }
+  }
+
+  func serve(_ place: Place, _ access: Access, tls: TLSSession?) {
+    guard
+      var connection = try? HTTPConnection(
+        socket: place.socket, tls: tls, patience: control.patience)
+    else { return }
+    while true {
+      place.offer()
+      var request: HTTPRequest?
+      do {
+        request = try connection.receive()
+        guard let request else { return }
+        place.keep()
+        try answer(request, on: connection, access)
+        guard request.keepsAlive else { return }
+      } catch is ClientIsGone {
+        return
+      } catch {
+        // The bytes that follow may be anything.
+        try? connection.send(Problem(error).response, to: nil)
+        return
+      }
+    }
+  }
+
+  private func answer(
+    _ request: HTTPRequest, on connection: borrowing HTTPConnection, _ access: Access
+  ) throws {
+    do {
+      try access.check(request)
+      let (route, segments) = try Route.find(request.head.method, request.path)
+      let caller = Caller(
+        socket: connection.socket, stop: control.stop?.descriptor ?? -1)
+      let call = Route.Call(
+        request: request, segments: segments, caller: caller, isLocal: access.isLocal)
+      switch try route.handle(self, call) {
+      case .whole(let response): try connection.send(response, to: request)
+      case .stream(let send): try send(connection, request)
+      }
+      control.log.debug("done", metadata: ["request": "\(Self.summary(request))"])
+    } catch let error where !(error is ClientIsGone) {
+      let problem = Problem(error)
+      control.log.notice(
+        "refused",
+        metadata: [
+          "request": "\(Self.summary(request))", "code": "\(problem.code.rawValue)",
+          "reason": "\(problem.detail)",
+        ])
+      try connection.send(problem.response, to: request)
+    }
+  }
+
+  private static func summary(_ request: HTTPRequest) -> String {
+    "\(request.head.method.rawValue) \(request.head.uri)"
+  }
+}
