@@ -17,6 +17,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
   ],
   targets: [
     .target(name: "CLinux"),
@@ -60,8 +61,10 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "MemoryPressure", "NBD", "Primitives", "TLS",
+        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "MemoryPressure", "NBD", "Primitives",
+        "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "TOMLKit", package: "TOMLKit"),
       ],
       swiftSettings: settings),
     .target(name: "CFiber"),

@@ -53,7 +53,8 @@ public struct RuntimeDirectory: Sendable {
   }
 
   /// Makes the directory, checks that only this user can enter it, and locks it for the lifetime of
-  /// the process. The returned descriptor holds the lock.
+  /// the process. The returned descriptor holds the lock. The lock file stays at the end: a server that
+  /// has it open could otherwise lock a file that no other server can see.
   public func lock() throws(ControlError) -> Int32 {
     try checkLength()
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("make directory") }
@@ -78,13 +79,6 @@ public struct RuntimeDirectory: Sendable {
         "--directory \(path): another hugemem serves there; choose another directory or stop it")
     }
     return descriptor
-  }
-
-  /// Removes the sockets at the end. The lock file stays: a server that has it open could otherwise
-  /// lock a file that no other server can see.
-  public func clean() {
-    unsafe unlink(diskSocket)
-    unsafe unlink(controlSocket)
   }
 
   private func failure(_ what: String) -> ControlError {

@@ -58,17 +58,19 @@ public final class Acceptor: Sendable {
   public func accept(
     on listener: Listener, as kind: ConnectionKind, _ serve: @escaping @Sendable (Place) -> Void
   ) throws(SocketError) {
+    // A shared socket is not shut down at the end, so its thread ends with the process.
+    let counted = listener.isShared ? 0 : 1
     state.withLock {
-      $0.listeners.append(listener.descriptor)
-      $0.accepting += 1
+      if !listener.isShared { $0.listeners.append(listener.descriptor) }
+      $0.accepting += counted
     }
     let thread = WorkerThread {
       self.run(listener, kind, serve)
-      self.state.withLock { $0.accepting -= 1 }
+      self.state.withLock { $0.accepting -= counted }
     }
     guard let thread else {
       let code = errno
-      state.withLock { $0.accepting -= 1 }
+      state.withLock { $0.accepting -= counted }
       throw SocketError("no thread for \(listener.address)", errno: code)
     }
     thread.detach()
@@ -80,6 +82,8 @@ public final class Acceptor: Sendable {
     while true {
       logDue(kind)
       guard isReady(listener, kind) else { continue }
+      // A client that comes to a shared socket now is for the next server.
+      if listener.isShared, state.withLock({ $0.isStopped }) { return }
       let socket = acceptOne(listener.descriptor)
       if socket < 0 {
         let code = errno

@@ -8,6 +8,8 @@ public struct Listener: Sendable {
   public let kind: Kind
   /// Whether only this machine can reach it.
   public let isLocal: Bool
+  /// Whether a service manager has it too, so that it must go on to listen when the server ends.
+  var isShared = false
 
   public enum Kind: Sendable, Equatable {
     case unix
@@ -105,17 +107,25 @@ public struct Listener: Sendable {
       }
     }
     let code = errno
-    let host = Self.host(&address, length)
-    let shown = host.contains(":") ? "[\(host)]" : host
-    let bound = UInt16(bigEndian: address.sin6_port)
     guard !failed else {
+      let host = Self.shown(&address, length)
       close(descriptor)
       errno = code
-      throw SocketError("listen on \(shown):\(port)", errno: code)
+      throw SocketError("listen on \(host):\(port)", errno: code)
     }
-    return Listener(
-      descriptor: descriptor, address: "\(shown):\(bound)", kind: .tcp(port: bound),
-      isLocal: isLocal)
+    return Listener(descriptor, &address, length)
+  }
+
+  /// A socket that listens on an address of IPv4 or IPv6.
+  init(_ descriptor: Int32, _ address: inout sockaddr_in6, _ length: socklen_t) {
+    let port = UInt16(bigEndian: address.sin6_port)
+    self.init(
+      descriptor: descriptor, address: "\(Self.shown(&address, length)):\(port)",
+      kind: .tcp(port: port), isLocal: Self.isLoopback(address))
+  }
+
+  init(descriptor: Int32, address: String, kind: Kind, isLocal: Bool) {
+    (self.descriptor, self.address, self.kind, self.isLocal) = (descriptor, address, kind, isLocal)
   }
 
   /// The error of a listener that only TLS or `--insecure` allows.
@@ -151,8 +161,8 @@ public struct Listener: Sendable {
     }
   }
 
-  /// The numeric form of an address.
-  private static func host(_ address: inout sockaddr_in6, _ length: socklen_t) -> String {
+  /// The numeric form of an address, as it is written before a port.
+  private static func shown(_ address: inout sockaddr_in6, _ length: socklen_t) -> String {
     var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
     let size = socklen_t(text.count)
     _ = unsafe withUnsafePointer(to: &address) {
@@ -160,6 +170,8 @@ public struct Listener: Sendable {
         unsafe getnameinfo($0, length, &text, size, nil, 0, NI_NUMERICHOST)
       }
     }
-    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let host = String(
+      decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return host.contains(":") ? "[\(host)]" : host
   }
 }

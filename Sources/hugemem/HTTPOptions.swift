@@ -44,19 +44,24 @@ struct HTTPOptions: ParsableArguments {
     var listeners: [Listener] = []
     for text in http {
       guard let (host, port) = ListenOptions.parse(text) else { continue }
-      do throws(SocketError) {
-        let found = try Listener.tcp(host: host, port: port)
-        for listener in found where !listener.isLocal {
-          guard hasToken else {
-            throw SocketError("other machines can reach it; give it --http-token")
-          }
-          guard listening.insecure || listening.mode(for: listener) == .required else {
-            throw Listener.openToOthers
-          }
-        }
-        listeners += found
-      } catch {
+      do { listeners += try Listener.tcp(host: host, port: port) } catch {
         throw ControlError("--http \(text): \(error)")
+      }
+    }
+    return try checked(listeners, listening, hasToken: hasToken)
+  }
+
+  /// Throws unless the listeners have what they need.
+  func checked(
+    _ listeners: [Listener], _ listening: ListenOptions, hasToken: Bool
+  ) throws -> [Listener] {
+    for listener in listeners where !listener.isLocal {
+      guard hasToken else {
+        throw ControlError(
+          "--http \(listener.address): other machines can reach it; give it --http-token")
+      }
+      guard listening.insecure || listening.mode(for: listener) == .required else {
+        throw ControlError("--http \(listener.address): \(Listener.openToOthers)")
       }
     }
     return listeners

@@ -18,6 +18,12 @@ struct Hugemem: ParsableCommand {
       RulesCommand.self, Doctor.self,
       Bench.self,
     ])
+
+  static func main() {
+    do { main(try ConfigFile.expand(Array(CommandLine.arguments.dropFirst()))) } catch {
+      exit(withError: error)
+    }
+  }
 }
 
 /// The options of every command that talks to a server.

@@ -87,10 +87,9 @@ struct ListenOptions: ParsableArguments {
       }
     }
     for path in unix {
-      do { listeners.append(try Listener.unix(absolutePath(path))) } catch {
+      do { listeners.append(try sockets.listen(absolutePath(path))) } catch {
         throw ControlError("--unix \(path): \(error)")
       }
-      sockets.add(absolutePath(path))
     }
     if let vsock {
       do throws(SocketError) {
@@ -101,6 +100,14 @@ struct ListenOptions: ParsableArguments {
       }
     }
     return listeners
+  }
+
+  /// Listeners that a service manager opened, if clients may use them without TLS or must use it.
+  func checked(_ given: [Listener]) throws -> [Listener] {
+    for listener in given where !listener.isLocal && !insecure && remoteMode != .required {
+      throw ControlError("LISTEN_FDS: \(listener.address): \(Listener.openToOthers)")
+    }
+    return given
   }
 
   private var hasTLS: Bool { tls != "off" && (tlsCertificates != nil || tlsPsk != nil) }
@@ -130,7 +137,12 @@ struct ListenOptions: ParsableArguments {
 final class SocketFiles: Sendable {
   private let paths = Mutex<[String]>([])
 
-  func add(_ path: String) { paths.withLock { $0.append(path) } }
+  /// Listens on a socket that goes with the server.
+  func listen(_ path: String) throws(SocketError) -> Listener {
+    let listener = try Listener.unix(path)
+    paths.withLock { $0.append(path) }
+    return listener
+  }
 
   func remove() { paths.withLock { for path in $0 { unsafe unlink(path) } } }
 }

@@ -28,6 +28,13 @@ struct Serve: ParsableCommand {
     name: .customLong("import"),
     help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "A file in TOML with options: each key is the name of one without its dashes, for example create = [\"golden=10G\"]. The command line counts instead of it.",
+      valueName: "file"), completion: .file(extensions: ["toml"]))
+  var config: String?
+  @Flag(help: "Check the options and the files that they name, and serve nothing.")
+  var check = false
   @OptionGroup(title: "Listening") var listening: ListenOptions
   @OptionGroup(title: "HTTP") var http: HTTPOptions
   @Option(
@@ -39,6 +46,8 @@ struct Serve: ParsableCommand {
   @Option(
     help: "Least level of the log on standard error: trace, debug, info, notice, warning or error.")
   var logLevel: String = "notice"
+  @Option(help: ArgumentHelp("Format of the log: text, logfmt or json.", valueName: "format"))
+  var logFormat: LogFormat = .text
 
   func validate() throws {
     if Logger.Level(rawValue: logLevel) == nil {
@@ -55,22 +64,21 @@ struct Serve: ParsableCommand {
   }
 
   func run() throws {
+    if check { return try checkFiles() }
     let directory = RuntimeDirectory(server.directory)
     let lock = try directory.lock()
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
     let sockets = SocketFiles()
-    let clean: @Sendable () -> Void = {
-      directory.clean()
-      sockets.remove()
-    }
+    let clean: @Sendable () -> Void = { sockets.remove() }
     defer { clean() }
     let signals = StopSignals(atExit: clean)
     raiseDescriptorLimit()
-    let lines = LogQueue(descriptor: STDERR_FILENO)
+    let lines = LogQueue(descriptor: STDERR_FILENO, format: logFormat)
     var log = Logger(label: "hugemem") { _ in ServiceLogHandler(lines) }
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
+    let activation = try SocketActivation()
     let tls = try listening.context()
     let token = try http.token()
     let access = AccessControl(
@@ -87,8 +95,12 @@ struct Serve: ParsableCommand {
     let nbd = Server(
       disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
       overhead: overhead)
-    let listeners =
-      [try Listener.unix(directory.diskSocket)] + (try listening.listeners(noting: sockets))
+    let own = try activation.unix("nbd") ?? sockets.listen(directory.diskSocket)
+    let others = activation.listeners("nbd").filter { $0.descriptor != own.descriptor }
+    let listeners = try [own] + listening.checked(others) + listening.listeners(noting: sockets)
+    let pages =
+      try http.checked(activation.listeners("http"), listening, hasToken: token != nil)
+      + http.listeners(listening, hasToken: token != nil)
     func security(_ listener: Listener) -> Security {
       tls.map { Security(listening.mode(for: listener), $0) } ?? .none
     }
@@ -119,10 +131,9 @@ struct Serve: ParsableCommand {
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     let api = API(control, acceptor: acceptor)
-    try acceptor.accept(on: Listener.unix(directory.controlSocket), as: .control) {
-      api.serve($0)
-    }
-    let pages = try http.listeners(listening, hasToken: token != nil)
+    let administration =
+      try activation.unix("control") ?? sockets.listen(directory.controlSocket)
+    try acceptor.accept(on: administration, as: .control) { api.serve($0) }
     for listener in pages {
       let security = security(listener)
       try acceptor.accept(on: listener, as: .control) {
@@ -144,6 +155,20 @@ struct Serve: ParsableCommand {
     announce(disks, directory, listeners, pages)
     ServiceManager.ready(status)
     while true { pause() }
+  }
+
+  /// Loads every file that the options name, as a start would.
+  private func checkFiles() throws {
+    _ = try listening.context()
+    _ = try http.token()
+    if let rules { _ = try RulesFile.load(rules) }
+    for text in imports {
+      guard let (_, path) = pair(text) else { continue }
+      do { _ = try ImageSource(path: path) } catch {
+        throw ControlError("--import \(text): \(error)")
+      }
+    }
+    print("hugemem: the options are good")
   }
 
   /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data
@@ -234,3 +259,5 @@ struct Serve: ParsableCommand {
     unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 }
+
+extension LogFormat: ExpressibleByArgument {}

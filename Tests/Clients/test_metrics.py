@@ -149,3 +149,13 @@ def test_without_single_disks(busy):
 def test_a_removed_disk_is_gone(busy):
     eventually(lambda: busy("DELETE", "/v1/disks/idle")[0] == 204, "its client is gone")
     assert 'disk="idle"' not in busy("GET", "/metrics")[1]
+
+
+def test_the_dashboard_asks_for_metrics_that_exist():
+    dashboard = json.loads((ROOT / "packaging/grafana.json").read_text())
+    guide = (ROOT / "docs/metrics.md").read_text()
+    asked = {name for panel in dashboard["panels"] for target in panel["targets"]
+             for name in re.findall(r"\b(?:hugemem|process)_\w+", target["expr"])}
+    assert len(asked) > 10
+    for name in asked:
+        assert f"`{re.sub('_(total|bucket)$', '', name)}`" in guide, name

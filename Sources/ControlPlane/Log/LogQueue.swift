@@ -16,6 +16,7 @@ import Synchronization
   public static let capacity = 256 << 10
 
   private let descriptor: Int32
+  let format: LogFormat
   private let state = Mutex(State())
   /// Posted when there is something to write.
   private let work: UnsafeMutablePointer<sem_t>
@@ -28,8 +29,8 @@ import Synchronization
 
   /// The queue and its thread live as long as the process. If no thread can start, every line is
   /// dropped.
-  public init(descriptor: Int32) {
-    self.descriptor = descriptor
+  public init(descriptor: Int32, format: LogFormat = .text) {
+    (self.descriptor, self.format) = (descriptor, format)
     unsafe work = .allocate(capacity: 1)
     unsafe sem_init(work, 0, 0)
     WorkerThread { [self] in run() }?.detach()
@@ -68,7 +69,7 @@ import Synchronization
         return (state.waiting, state.dropped)
       }
       var lost = dropped
-      let loss = "\(LogText.timestamp()) warning hugemem: lines dropped count=\(dropped)\n"
+      let loss = format.line("warning", "lines dropped", [("count", "\(dropped)")]) + "\n"
       if dropped > 0, write(Array(loss.utf8)) == 0 { lost = 0 }
       lost += write(lines)
       state.withLock { state in

@@ -29,6 +29,13 @@ package enum LogText {
     return result
   }
 
+  /// At most `limit` scalars of a text, and the size of the whole text if that is cut.
+  static func short(_ text: String) -> String {
+    let scalars = text.unicodeScalars
+    guard scalars.count > limit else { return text }
+    return String(String.UnicodeScalarView(scalars.prefix(limit))) + "…(\(text.utf8.count) bytes)"
+  }
+
   /// The whole text, with characters escaped that are not harmless.
   package static func printable(_ text: String) -> String {
     guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }

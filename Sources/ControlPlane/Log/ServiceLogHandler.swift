@@ -2,8 +2,7 @@ public import Logging
 import Primitives
 import Synchronization
 
-/// The server's log, as a backend of swift-log. An event is one line:
-/// `time level hugemem: message key=value`.
+/// The server's log, as a backend of swift-log. An event is one line in the format of the queue.
 ///
 /// Each message may be logged `burst` times at once, then `perSecond` times a second, so that no client
 /// can fill a disk with it. The next line that passes says how many were left out.
@@ -30,10 +29,8 @@ public struct ServiceLogHandler: LogHandler {
     }
     var pairs = metadata.merging(event.metadata ?? [:]) { $1 }
     if left > 0 { pairs["left_out"] = "\(left)" }
-    let text = pairs.sorted { $0.key < $1.key }.map { LogText.pair($0.key, $0.value.description) }
-    queue.add(
-      ([LogText.timestamp(), "\(event.level)", "hugemem:", LogText.escaped("\(event.message)")]
-        + text).joined(separator: " "))
+    let sorted = pairs.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
+    queue.add(queue.format.line("\(event.level)", "\(event.message)", sorted))
   }
 
   /// How many lines of each message may still be logged.

@@ -23,7 +23,7 @@ class Server:
     `launcher` is a program that starts the server. It gets the command as its arguments.
     """
 
-    def __init__(self, directory, *options, launcher=()):
+    def __init__(self, directory, *options, launcher=(), pass_fds=()):
         self.directory = Path(directory)
         self.log = self.directory.with_suffix(".err")
         self.output = self.directory.with_suffix(".out")
@@ -31,7 +31,7 @@ class Server:
         with open(self.output, "w") as out, open(self.log, "w") as err:
             self.process = subprocess.Popen(
                 [*launcher, BINARY, "serve", "--directory", str(directory), *map(str, options)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=pass_fds)
         end = time.monotonic() + 60
         while ": ready" not in self.said():
             assert self.process.poll() is None, f"the server did not start:\n{self.log.read_text()}"

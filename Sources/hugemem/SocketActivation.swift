@@ -1,0 +1,41 @@
+import ControlPlane
+import Glibc
+import NBDServer
+
+/// Listening sockets that systemd, or another service manager, has opened: `sd_listen_fds(3)`.
+struct SocketActivation {
+  /// The socket of this name, or else `open`'s. A socket of the manager's stays when the server ends.
+  private var named: [String: [Listener]] = [:]
+
+  /// The names, which `FileDescriptorName=` gives to sockets of a unit. Without one, a socket is for NBD.
+  static let names = ["nbd", "control", "http"]
+
+  /// Takes the sockets, so that no child of this process does.
+  init() throws {
+    defer { for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsafe unsetenv(name) } }
+    guard Self.variable("LISTEN_PID").flatMap({ Int32($0) }) == getpid(),
+      let count = Self.variable("LISTEN_FDS").flatMap({ Int32($0) }), count > 0
+    else { return }
+    let given = (Self.variable("LISTEN_FDNAMES") ?? "").split(
+      separator: ":", omittingEmptySubsequences: false)
+    for index in 0..<Int(count) {
+      let name = index < given.count ? String(given[index]) : ""
+      let use = Self.names.contains(name) ? name : "nbd"
+      do throws(SocketError) {
+        named[use, default: []].append(try Listener.adopt(3 + Int32(index)))
+      } catch {
+        throw ControlError("LISTEN_FDS: socket \(index + 1) (\(name)): \(error)")
+      }
+    }
+  }
+
+  private static func variable(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
+  }
+
+  /// The sockets of a name.
+  func listeners(_ name: String) -> [Listener] { named[name] ?? [] }
+
+  /// The path of the manager's Unix socket of a name.
+  func unix(_ name: String) -> Listener? { named[name]?.first { $0.kind == .unix } }
+}
