@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo install deb test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: build deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -24,6 +24,16 @@ install:
 deb:
 	scripts/deps build
 	scripts/deb
+
+# A tarball with the program, its manual pages, completions and units: .build/hugemem-VERSION-linux-ARCH.tar.gz
+dist:
+	scripts/deps build
+	scripts/dist
+
+# The root of a container image with the program and the libraries that it needs, for packaging/Containerfile.
+container:
+	scripts/deps build
+	scripts/container
 
 # Everything that CI runs.
 test:
