@@ -11,6 +11,7 @@ let package = Package(
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
     .library(name: "Interleave", targets: ["Interleave"]),
     .library(name: "MemoryPressure", targets: ["MemoryPressure"]),
+    .library(name: "HugememClient", targets: ["HugememClient"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
   ],
   dependencies: [
@@ -57,6 +58,19 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       resources: [.embedInCode("Resources/openapi.json"), .embedInCode("Resources/index.html")],
+      swiftSettings: settings),
+    // A client of that, for other programs.
+    .target(
+      name: "HugememClient",
+      dependencies: [
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "HugememClientTests",
+      dependencies: ["HugememClient", "HTTPAPI", "ControlPlane", "HugeMemory"],
       swiftSettings: settings),
     .executableTarget(
       name: "hugemem",

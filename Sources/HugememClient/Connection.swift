@@ -1,0 +1,100 @@
+import Glibc
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
+
+/// One HTTP connection to the Unix socket of a server. SwiftNIO's codec writes requests and parses
+/// answers; no event loop runs.
+final class Connection {
+  private let socket: Int32
+  private let codec = EmbeddedChannel()
+
+  init(path: String) throws(ServerUnreachable) {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let room = MemoryLayout.size(ofValue: address.sun_path)
+    guard path.utf8.count < room else {
+      throw ServerUnreachable("socket path \(path): longer than \(room - 1) bytes")
+    }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard socket >= 0 else { throw ServerUnreachable("socket: \(Self.reason())") }
+    let failed = unsafe withUnsafePointer(to: &address) { address in
+      unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard failed == 0 else {
+      let reason = Self.reason()
+      close(socket)
+      throw ServerUnreachable(
+        "\(path): \(reason); start a server with `hugemem serve`, or name its directory")
+    }
+    let handlers = codec.pipeline.syncOperations
+    // SAFETY of `try!`: the channel is new and has no other handler.
+    try! handlers.addHandler(HTTPRequestEncoder())
+    try! handlers.addHandler(ByteToMessageHandler(HTTPResponseDecoder()))
+  }
+
+  deinit { close(socket) }
+
+  private static func reason() -> String { unsafe String(cString: strerror(errno)) }
+
+  /// Sends a request and waits for the whole answer.
+  func ask(_ method: HTTPMethod, _ path: String, _ body: ByteBuffer) throws -> (Int, ByteBuffer) {
+    try send(method, path, body)
+    var status = 0
+    var answer = ByteBuffer()
+    while true {
+      switch try next() {
+      case .head(let head): status = Int(head.status.code)
+      case .body(let part): answer.writeImmutableBuffer(part)
+      case .end: return (status, answer)
+      }
+    }
+  }
+
+  func send(
+    _ method: HTTPMethod, _ path: String, _ body: ByteBuffer = ByteBuffer(),
+    _ headers: HTTPHeaders = [:]
+  ) throws {
+    var head = HTTPRequestHead(version: .http1_1, method: method, uri: path, headers: headers)
+    head.headers.add(name: "host", value: "localhost")
+    head.headers.add(name: "content-length", value: "\(body.readableBytes)")
+    try codec.writeOutbound(HTTPClientRequestPart.head(head))
+    try codec.writeOutbound(HTTPClientRequestPart.body(.byteBuffer(body)))
+    try codec.writeOutbound(HTTPClientRequestPart.end(nil))
+    while let part = try codec.readOutbound(as: IOData.self) {
+      if case .byteBuffer(let bytes) = part { try send(bytes) }
+    }
+  }
+
+  private func send(_ bytes: ByteBuffer) throws {
+    try unsafe bytes.withUnsafeReadableBytes { bytes in
+      var done = 0
+      while done < bytes.count {
+        let count = unsafe Glibc.send(
+          socket, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
+        if count > 0 { done += count } else if errno != EINTR {
+          throw ServerUnreachable("the server has ended: \(Self.reason())")
+        }
+      }
+    }
+  }
+
+  /// The next part of an answer.
+  func next() throws -> HTTPClientResponsePart {
+    while true {
+      if let part = try codec.readInbound(as: HTTPClientResponsePart.self) { return part }
+      var bytes = ByteBuffer()
+      let count = unsafe bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: 16 << 10) { room in
+        while true {
+          let count = unsafe recv(socket, room.baseAddress, room.count, 0)
+          if count >= 0 || errno != EINTR { return max(0, count) }
+        }
+      }
+      guard count > 0 else { throw ServerUnreachable("the server has ended") }
+      try codec.writeInbound(bytes)
+    }
+  }
+}

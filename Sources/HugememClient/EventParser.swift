@@ -1,0 +1,45 @@
+import FoundationEssentials
+import NIOCore
+
+/// Parses server-sent events, which may come in any pieces.
+struct EventParser {
+  /// The line that is not complete yet, and the fields of the event that is not.
+  private var line: [UInt8] = []
+  private var fields: [String: String] = [:]
+
+  private struct Document: Decodable {
+    let disk: String?
+    let origin: String?
+    let formerName: String?
+    let count: Int?
+  }
+
+  /// Returns the events that these bytes complete.
+  mutating func take(_ bytes: ByteBuffer) throws -> [Event] {
+    var found: [Event] = []
+    for byte in bytes.readableBytesView {
+      guard byte == UInt8(ascii: "\n") else {
+        line.append(byte)
+        continue
+      }
+      let text = String(decoding: line, as: UTF8.self)
+      line = []
+      if text.isEmpty {
+        // Comments have no name, and end no event.
+        if let kind = fields["event"] { found.append(try event(kind)) }
+        fields = [:]
+      } else if let colon = text.firstIndex(of: ":") {
+        fields[String(text[..<colon])] = String(text[text.index(after: colon)...].drop { $0 == " " })
+      }
+    }
+    return found
+  }
+
+  private func event(_ kind: String) throws -> Event {
+    let data = try JSONDecoder().decode(Document.self, from: Data((fields["data"] ?? "{}").utf8))
+    return Event(
+      kind: kind.hasPrefix("disk.") ? String(kind.dropFirst(5)) : kind,
+      id: fields["id"].flatMap { UInt64($0) } ?? 0, disk: data.disk ?? "", origin: data.origin,
+      formerName: data.formerName, count: data.count ?? 0)
+  }
+}
