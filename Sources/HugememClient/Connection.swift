@@ -75,7 +75,9 @@ final class Connection {
       while done < bytes.count {
         let count = unsafe Glibc.send(
           socket, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
-        if count > 0 { done += count } else if errno != EINTR {
+        if count > 0 {
+          done += count
+        } else if errno != EINTR {
           throw ServerUnreachable("the server has ended: \(Self.reason())")
         }
       }

@@ -29,7 +29,8 @@ struct EventParser {
         if let kind = fields["event"] { found.append(try event(kind)) }
         fields = [:]
       } else if let colon = text.firstIndex(of: ":") {
-        fields[String(text[..<colon])] = String(text[text.index(after: colon)...].drop { $0 == " " })
+        fields[String(text[..<colon])] = String(
+          text[text.index(after: colon)...].drop { $0 == " " })
       }
     }
     return found

@@ -38,7 +38,8 @@ struct ClientTests {
     let golden = try server.create("golden", size: 1 << 30, DiskOptions(description: "mine"))
     #expect(golden.size == 1 << 30 && golden.description == "mine" && golden.origin == nil)
     #expect(try server.ensure("golden", size: 1 << 30).name == "golden")
-    let forks = try server.fork("golden", as: ["a", "b"], DiskOptions(quota: 1 << 20, readOnly: true))
+    let forks = try server.fork(
+      "golden", as: ["a", "b"], DiskOptions(quota: 1 << 20, readOnly: true))
     #expect(forks.map(\.origin) == ["golden", "golden"] && forks[0].quota == 1 << 20)
     #expect(forks[1].readOnly)
     #expect(try server.ensureFork("golden", as: "a").name == "a")
