@@ -107,7 +107,7 @@ public struct TrafficCounts: Sendable {
   // Sendable: a constant pointer to atomics, which one thread writes.
 
   /// (A) each.
-  private let words: AtomicWordPointer
+  let words: AtomicWordPointer
 
   init() {
     let bytes = TrafficCounts.count * MemoryLayout<AtomicWord>.stride
@@ -122,18 +122,16 @@ public struct TrafficCounts: Sendable {
 
   subscript(index: Int) -> UInt64 { unsafe words[index].load(.relaxed) }
 
-  @inline(__always)
-  func add(_ value: UInt64, at index: Int) {
-    unsafe words[index].store(words[index].load(.relaxed) &+ value, .relaxed)
-  }
 }
 
 /// Counts the requests of a connection, and measures how long the server takes for them: from the `recv`
 /// that brought the head of a request to the end of the `sendmsg` that took its reply. Requests whose
 /// replies go together count as long as the first of them.
-struct TrafficMeter: ~Copyable {
+@safe struct TrafficMeter: ~Copyable {
   private let traffic: Traffic
   private let counters: TrafficCounters
+  /// Those of the counters, so that a request counts no references.
+  private let words: AtomicWordPointer
   /// When the last bytes came, on the monotonic clock; when the bytes with the head of the last request
   /// did; and when those of the first request did whose reply is not sent.
   private var received: UInt64 = 0
@@ -145,6 +143,12 @@ struct TrafficMeter: ~Copyable {
   init(_ traffic: Traffic) {
     self.traffic = traffic
     counters = traffic.begin()
+    unsafe words = counters.words
+  }
+
+  @inline(__always)
+  private func add(_ value: UInt64, at index: Int) {
+    unsafe words[index].store(words[index].load(.relaxed) &+ value, .relaxed)
   }
 
   deinit { traffic.end(counters) }
@@ -161,10 +165,10 @@ struct TrafficMeter: ~Copyable {
   mutating func count(_ command: Command, bytes: UInt64 = 0) {
     pending[Int(command.rawValue)] &+= 1
     if !isPending { (isPending, begun) = (true, taken) }
-    if bytes > 0 { counters.add(bytes, at: TrafficCounts.bytes(command)) }
+    if bytes > 0 { add(bytes, at: TrafficCounts.bytes(command)) }
   }
 
-  func count(_ error: ReplyError) { counters.add(1, at: TrafficCounts.errors(error)) }
+  func count(_ error: ReplyError) { add(1, at: TrafficCounts.errors(error)) }
 
   /// The replies are sent.
   mutating func end() {
@@ -176,9 +180,9 @@ struct TrafficMeter: ~Copyable {
     let bucket = min(max(exponent - 2, 0), TrafficCounts.bounds.count)
     for row in 0..<pending.count where pending[row] > 0 {
       let start = row * TrafficCounts.row
-      counters.add(UInt64(pending[row]), at: start)
-      counters.add(UInt64(pending[row]) &* time, at: TrafficCounts.nanoseconds(row))
-      counters.add(UInt64(pending[row]), at: start + 3 + bucket)
+      add(UInt64(pending[row]), at: start)
+      add(UInt64(pending[row]) &* time, at: TrafficCounts.nanoseconds(row))
+      add(UInt64(pending[row]), at: start + 3 + bucket)
       pending[row] = 0
     }
   }
