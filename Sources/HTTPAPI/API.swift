@@ -54,7 +54,7 @@ public struct API: Sendable {
         request = try connection.receive()
         guard let request else { return }
         place.keep()
-        try answer(request, on: connection, access)
+        try answer(request, on: connection, access, place)
         guard request.keepsAlive else { return }
       } catch is ClientIsGone {
         return
@@ -67,7 +67,8 @@ public struct API: Sendable {
   }
 
   private func answer(
-    _ request: HTTPRequest, on connection: borrowing HTTPConnection, _ access: Access
+    _ request: HTTPRequest, on connection: borrowing HTTPConnection, _ access: Access,
+    _ place: Place
   ) throws {
     do {
       try access.check(request)
@@ -78,7 +79,11 @@ public struct API: Sendable {
         request: request, segments: segments, caller: caller, isLocal: access.isLocal)
       switch try route.handle(self, call) {
       case .whole(let response): try connection.send(response, to: request)
-      case .stream(let send): try send(connection, request)
+      case .stream(let send):
+        // A stream may last for ever, so a newer client may have its place.
+        place.offer()
+        // A part of the answer is sent, so what goes wrong now can only end the connection.
+        do { try send(connection, request) } catch { throw ClientIsGone() }
       }
       control.log.debug("done", metadata: ["request": "\(Self.summary(request))"])
     } catch let error where !(error is ClientIsGone) {

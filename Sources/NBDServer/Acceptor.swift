@@ -13,6 +13,7 @@ public final class Acceptor: Sendable {
   public struct Limits: Sendable {
     public var disks = 4096
     public var control = 256
+    public var http = 64
     /// How many connections of each kind may exist above the limit: connections that were cut, but
     /// whose threads have not ended yet.
     public static let slack = 64
@@ -22,6 +23,7 @@ public final class Acceptor: Sendable {
       switch kind {
       case .disks: disks
       case .control: control
+      case .http: http
       }
     }
   }
@@ -142,7 +144,7 @@ public final class Acceptor: Sendable {
         note(
           kind == .disks
             ? "cut in favour of a newer client: still in negotiation"
-            : "cut in favour of a newer client: idle on the control socket", kind)
+            : "cut in favour of a newer client: idle", kind)
         return true
       case .wait: usleep(1000)
       case .full:

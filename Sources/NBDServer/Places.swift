@@ -5,6 +5,8 @@ import Glibc
 public enum ConnectionKind: Sendable, CaseIterable {
   case disks
   case control
+  /// HTTP over TCP, which more people can reach than the control socket.
+  case http
 }
 
 /// The connections, and which of them to cut when places get short: the one that has offered its

@@ -95,8 +95,9 @@ struct ConnectionOptions: ParsableArguments {
     if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors) == 0 {
       let most = Int(clamping: descriptors.rlim_cur)
       limits.control = max(1, min(limits.control, most / 8))
+      limits.http = max(1, min(limits.http, most / 32))
       // Each control client may have a file and a directory open. The server needs some for itself.
-      let kept = 3 * limits.control + 2 * Acceptor.Limits.slack + 64
+      let kept = 3 * (limits.control + limits.http) + 3 * Acceptor.Limits.slack + 64
       limits.disks = max(1, min(limits.disks, most - min(kept, most / 2)))
     }
     return limits

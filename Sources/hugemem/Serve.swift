@@ -136,7 +136,7 @@ struct Serve: ParsableCommand {
     try acceptor.accept(on: administration, as: .control) { api.serve($0) }
     for listener in pages {
       let security = security(listener)
-      try acceptor.accept(on: listener, as: .control) {
+      try acceptor.accept(on: listener, as: .http) {
         api.serve($0, token: token, security: security)
       }
     }

@@ -78,7 +78,7 @@ def test_what_limits_a_server_is_told_with_what_changes_it(doctor, path, text, s
 
 
 @pytest.mark.parametrize("kind, subject, change", [
-    (resource.RLIMIT_NOFILE, "open files", "ulimit -n"), (resource.RLIMIT_AS, "address space", "ulimit -v")])
+    (resource.RLIMIT_NOFILE, "open files", "ulimit -Hn"), (resource.RLIMIT_AS, "address space", "ulimit -v")])
 def test_limits_of_the_process(doctor, kind, subject, change):
     found, status = doctor(preexec_fn=lambda: resource.setrlimit(kind, (256 if kind == resource.RLIMIT_NOFILE else 4 << 30,) * 2))
     assert status == 1 and change in found[subject]["change"]

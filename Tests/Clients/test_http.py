@@ -3,10 +3,12 @@
 import http.client
 import json
 import re
+import socket
 import ssl
 
 import pytest
 
+from support.http import API, Events
 from support.server import BINARY
 from support.tls import Authority
 from support.tools import refused, run
@@ -109,3 +111,25 @@ def test_curl(server):
     made = server(create="golden=1G")
     done = run("curl", "-sf", "--unix-socket", made.directory / "control.sock", "-X", "PUT", "http://localhost/v1/disks/golden/forks/job-1")
     run("nbdinfo", "--size", json.loads(done.stdout)["uri"])
+
+
+def test_clients_over_tcp_keep_nobody_out(server):
+    """Neither idle ones, nor event streams, nor slow requests; the control socket has places of its own."""
+    made = server("--http", "127.0.0.1:0", create="a=1M")
+    _, host, port = page(made)
+    held = []
+    for index in range(200):
+        one = socket.create_connection((host, int(port)))
+        one.sendall([b"", b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /v1 HTTP/1.1\r\nHost: lo"][index % 3])
+        held.append(one)
+    assert ask(made, "GET", "/v1")[0] == 200
+    assert made.names() == ["a"]
+    assert int(re.search(r'connections{socket="http"} (\d+)', ask(made, "GET", "/metrics")[1])[1]) <= 64 + 64
+
+
+def test_many_event_streams_on_the_control_socket(server):
+    made = server(create="a=1M")
+    streams = [Events(API(made)) for _ in range(300)]
+    assert made.names() == ["a"]
+    made.run("fork", "a", "b")
+    assert streams[-1].next()[0] == "disk.forked"

@@ -87,10 +87,7 @@ extension API {
   /// How many clients there are, and may be.
   private func connections() -> [(kind: String, count: Int, limit: Int)] {
     guard let acceptor else { return [] }
-    return [
-      ("disks", acceptor.count(.disks), acceptor.limit(.disks)),
-      ("control", acceptor.count(.control), acceptor.limit(.control)),
-    ]
+    return ConnectionKind.allCases.map { ("\($0)", acceptor.count($0), acceptor.limit($0)) }
   }
 }
 

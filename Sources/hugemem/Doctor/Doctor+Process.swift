@@ -13,12 +13,13 @@ extension Doctor {
     private var wanted: UInt64 { UInt64(Acceptor.Limits().disks + 1024) }
 
     private var files: Finding {
-      let limit = Self.limit(RLIMIT_NOFILE)
+      // A server raises its own limit to the hard one.
+      let limit = Self.limit(RLIMIT_NOFILE, hard: true)
       guard limit < wanted else { return Finding("open files", Self.show(limit)) }
       return Finding(
         "open files", Self.show(limit),
         limits: "A server has room for fewer than \(Acceptor.Limits().disks) connections.",
-        change: "ulimit -n \(wanted), or LimitNOFILE=\(wanted) in the server's unit")
+        change: "ulimit -Hn \(wanted), or LimitNOFILE=\(wanted) in the server's unit")
     }
 
     private var threads: Finding {
@@ -56,10 +57,10 @@ extension Doctor {
         change: "let the virtual machine see the processor's flags, as `-cpu host` does in QEMU")
     }
 
-    private static func limit(_ resource: __rlimit_resource) -> UInt64 {
+    private static func limit(_ resource: __rlimit_resource, hard: Bool = false) -> UInt64 {
       var limit = rlimit()
       unsafe getrlimit(__rlimit_resource_t(resource.rawValue), &limit)
-      return UInt64(limit.rlim_cur)
+      return UInt64(hard ? limit.rlim_max : limit.rlim_cur)
     }
 
     private static func show(_ limit: UInt64) -> String { limit == .max ? "unlimited" : "\(limit)" }
