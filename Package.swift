@@ -50,11 +50,17 @@ let package = Package(
     .target(
       name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
     .target(
-      name: "HTTPAPI",
+      name: "HTTPCodec",
       dependencies: [
-        "CLinux", "ControlPlane",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "HTTPAPI",
+      dependencies: [
+        "CLinux", "ControlPlane", "HTTPCodec",
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       resources: [.embedInCode("Resources/openapi.json"), .embedInCode("Resources/index.html")],
@@ -63,8 +69,8 @@ let package = Package(
     .target(
       name: "HugememClient",
       dependencies: [
+        "CLinux", "HTTPCodec",
         .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOEmbedded", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
       swiftSettings: settings),
@@ -75,7 +81,7 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "MemoryPressure", "NBD", "Primitives",
+        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "HugememClient", "MemoryPressure", "NBD", "Primitives",
         "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),

@@ -81,16 +81,6 @@ public struct ControlServer: Sendable {
     }
   }
 
-  /// Carries out a request, and throws what it throws.
-  package func carryOut(
-    _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller,
-    progress: DiskFile.Progress
-  ) throws -> ControlResponse {
-    try perform(request, file, caller, HeldByClient(disks)) { part in
-      if case .progress(let done, let total) = part { progress(done, total) }
-    }
-  }
-
   /// `report` gets the parts of the answer that come before its end.
   private func answer(
     _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller, _ held: HeldByClient,
@@ -103,7 +93,9 @@ public struct ControlServer: Sendable {
     }
   }
 
-  private func perform(
+  /// Carries out a request. `held` is what its connection has, and `report` gets the parts of the answer that
+  /// come before its end.
+  package func perform(
     _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller, _ held: HeldByClient,
     _ report: (ControlResponse) -> Void
   ) throws -> ControlResponse {

@@ -2,13 +2,13 @@ import NBDServer
 
 /// What one connection of the control socket has in the server: disks that it fills or reads, and the
 /// ranges that it has sent for an import. All of it goes with the connection.
-final class HeldByClient {
+package final class HeldByClient {
   private let disks: Disks
   private var held: [String: Disk] = [:]
   /// The ranges of `changes` requests, for the next `importChanges`.
-  private(set) var ranges: [ChangedRange] = []
+  private var ranges: [ChangedRange] = []
 
-  init(_ disks: Disks) { self.disks = disks }
+  package init(_ disks: Disks) { self.disks = disks }
 
   deinit { for disk in held.values { disks.release(disk) } }
 
@@ -17,7 +17,7 @@ final class HeldByClient {
     return .held(export: disk.name, size: disk.size)
   }
 
-  func publish(_ export: String, as name: String, _ options: DiskOptions) throws {
+  package func publish(_ export: String, as name: String, _ options: DiskOptions) throws {
     guard let disk = held[export] else {
       throw ControlError("export \(export) is not held by this connection")
     }
@@ -25,7 +25,7 @@ final class HeldByClient {
     held[export] = nil
   }
 
-  func add(_ more: [ChangedRange]) throws {
+  package func add(_ more: [ChangedRange]) throws {
     guard ranges.count + more.count <= ChangeMap.longest else {
       throw ControlError("there are more than \(ChangeMap.longest) changed ranges")
     }

@@ -45,7 +45,7 @@ public struct RuntimeDirectory: Sendable {
   }
 
   /// Throws if the paths of the sockets do not fit an address, which has 108 bytes with the NUL.
-  func checkLength() throws(ControlError) {
+  package func checkLength() throws(ControlError) {
     let longest = 107 - "/control.sock".utf8.count
     guard path.utf8.count <= longest else {
       throw ControlError("--directory \(path): too long for a socket; use at most \(longest) bytes")

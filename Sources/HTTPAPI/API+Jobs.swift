@@ -1,47 +1,69 @@
 import ControlPlane
 import Glibc
 import NBDServer
+import NIOHTTP1
 
+// Images: as a job that goes on by itself, or, for a client that accepts server-sent events, with its
+// progress in the answer. Such work ends when its client is gone.
 extension API {
   private struct Import: RequestBody {
     enum CodingKeys: String, CodingKey, CaseIterable {
-      case path, size, quota, reserve, readOnly, description
+      case path, size, onto, originSize, quota, reserve, readOnly, description
     }
     var path: String?
     var size: ByteCount?
+    var onto: String?
+    var originSize: ByteCount?
     var quota: ByteCount?
     var reserve: ByteCount?
     var readOnly: Bool?
     var description: String?
   }
 
-  private struct Export: RequestBody {
-    enum CodingKeys: String, CodingKey, CaseIterable { case path }
-    var path: String?
-  }
-
   func importImage(_ call: Route.Call) throws -> Answer {
     let body = try call.request.decode(Import.self)
     let path = try path(body.path, call)
+    let limits = DiskLimits(quota: body.quota?.bytes, reserve: body.reserve?.bytes)
+    let options = DiskOptions(isReadOnly: body.readOnly, description: body.description)
     try disks.checkFree(call.name)
+    guard let origin = body.onto else {
+      return try start(
+        "import", call,
+        .importFile(
+          name: call.name, path: path, limits: limits, size: body.size?.bytes, options: options))
+    }
+    guard let size = body.size, let originSize = body.originSize else {
+      throw Problem(400, .invalid, "the body: \"onto\" needs \"size\" and \"originSize\"")
+    }
     return try start(
       "import", call,
-      .importFile(
-        name: call.name, path: path,
-        limits: DiskLimits(quota: body.quota?.bytes, reserve: body.reserve?.bytes),
-        size: body.size?.bytes,
-        options: DiskOptions(isReadOnly: body.readOnly, description: body.description)))
+      .importChanges(
+        name: call.name, path: path, origin: origin, size: size.bytes,
+        originSize: originSize.bytes, limits: limits, options: options))
+  }
+
+  private struct Export: RequestBody {
+    enum CodingKeys: String, CodingKey, CaseIterable { case path, changes }
+    var path: String?
+    var changes: Bool?
   }
 
   func exportImage(_ call: Route.Call) throws -> Answer {
     let body = try call.request.decode(Export.self)
     let path = try path(body.path, call)
     _ = try disks.lookup(call.name)
-    return try start("export", call, .exportFile(name: call.name, path: path))
+    guard body.changes == true else {
+      return try start("export", call, .exportFile(name: call.name, path: path))
+    }
+    guard call.acceptsEvents else {
+      throw Problem(
+        422, .invalid, "the ranges of changes are events; send `Accept: text/event-stream`")
+    }
+    return try start("export", call, .exportChanges(name: call.name, path: path))
   }
 
-  /// The file that a job reads or writes: an open one that came with the request, or an absolute path,
-  /// which the server opens with its own rights.
+  /// The file that is read or written: an open one that came with the request, or an absolute path, which
+  /// the server opens with its own rights.
   private func path(_ path: String?, _ call: Route.Call) throws(Problem) -> String {
     guard call.isLocal else {
       throw Problem(403, .forbidden, "only clients of the control socket may name files; use NBD")
@@ -56,13 +78,48 @@ extension API {
   private func start(
     _ kind: String, _ call: Route.Call, _ request: ControlRequest
   ) throws -> Answer {
+    if call.acceptsEvents { return attached(call, request) }
+    if case .importChanges = request {
+      throw Problem(422, .invalid, "changes come with a client; send `Accept: text/event-stream`")
+    }
     let file = call.request.file
     let job = try jobs.start(kind, call.name) { [control] caller, progress in
-      _ = try control.carryOut(request, file, caller, progress: progress)
+      _ = try control.perform(request, file, caller, HeldByClient(control.disks)) { part in
+        if case .progress(let done, let total) = part { progress(done, total) }
+      }
     }
     var response = try HTTPResponse.json(job, .accepted)
     response.headers.append(("location", "/v1/jobs/\(job.id)"))
     return .whole(response)
+  }
+
+  /// Does the work now, and sends its progress and its end as events.
+  private func attached(_ call: Route.Call, _ work: ControlRequest) -> Answer {
+    .stream { connection, request in
+      try connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
+      func send(_ kind: String, _ value: some Encodable) throws {
+        try connection.sendPart("event: \(kind)\ndata: \(try JSON.text(value))\n\n")
+      }
+      do {
+        _ = try control.perform(work, request.file, call.caller, call.held) { part in
+          // If the client is gone, the work finds that out itself.
+          switch part {
+          case .progress(let done, let total):
+            try? send("progress", ["done": done, "total": total])
+          case .changes(let ranges): try? send("changes", ["ranges": ranges])
+          default: break
+          }
+        }
+        try send("done", disk(call.name))
+      } catch {
+        let problem = Problem(error)
+        control.log.notice(
+          (try? call.caller.check()) == nil ? "cancelled" : "refused",
+          metadata: ["request": "\(API.summary(request))", "reason": "\(problem.detail)"])
+        try send("failed", problem.document)
+      }
+      try connection.end()
+    }
   }
 
   /// A job, at once, or when it has ended, but after at most `wait` seconds.
@@ -76,5 +133,11 @@ extension API {
       usleep(10_000)
     }
     return try .json(jobs.find(id))
+  }
+}
+
+extension Route.Call {
+  fileprivate var acceptsEvents: Bool {
+    request.header("accept")?.contains("text/event-stream") == true
   }
 }

@@ -20,38 +20,8 @@ extension API {
   /// In seconds.
   var uptime: Double { Double((monotonicTime() - started) / 1_000_000) / 1000 }
 
-  /// The server's memory, in bytes.
-  struct MemoryDocument: Encodable {
-    let limit: UInt64
-    let capacity: UInt64
-    let used: UInt64
-    let promised: UInt64
-    let resident: UInt64
-    let givenBack: UInt64
-    let kinds: [String: UInt64]
-    let pressure: Pressure
-    let zeroPageReferences: UInt32
-    let counters: [String: UInt64]
-
-    struct Pressure: Encodable {
-      let level: String
-      let cause: String?
-    }
-  }
-
   func memory() -> MemoryDocument {
-    let status = control.serverStatus([])
-    return MemoryDocument(
-      limit: status.memoryLimit, capacity: machine.capacity, used: status.memoryUsed,
-      promised: status.memoryPromised, resident: status.residentMemory,
-      givenBack: status.memoryGivenBack,
-      kinds: [String: UInt64](
-        uniqueKeysWithValues: status.memoryByKind.map {
-          ($0.name == "zero page" ? "zeroPage" : $0.name, $0.bytes)
-        }),
-      pressure: MemoryDocument.Pressure(level: status.pressure, cause: status.pressureCause),
-      zeroPageReferences: status.zeroPageReferences,
-      counters: [String: UInt64](uniqueKeysWithValues: status.counters.map { ($0.name, $0.value) }))
+    MemoryDocument(control.serverStatus([]), capacity: machine.capacity)
   }
 
   private struct Limit: RequestBody {
@@ -73,7 +43,7 @@ extension API {
       let names = Knob.allCases.map(\.rawValue).joined(separator: ", ")
       throw Problem(
         404, .noSuchKnob,
-        "there is no knob \"\(LogText.printable(change.name))\"; the knobs: \(names)")
+        "there is no knob \(LogText.printable(change.name)); use one of: \(names)")
     }
     do {
       return [String: String](

@@ -43,10 +43,9 @@ public struct API: Sendable {
   }
 
   func serve(_ place: Place, _ access: Access, tls: TLSSession?) {
-    guard
-      var connection = try? HTTPConnection(
-        socket: place.socket, tls: tls, patience: control.patience)
-    else { return }
+    let connection = HTTPConnection(
+      socket: place.socket, tls: tls, patience: control.patience)
+    let held = HeldByClient(disks)
     while true {
       place.offer()
       var request: HTTPRequest?
@@ -54,7 +53,7 @@ public struct API: Sendable {
         request = try connection.receive()
         guard let request else { return }
         place.keep()
-        try answer(request, on: connection, access, place)
+        try answer(request, on: connection, access, place, held)
         guard request.keepsAlive else { return }
       } catch is ClientIsGone {
         return
@@ -67,8 +66,8 @@ public struct API: Sendable {
   }
 
   private func answer(
-    _ request: HTTPRequest, on connection: borrowing HTTPConnection, _ access: Access,
-    _ place: Place
+    _ request: HTTPRequest, on connection: HTTPConnection, _ access: Access,
+    _ place: Place, _ held: HeldByClient
   ) throws {
     do {
       try access.check(request)
@@ -76,12 +75,13 @@ public struct API: Sendable {
       let caller = Caller(
         socket: connection.socket, stop: control.stop?.descriptor ?? -1)
       let call = Route.Call(
-        request: request, segments: segments, caller: caller, isLocal: access.isLocal)
+        request: request, segments: segments, caller: caller, isLocal: access.isLocal,
+        held: held)
       switch try route.handle(self, call) {
       case .whole(let response): try connection.send(response, to: request)
       case .stream(let send):
-        // A stream may last for ever, so a newer client may have its place.
-        place.offer()
+        // A stream of events lasts for ever, so a newer client may have its place.
+        if request.head.method == .GET { place.offer() }
         // A part of the answer is sent, so what goes wrong now can only end the connection.
         do { try send(connection, request) } catch { throw ClientIsGone() }
       }
@@ -98,7 +98,7 @@ public struct API: Sendable {
     }
   }
 
-  private static func summary(_ request: HTTPRequest) -> String {
+  static func summary(_ request: HTTPRequest) -> String {
     "\(request.head.method.rawValue) \(request.head.uri)"
   }
 }

@@ -1,15 +1,15 @@
 import CLinux
 import ControlPlane
 import Glibc
+import HTTPCodec
 import NBDServer
 import NIOCore
-import NIOEmbedded
 import NIOHTTP1
 import TLS
 
 /// One HTTP/1.1 connection on a socket, served by its own thread. SwiftNIO's codec parses requests and
 /// writes answers; no event loop runs.
-struct HTTPConnection: ~Copyable {
+final class HTTPConnection {
   /// The most bytes in a request's body.
   static let bodyLimit = 1 << 20
   /// The most bytes in one header field, and in all of them.
@@ -19,31 +19,30 @@ struct HTTPConnection: ~Copyable {
   let tls: TLSSession?
   /// Seconds that a client has to end a request after its first byte, and to take an answer.
   let patience: Int
-  private let codec = EmbeddedChannel()
+  private let codec: HTTPCodec
   /// The file that came with the bytes received last.
   private var file: OpenFile?
   private var request: HTTPRequest?
 
-  init(socket: Int32, tls: TLSSession?, patience: Int) throws {
+  init(socket: Int32, tls: TLSSession?, patience: Int) {
     (self.socket, self.tls, self.patience) = (socket, tls, patience)
     var limits = NIOHTTPDecoderLimitConfiguration()
     limits.maxHeaderFieldSize = Self.headerLimit
     limits.maxHeaderListSize = Self.headerLimit
     limits.maxHeaderFieldCount = 64
-    let handlers = codec.pipeline.syncOperations
-    try handlers.addHandler(HTTPResponseEncoder())
-    try handlers.addHandler(
+    codec = HTTPCodec(
       ByteToMessageHandler(
-        HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)))
+        HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)),
+      HTTPResponseEncoder())
   }
 
   /// Returns the next request, or nil at the end of the connection.
-  mutating func receive() throws -> HTTPRequest? {
+  func receive() throws -> HTTPRequest? {
     // An idle client may wait as long as it likes. One that has begun a request must end it in time.
     var deadline = Deadline(seconds: request == nil ? 0 : patience)
     var hasBegun = request != nil
     while true {
-      while let part = try codec.readInbound(as: HTTPServerRequestPart.self) {
+      while let part = try codec.next(HTTPServerRequestPart.self) {
         switch part {
         case .head(let head):
           request = HTTPRequest(head)
@@ -71,7 +70,7 @@ struct HTTPConnection: ~Copyable {
         deadline = Deadline(seconds: patience)
         hasBegun = true
       }
-      do { try codec.writeInbound(bytes) } catch HTTPParserError.headerOverflow {
+      do { try codec.parse(bytes) } catch HTTPParserError.headerOverflow {
         throw Problem(
           431, .tooLarge, "the header has more than \(Self.headerLimit) bytes, or 64 fields")
       } catch {
@@ -81,7 +80,7 @@ struct HTTPConnection: ~Copyable {
   }
 
   /// Returns false at the end of the connection.
-  private mutating func receive(into bytes: inout ByteBuffer) throws -> Bool {
+  private func receive(into bytes: inout ByteBuffer) throws -> Bool {
     var (descriptor, descriptors): (Int32, Int32) = (-1, 1)
     let count = unsafe bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: 16 << 10) { room in
       if let tls { return max(0, unsafe tls.receive(room.baseAddress!, room.count)) }
@@ -98,8 +97,8 @@ struct HTTPConnection: ~Copyable {
     var headers = HTTPHeaders(response.headers)
     headers.replaceOrAdd(name: "content-length", value: "\(response.body.readableBytes)")
     try begin(response.status, headers, to: request)
-    if !isHead { try codec.writeOutbound(HTTPServerResponsePart.body(.byteBuffer(response.body))) }
-    try codec.writeOutbound(HTTPServerResponsePart.end(nil))
+    if !isHead { codec.write(HTTPServerResponsePart.body(.byteBuffer(response.body))) }
+    codec.write(HTTPServerResponsePart.end(nil))
     try flush()
   }
 
@@ -113,26 +112,20 @@ struct HTTPConnection: ~Copyable {
     headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
     let head = HTTPResponseHead(
       version: request?.head.version ?? .http1_1, status: status, headers: headers)
-    try codec.writeOutbound(HTTPServerResponsePart.head(head))
+    codec.write(HTTPServerResponsePart.head(head))
   }
 
   func sendPart(_ text: String) throws {
-    try codec.writeOutbound(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: text))))
+    codec.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: text))))
     try flush()
   }
 
   func end() throws {
-    try codec.writeOutbound(HTTPServerResponsePart.end(nil))
+    codec.write(HTTPServerResponsePart.end(nil))
     try flush()
   }
 
-  private func flush() throws {
-    var all = ByteBuffer()
-    while let part = try codec.readOutbound(as: IOData.self) {
-      if case .byteBuffer(var bytes) = part { all.writeBuffer(&bytes) }
-    }
-    try send(all)
-  }
+  private func flush() throws { try send(try codec.takeBytes()) }
 
   private func send(_ bytes: ByteBuffer) throws {
     let sent = unsafe bytes.withUnsafeReadableBytes { bytes in

@@ -40,18 +40,22 @@ struct Problem: Error {
     case failed
   }
 
+  struct Document: Encodable {
+    let type: String
+    let title: String
+    let status: Int
+    let code: Code
+    let detail: String
+  }
+
+  var document: Document {
+    Document(
+      type: "about:blank", title: HTTPResponseStatus(statusCode: status).reasonPhrase,
+      status: status, code: code, detail: detail)
+  }
+
   var response: HTTPResponse {
-    struct Document: Encodable {
-      let type: String
-      let title: String
-      let status: Int
-      let code: Code
-      let detail: String
-    }
     let status = HTTPResponseStatus(statusCode: status)
-    let document = Document(
-      type: "about:blank", title: status.reasonPhrase, status: self.status, code: code,
-      detail: detail)
     // SAFETY of `try!`: the document has only strings and a number.
     var response = try! HTTPResponse.json(document, status, type: "application/problem+json")
     if !allowed.isEmpty {

@@ -5,7 +5,7 @@ import NIOHTTP1
 enum Answer {
   case whole(HTTPResponse)
   /// An answer in parts, which the function sends.
-  case stream((borrowing HTTPConnection, HTTPRequest) throws -> Void)
+  case stream((HTTPConnection, HTTPRequest) throws -> Void)
 
   static func json(_ value: some Encodable, _ status: HTTPResponseStatus = .ok) throws -> Self {
     .whole(try .json(value, status))
@@ -32,6 +32,8 @@ struct Route: Sendable {
     let caller: Caller
     /// Whether the client is one of the control socket. Others cannot name files.
     let isLocal: Bool
+    /// What the connection has in the server.
+    let held: HeldByClient
     /// The segment that stands for `{name}`.
     var name: String { segments["name"] ?? "" }
   }

@@ -26,6 +26,10 @@ extension Route {
     Route(.POST, "/v1/disks/{name}/rename") { api, call in try api.rename(call) },
     Route(.POST, "/v1/disks/{name}/import") { api, call in try api.importImage(call) },
     Route(.POST, "/v1/disks/{name}/export") { api, call in try api.exportImage(call) },
+    Route(.POST, "/v1/disks/{name}/view") { api, call in try api.view(call) },
+    Route(.POST, "/v1/held") { api, call in try api.hold(call) },
+    Route(.POST, "/v1/held/{name}/publish") { api, call in try api.publish(call) },
+    Route(.POST, "/v1/ranges") { api, call in try api.addRanges(call) },
     Route(.POST, "/v1/remove") { api, call in try api.remove(call) },
 
     Route(.GET, "/v1/memory") { api, _ in try .json(api.memory()) },

@@ -1,15 +1,17 @@
+import CLinux
 import Glibc
-import NIOCore
-import NIOEmbedded
-import NIOHTTP1
+import HTTPCodec
+package import NIOCore
+package import NIOHTTP1
 
 /// One HTTP connection to the Unix socket of a server. SwiftNIO's codec writes requests and parses
 /// answers; no event loop runs.
-final class Connection {
+package final class Connection {
   private let socket: Int32
-  private let codec = EmbeddedChannel()
+  private let codec = HTTPCodec(
+    ByteToMessageHandler(HTTPResponseDecoder()), HTTPRequestEncoder())
 
-  init(path: String) throws(ServerUnreachable) {
+  package init(path: String) throws(ServerUnreachable) {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let room = MemoryLayout.size(ofValue: address.sun_path)
@@ -30,10 +32,6 @@ final class Connection {
       throw ServerUnreachable(
         "\(path): \(reason); start a server with `hugemem serve`, or name its directory")
     }
-    let handlers = codec.pipeline.syncOperations
-    // SAFETY of `try!`: the channel is new and has no other handler.
-    try! handlers.addHandler(HTTPRequestEncoder())
-    try! handlers.addHandler(ByteToMessageHandler(HTTPResponseDecoder()))
   }
 
   deinit { close(socket) }
@@ -41,7 +39,9 @@ final class Connection {
   private static func reason() -> String { unsafe String(cString: strerror(errno)) }
 
   /// Sends a request and waits for the whole answer.
-  func ask(_ method: HTTPMethod, _ path: String, _ body: ByteBuffer) throws -> (Int, ByteBuffer) {
+  package func ask(_ method: HTTPMethod, _ path: String, _ body: ByteBuffer) throws -> (
+    Int, ByteBuffer
+  ) {
     try send(method, path, body)
     var status = 0
     var answer = ByteBuffer()
@@ -54,24 +54,30 @@ final class Connection {
     }
   }
 
-  func send(
+  /// An open file can go with the request; the server then shares it.
+  package func send(
     _ method: HTTPMethod, _ path: String, _ body: ByteBuffer = ByteBuffer(),
-    _ headers: HTTPHeaders = [:]
+    _ headers: HTTPHeaders = [:], file: Int32 = -1
   ) throws {
     var head = HTTPRequestHead(version: .http1_1, method: method, uri: path, headers: headers)
     head.headers.add(name: "host", value: "localhost")
     head.headers.add(name: "content-length", value: "\(body.readableBytes)")
-    try codec.writeOutbound(HTTPClientRequestPart.head(head))
-    try codec.writeOutbound(HTTPClientRequestPart.body(.byteBuffer(body)))
-    try codec.writeOutbound(HTTPClientRequestPart.end(nil))
-    while let part = try codec.readOutbound(as: IOData.self) {
-      if case .byteBuffer(let bytes) = part { try send(bytes) }
-    }
+    codec.write(HTTPClientRequestPart.head(head))
+    codec.write(HTTPClientRequestPart.body(.byteBuffer(body)))
+    codec.write(HTTPClientRequestPart.end(nil))
+    try send(try codec.takeBytes(), file)
   }
 
-  private func send(_ bytes: ByteBuffer) throws {
+  private func send(_ bytes: ByteBuffer, _ file: Int32) throws {
     try unsafe bytes.withUnsafeReadableBytes { bytes in
       var done = 0
+      if file >= 0, bytes.count > 0 {
+        // The file goes with the first byte.
+        guard unsafe hm_send(socket, bytes.baseAddress!, 1, file) == 1 else {
+          throw ServerUnreachable("the server has ended: \(Self.reason())")
+        }
+        done = 1
+      }
       while done < bytes.count {
         let count = unsafe Glibc.send(
           socket, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
@@ -85,9 +91,9 @@ final class Connection {
   }
 
   /// The next part of an answer.
-  func next() throws -> HTTPClientResponsePart {
+  package func next() throws -> HTTPClientResponsePart {
     while true {
-      if let part = try codec.readInbound(as: HTTPClientResponsePart.self) { return part }
+      if let part = try codec.next(HTTPClientResponsePart.self) { return part }
       var bytes = ByteBuffer()
       let count = unsafe bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: 16 << 10) { room in
         while true {
@@ -96,7 +102,7 @@ final class Connection {
         }
       }
       guard count > 0 else { throw ServerUnreachable("the server has ended") }
-      try codec.writeInbound(bytes)
+      try codec.parse(bytes)
     }
   }
 }

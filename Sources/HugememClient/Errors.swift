@@ -1,5 +1,5 @@
 /// The server refused a request.
-public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
+public struct Problem: Error, Sendable, Equatable, Decodable, CustomStringConvertible {
   /// The status of the HTTP answer.
   public let status: Int
   /// Stays the same in all versions of the API, for example `no-such-disk`.
@@ -13,5 +13,5 @@ public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
 /// No server answers, or it has ended.
 public struct ServerUnreachable: Error, Sendable, CustomStringConvertible {
   public let description: String
-  init(_ description: String) { self.description = description }
+  package init(_ description: String) { self.description = description }
 }

@@ -1,8 +1,8 @@
 import FoundationEssentials
-import NIOCore
+package import NIOCore
 
 /// Parses server-sent events, which may come in any pieces.
-struct EventParser {
+package struct EventParser {
   /// The line that is not complete yet, and the fields of the event that is not.
   private var line: [UInt8] = []
   private var fields: [String: String] = [:]
@@ -14,9 +14,16 @@ struct EventParser {
     let count: Int?
   }
 
+  package init() {}
+
   /// Returns the events that these bytes complete.
   mutating func take(_ bytes: ByteBuffer) throws -> [Event] {
-    var found: [Event] = []
+    try messages(bytes).map { try event($0) }
+  }
+
+  /// The fields of each complete message.
+  package mutating func messages(_ bytes: ByteBuffer) -> [[String: String]] {
+    var found: [[String: String]] = []
     for byte in bytes.readableBytesView {
       guard byte == UInt8(ascii: "\n") else {
         line.append(byte)
@@ -26,7 +33,7 @@ struct EventParser {
       line = []
       if text.isEmpty {
         // Comments have no name, and end no event.
-        if let kind = fields["event"] { found.append(try event(kind)) }
+        if fields["event"] != nil { found.append(fields) }
         fields = [:]
       } else if let colon = text.firstIndex(of: ":") {
         fields[String(text[..<colon])] = String(
@@ -36,7 +43,8 @@ struct EventParser {
     return found
   }
 
-  private func event(_ kind: String) throws -> Event {
+  private func event(_ fields: [String: String]) throws -> Event {
+    let kind = fields["event"] ?? ""
     let data = try JSONDecoder().decode(Document.self, from: Data((fields["data"] ?? "{}").utf8))
     return Event(
       kind: kind.hasPrefix("disk.") ? String(kind.dropFirst(5)) : kind,

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
-import NIOCore
-import NIOHTTP1
+internal import NIOCore
+internal import NIOHTTP1
 import Synchronization
 
 /// A running server, by the HTTP API on its control socket.
@@ -150,7 +150,6 @@ public final class HugememServer: Sendable {
 
   private struct Nothing: Encodable {}
   private struct Empty: Decodable {}
-  private struct ProblemDocument: Decodable { let code, detail: String }
   private struct List: Decodable {
     let disks: [Disk]
     let next: String?
@@ -198,14 +197,13 @@ public final class HugememServer: Sendable {
     }
     let data = Data(answer.readableBytesView)
     guard status < 400 else {
-      let document = try JSONDecoder().decode(ProblemDocument.self, from: data)
-      throw Problem(status: status, code: document.code, detail: document.detail)
+      throw try JSONDecoder().decode(Problem.self, from: data)
     }
     return try JSONDecoder().decode(Answer.self, from: data.isEmpty ? Data("{}".utf8) : data)
   }
 
   /// Percent-encodes what is not allowed in a segment of a path.
-  private static func escaped(_ text: String) -> String {
+  package static func escaped(_ text: String) -> String {
     text.utf8.reduce(into: "") { escaped, byte in
       let scalar = Unicode.Scalar(byte)
       let isPlain =

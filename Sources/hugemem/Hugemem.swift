@@ -34,12 +34,17 @@ struct ServerOptions: ParsableArguments {
       valueName: "dir"))
   var directory: String?
 
+  /// Connects to the server, for several requests. What the server holds for them goes with the session.
+  func session() throws(ControlError) -> ServerSession {
+    try ServerSession(RuntimeDirectory(directory))
+  }
+
   /// Asks the server. Throws the server's message if the request fails.
   func ask(
     _ request: ControlRequest, with file: OpenFile? = nil,
     progress: DiskFile.Progress = { _, _ in }
   ) throws -> ControlResponse {
-    try ControlClient(RuntimeDirectory(directory)).ask(request, with: file, progress: progress)
+    try session().ask(request, with: file, progress: progress)
   }
 
   /// Asks for long work, with the file that it reads or writes, and shows its progress.

@@ -75,7 +75,7 @@ struct Import: ParsableCommand {
     let image = try ImageSource(path: file)
     let bar = ProgressBar("import \(name)")
     defer { bar.finish() }
-    var session = try ControlClient(RuntimeDirectory(server.directory)).session()
+    let session = try server.session()
     for start in stride(from: 0, to: changes.ranges.count, by: ChangeMap.part) {
       let end = min(start + ChangeMap.part, changes.ranges.count)
       _ = try session.ask(.changes(Array(changes.ranges[start..<end])))
@@ -164,7 +164,7 @@ struct Export: ParsableCommand {
     let bar = ProgressBar("export \(name)")
     defer { bar.finish() }
     var ranges: [ChangedRange] = []
-    var session = try ControlClient(RuntimeDirectory(server.directory)).session()
+    let session = try server.session()
     let answer = try session.ask(
       .exportChanges(name: name, path: path), with: open, progress: { bar.show($0, $1) },
       changes: { ranges += $0 })

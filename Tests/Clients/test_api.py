@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import threading
 from contextlib import closing
@@ -95,7 +96,11 @@ def test_a_long_list_comes_in_pieces(api):
     (400, "invalid", "POST", "/v1/disks", "[1]", ""),
     (400, "invalid", "POST", "/v1/disks", "{", ""),
     (400, "invalid", "POST", "/v1/disks/golden/forks", {"names": []}, "at least one"),
-    (400, "too-many", "POST", "/v1/disks/golden/forks", {"names": [f"n{i}" for i in range(1001)]}, "1000"),
+    (400, "invalid", "POST", "/v1/disks/new/import", {"path": "/dev/null", "onto": "golden"}, "originSize"),
+    (422, "invalid", "POST", "/v1/disks/golden/export", {"path": "/dev/null", "changes": True}, "text/event-stream"),
+    (404, "no-such-disk", "POST", "/v1/held/.import-7/publish", {"name": "x"}, "not held by this connection"),
+    (404, "no-such-disk", "POST", "/v1/disks/nosuch/view", None, "nosuch"),
+    (400, "invalid", "POST", "/v1/ranges", {"ranges": [{"start": 0}]}, "length"),
     (409, "disk-exists", "POST", "/v1/disks/golden/forks", {"names": ["a", "a"]}, ""),
     (422, "invalid-size", "PATCH", "/v1/memory", {"limit": 4096}, "too low"),
     (404, "no-such-knob", "PATCH", "/v1/knobs", {"colour": "1"}, "use_zero_page"),
@@ -157,6 +162,67 @@ def test_a_job_can_be_cancelled(api, tmp_path):
     job = api.good("GET", "/v1/jobs/1?wait=30")
     assert job["state"] == "cancelled" and "cancelled" in job["detail"]
     api.refused(404, "no-such-disk", "GET", "/v1/disks/a")
+
+
+def attached(api, path, body=None, file=None):
+    """Long work whose progress is in the answer: a list of its events."""
+    body = json.dumps(body or {})
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(api.path)
+        socket.send_fds(raw, [(head + body).encode()], [] if file is None else [file.fileno()])
+        answer = b""
+        while data := raw.recv(1 << 16):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    return [(kind.decode(), json.loads(data)) for kind, data in re.findall(rb"event: (\w+)\ndata: (.*)\n", answer)]
+
+
+def test_work_with_its_progress_in_the_answer(api, tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(os.urandom(8 << 20))
+    events = attached(api, "/v1/disks/a/import", {"path": str(image), "description": "mine"})
+    assert {kind for kind, _ in events[:-1]} == {"progress"} and events[-2][1] == {"done": 8 << 20, "total": 8 << 20}
+    assert (events[-1][0], events[-1][1]["description"]) == ("done", "mine")
+    with open(tmp_path / "out", "wb") as out:
+        assert attached(api, "/v1/disks/a/export", file=out)[-1][0] == "done"
+    assert (tmp_path / "out").read_bytes() == image.read_bytes()
+    kind, problem = attached(api, "/v1/disks/b/import", {"path": "/nosuch"})[-1]
+    assert (kind, problem["code"]) == ("failed", "failed") and "/nosuch" in problem["detail"]
+
+
+def test_changes_out_and_in_again(api, tmp_path):
+    api.good("PUT", "/v1/disks/golden/forks/job")
+    with closing(api.server.go("job")) as wire:
+        wire.write(1 << 20, b"x" * 8192)
+    events = attached(api, "/v1/disks/job/export", {"path": str(tmp_path / "delta"), "changes": True})
+    ranges = [one for kind, data in events if kind == "changes" for one in data["ranges"]]
+    assert ranges == [{"start": 1 << 20, "length": 8192, "data": True}]
+    # The ranges belong to the connection of the import.
+    body = {"path": str(tmp_path / "delta"), "onto": "golden", "size": 64 << 20, "originSize": 64 << 20}
+    connection = UnixHTTPConnection(api.path)
+    connection.request("POST", "/v1/ranges", json.dumps({"ranges": ranges}))
+    assert connection.getresponse().read() == b""
+    connection.request("POST", "/v1/disks/again/import", json.dumps(body), {"Accept": "text/event-stream"})
+    assert b"event: done" in connection.getresponse().read()
+    assert api.good("GET", "/v1/disks/again")["origin"] == "golden"
+    with closing(api.server.go("again")) as wire:
+        assert wire.read(1 << 20, 8193) == b"x" * 8192 + b"\0"
+
+
+def test_what_lasts_as_long_as_its_connection(api):
+    holder = API(api.server)
+    view = holder.good("POST", "/v1/disks/golden/view")
+    empty = holder.good("POST", "/v1/held", {"size": "1M"})
+    for made, size in ((view, 64 << 20), (empty, 1 << 20)):
+        assert run("nbdinfo", "--size", made["uri"]).stdout.strip() == str(size)
+    assert [disk["name"] for disk in api.good("GET", "/v1/disks")["disks"]] == ["golden"]
+    # Another connection cannot publish it.
+    api.refused(404, "no-such-disk", "POST", f"/v1/held/{empty['export']}/publish", {"name": "mine"})
+    assert holder.good("POST", f"/v1/held/{empty['export']}/publish", {"name": "mine", "readOnly": True})["readOnly"]
+    holder.connection.close()
+    eventually(lambda: run("nbdinfo", "--size", view["uri"], check=False).returncode != 0, "the view is gone")
+    assert api.good("GET", "/v1/disks/mine")["size"] == 1 << 20
 
 
 def test_events_tell_what_happens(api):

@@ -103,7 +103,7 @@ import Testing
     let acceptor = Acceptor(log: server.log)
     try acceptor.accept(on: listener, as: .control) { [server] in server.serve($0) }
     defer { acceptor.stop() }
-    let client = ControlClient(server.directory)
+    let client = LineClient(server.directory)
     #expect(try client.ask(.create(name: "a", size: 1 << 40)) == .done)
     #expect { try client.ask(.create(name: "a", size: 1)) } throws: { "\($0)".contains("exists") }
     var last: (UInt64, UInt64)?
@@ -124,7 +124,7 @@ import Testing
     let acceptor = Acceptor(log: server.log)
     try acceptor.accept(on: listener, as: .control) { [server] in server.serve($0) }
     defer { acceptor.stop() }
-    let client = ControlClient(server.directory)
+    let client = LineClient(server.directory)
     _ = try client.ask(.create(name: "a", size: 1 << 40))
     let names = (0..<10_000).map { "a-name-of-some-length-\($0)" }
     _ = try client.ask(.fork(source: "a", names: names))
@@ -161,7 +161,7 @@ import Testing
   }
 
   @Test func withoutAServerTheClientSaysWhatToDo() {
-    #expect { try ControlClient(RuntimeDirectory(scratch.path)).ask(.list) } throws: {
+    #expect { try LineClient(RuntimeDirectory(scratch.path)).ask(.list) } throws: {
       "\($0)".contains("hugemem serve") && "\($0)".contains(scratch.path)
     }
   }

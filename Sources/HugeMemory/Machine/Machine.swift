@@ -164,6 +164,9 @@ public final class Machine: Sendable {
   /// References held on the zero page, the shrinker's included; 0 when there is none.
   public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
 
+  /// The names of the counters, in the order of `/proc/vmstat`.
+  public static let counterNames = Counters().all.map(\.name)
+
   /// How often this process has waited for all readers, so that memory could be used again.
   public var gracePeriods: UInt64 { grace.count }
 

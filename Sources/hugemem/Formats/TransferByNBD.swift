@@ -16,7 +16,7 @@ struct TransferByNBD {
     _ name: String, size: UInt64, _ limits: DiskLimits, _ options: DiskOptions?, package: String,
     _ command: (String) -> [String]
   ) throws {
-    var session = try ControlClient(directory).session()
+    let session = try server.session()
     Tool.endWithSignals()
     guard case .held(let export, _) = try session.ask(.holdEmpty(size: size, limits: limits)) else {
       throw unexpected
@@ -75,7 +75,7 @@ struct TransferByNBD {
     }
     let temporary =
       "\(target).hugemem-\(String(UInt64.random(in: .min ... .max), radix: 16))"
-    var session = try ControlClient(directory).session()
+    let session = try server.session()
     Tool.endWithSignals { unsafe unlink(temporary) }
     defer { unsafe unlink(temporary) }
     guard case .held(let export, _) = try session.ask(.holdView(name: name)) else {

@@ -1,15 +1,17 @@
 import Glibc
 import NBDServer
 
-/// Sends requests to a running server.
-public struct ControlClient: Sendable {
+@testable import ControlPlane
+
+/// Sends requests as lines of JSON, as command lines did before the HTTP API.
+struct LineClient: Sendable {
   let directory: RuntimeDirectory
 
-  public init(_ directory: RuntimeDirectory) { self.directory = directory }
+  init(_ directory: RuntimeDirectory) { self.directory = directory }
 
   /// Sends a request, with an open file if it needs one, and returns the answer. Throws the
   /// server's message if the request fails.
-  public func ask(
+  func ask(
     _ request: ControlRequest, with file: OpenFile? = nil, progress: DiskFile.Progress = { _, _ in }
   ) throws(ControlError) -> ControlResponse {
     var session = try session()
@@ -18,8 +20,8 @@ public struct ControlClient: Sendable {
 
   /// Connects to the server, for several requests. What the server holds for them goes with the
   /// session.
-  public func session() throws(ControlError) -> ControlSession {
-    ControlSession(socket: try connect())
+  func session() throws(ControlError) -> LineSession {
+    LineSession(socket: try connect())
   }
 
   private func connect() throws(ControlError) -> Int32 {
@@ -35,7 +37,7 @@ public struct ControlClient: Sendable {
 }
 
 /// A connection to a server.
-public struct ControlSession: ~Copyable {
+struct LineSession: ~Copyable {
   private var channel: Channel
   private let socket: OpenFile
 
@@ -44,8 +46,8 @@ public struct ControlSession: ~Copyable {
     self.socket = OpenFile(socket)
   }
 
-  /// As `ControlClient.ask`. `changes` gets ranges that come before the end of the answer.
-  public mutating func ask(
+  /// As `LineClient.ask`. `changes` gets ranges that come before the end of the answer.
+  mutating func ask(
     _ request: ControlRequest, with file: OpenFile? = nil,
     progress: DiskFile.Progress = { _, _ in }, changes: ([ChangedRange]) -> Void = { _ in }
   ) throws(ControlError) -> ControlResponse {

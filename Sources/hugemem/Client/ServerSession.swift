@@ -1,0 +1,140 @@
+import ControlPlane
+import FoundationEssentials
+import HugememClient
+import NBDServer
+import NIOCore
+import NIOHTTP1
+
+/// A connection of a command to a server, over its HTTP API.
+final class ServerSession {
+  private let directory: RuntimeDirectory
+  private let connection: Connection
+
+  init(_ directory: RuntimeDirectory) throws(ControlError) {
+    try directory.checkLength()
+    self.directory = directory
+    do { connection = try Connection(path: directory.controlSocket) } catch {
+      throw ControlError(
+        "no server answers in \(directory.path); start one with `hugemem serve`, or name its "
+          + "--directory")
+    }
+  }
+
+  /// Sends a request, with an open file if it needs one, and returns the answer. Throws the server's
+  /// message if the request fails. `changes` gets ranges that come before the end of the answer.
+  func ask(
+    _ request: ControlRequest, with file: OpenFile? = nil,
+    progress: DiskFile.Progress = { _, _ in }, changes: ([ChangedRange]) -> Void = { _ in }
+  ) throws(ControlError) -> ControlResponse {
+    do { return try carryOut(request, file, progress, changes) } catch let error as ControlError {
+      throw error
+    } catch let problem as Problem {
+      // It may have several lines.
+      throw ControlError(lines: problem.detail.split(separator: "\n").map(String.init))
+    } catch is ServerUnreachable {
+      throw ControlError("the server ended, or closed the control socket, before it answered")
+    } catch is HTTPParserError {
+      throw ControlError("the server in \(directory.path) is older than this program")
+    } catch {
+      throw ControlError("the server's answer is not understood: \(error)")
+    }
+  }
+
+  /// A call whose answer is one document.
+  func call<Answer: Decodable>(
+    _ method: HTTPMethod, _ path: String, _ body: (some Encodable)? = nil as Fields?
+  ) throws -> Answer {
+    let bytes = try body.map { ByteBuffer(bytes: try JSONEncoder().encode($0)) } ?? ByteBuffer()
+    let (status, answer) = try connection.ask(method, "/v1" + path, bytes)
+    return try Self.decode(status, Data(answer.readableBytesView))
+  }
+
+  private static func decode<Answer: Decodable>(_ status: Int, _ data: Data) throws -> Answer {
+    guard status < 400 else { throw try problem(data) }
+    return try JSONDecoder().decode(Answer.self, from: data.isEmpty ? Data("{}".utf8) : data)
+  }
+
+  private static func problem(_ data: Data) throws -> Problem {
+    try JSONDecoder().decode(Problem.self, from: data)
+  }
+
+  private struct Progress: Decodable { let done, total: UInt64 }
+  private struct Ranges: Decodable { let ranges: [ChangedRange] }
+
+  /// Long work, whose progress comes as events before its end. Returns the disk.
+  func work(
+    _ path: String, _ body: Fields, _ file: OpenFile?, _ progress: DiskFile.Progress,
+    _ changes: ([ChangedRange]) -> Void
+  ) throws -> DiskDocument {
+    try connection.send(
+      .POST, "/v1" + path, ByteBuffer(bytes: try JSONEncoder().encode(body)),
+      ["accept": "text/event-stream"], file: file?.descriptor ?? -1)
+    var parser = EventParser()
+    var status = 200
+    var refusal = Data()
+    var result: Result<DiskDocument, Problem>?
+    while true {
+      switch try connection.next() {
+      case .head(let head): status = Int(head.status.code)
+      case .body(let bytes):
+        guard status < 400 else {
+          refusal += bytes.readableBytesView
+          continue
+        }
+        for message in parser.messages(bytes) {
+          let data = Data((message["data"] ?? "").utf8)
+          let decoder = JSONDecoder()
+          switch message["event"] {
+          case "progress":
+            let now = try decoder.decode(Progress.self, from: data)
+            progress(now.done, now.total)
+          case "changes": changes(try decoder.decode(Ranges.self, from: data).ranges)
+          case "done": result = .success(try decoder.decode(DiskDocument.self, from: data))
+          case "failed": result = .failure(try Self.problem(data))
+          default: break
+          }
+        }
+      case .end:
+        guard status < 400 else { throw try Self.problem(refusal) }
+        guard let result else { throw ServerUnreachable("the answer has no end") }
+        return try result.get()
+      }
+    }
+  }
+}
+
+/// The fields of a request's body. Those without a value are left out.
+struct Fields: Encodable {
+  private var fields: [(String, any Encodable)] = []
+
+  init(_ fields: (String, (any Encodable)?)...) {
+    for (name, value) in fields {
+      if let value { self.fields.append((name, value)) }
+    }
+  }
+
+  /// With the limits and options of a disk that is being made.
+  func adding(_ limits: DiskLimits?, _ options: NBDServer.DiskOptions?) -> Fields {
+    var all = self
+    all.fields +=
+      Fields(
+        ("quota", limits?.quota), ("reserve", limits?.reserve), ("readOnly", options?.isReadOnly),
+        ("description", options?.description)
+      ).fields
+    return all
+  }
+
+  private struct Key: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Key.self)
+    for (name, value) in fields {
+      try container.encode(value, forKey: Key(stringValue: name))
+    }
+  }
+}
