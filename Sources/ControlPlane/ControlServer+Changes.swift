@@ -11,11 +11,13 @@ extension ControlServer {
       throw ControlError(
         "disk \"\(name)\" is not a fork, so there is nothing to compare it with; export all of it")
     }
-    guard let file else { throw ControlError("\(path): no open file came with the request") }
+    let target =
+      try file.map { try ExportFile($0, name: path) } ?? ExportFile(path: path, streams: false)
     try DiskChanges.save(
-      disk.space.fork(), origin: origin, size: disk.size, to: file, name: path, caller: caller,
-      progress: { report(.progress(done: $0, total: $1)) }
+      disk.space.fork(), origin: origin, size: disk.size, to: target.file, name: path,
+      caller: caller, progress: { report(.progress(done: $0, total: $1)) }
     ) { report(.changes($0)) }
+    try target.commit()
     return .disks([status(disk)])
   }
 
@@ -25,13 +27,13 @@ extension ControlServer {
     _ ranges: [ChangedRange], _ caller: Caller, _ progress: DiskFile.Progress
   ) throws {
     if let fault = ChangeMap.fault(in: ranges, size: size) { throw ControlError(fault) }
-    guard let file else { throw ControlError("\(path): no open file came with the request") }
     let there = try disks.lookup(origin).size
     guard there == originSize else {
       throw ControlError(
         "disk \"\(origin)\" has \(there) bytes, but these are changes to a disk of \(originSize)")
     }
-    let source = try ImageSource(file, name: path)
+    let source =
+      try file.map { try ImageSource($0, name: path) } ?? ImageSource(path: path, streams: false)
     try disks.derive(
       name, from: origin, size: size, limits: limits ?? DiskLimits(),
       options: options ?? DiskOptions()

@@ -148,7 +148,13 @@ public struct ServerStatus: Codable, Sendable, Equatable {
 /// path, are escaped, since the message goes to a terminal.
 public struct ControlError: Error, Sendable, CustomStringConvertible {
   public let description: String
-  public init(_ description: String) { self.description = LogText.printable(description) }
+  /// The error of a lower layer that it tells of, if there is one.
+  package var reason: (any Error)?
+
+  public init(_ description: String, because reason: (any Error)? = nil) {
+    self.description = LogText.printable(description)
+    self.reason = reason
+  }
 
   /// A failure with several lines.
   public init(lines: [String]) {

@@ -4,7 +4,8 @@ import NBDServer
 /// The directory of a server's sockets, which only its user can enter.
 public struct RuntimeDirectory: Sendable {
   public let path: String
-  public var diskSocket: String { path + "/nbd.sock" }
+  /// Where clients find disks: `nbd.sock` in the directory, unless a service manager has opened another.
+  public var diskSocket: String
   public var controlSocket: String { path + "/control.sock" }
   private var lockFile: String { path + "/lock" }
 
@@ -13,6 +14,7 @@ public struct RuntimeDirectory: Sendable {
     var chosen = absolutePath(path ?? Self.standard)
     while chosen.count > 1, chosen.hasSuffix("/") { chosen.removeLast() }
     self.path = chosen
+    diskSocket = chosen + "/nbd.sock"
   }
 
   private static var standard: String {

@@ -11,7 +11,6 @@ extension API {
   }
 
   func list(_ call: Route.Call) throws -> Answer {
-    try call.allowQuery(["after", "limit", "origin"])
     let limit = try call.number("limit", 1...Self.mostDisks) ?? Self.mostDisks
     let origin = call.request.query["origin"]
     // One more tells whether more follow.
@@ -182,7 +181,8 @@ extension Route.Call {
     for name in request.query.keys.sorted() where !names.contains(name) {
       throw Problem(
         400, .unknownField,
-        "there is no parameter \"\(LogText.printable(name))\"; there are: \(names.joined(separator: ", "))"
+        "there is no parameter \"\(LogText.printable(String(name.prefix(100))))\"; "
+          + (names.isEmpty ? "there are none" : "there are: \(names.joined(separator: ", "))")
       )
     }
   }

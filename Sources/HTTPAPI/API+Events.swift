@@ -20,7 +20,6 @@ extension API {
 
   /// Server-sent events: what happens to disks from now on, or after `Last-Event-ID`.
   func events(_ call: Route.Call) throws -> Answer {
-    try call.allowQuery(["after"])
     let last = call.request.header("last-event-id") ?? call.request.query["after"]
     var after = disks.events.last
     if let last {
@@ -32,7 +31,8 @@ extension API {
     let isHead = call.request.head.method == .HEAD
     return .stream { [disks, after] connection, request in
       try connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
-      if isHead { return try connection.end() }
+      // Nothing follows, not even the end of a body.
+      if isHead { return try connection.flush() }
       let counter = hm_event_counter()
       guard counter >= 0 else { return try connection.end() }
       defer {

@@ -26,6 +26,7 @@ extension API {
     let limits = DiskLimits(quota: body.quota?.bytes, reserve: body.reserve?.bytes)
     let options = DiskOptions(isReadOnly: body.readOnly, description: body.description)
     try disks.checkFree(call.name)
+    try options.check()
     guard let origin = body.onto else {
       return try start(
         "import", call,
@@ -69,8 +70,9 @@ extension API {
       throw Problem(403, .forbidden, "only clients of the control socket may name files; use NBD")
     }
     if call.request.file != nil { return path ?? "the client's file" }
-    guard let path, path.hasPrefix("/"), !path.utf8.contains(0) else {
-      throw Problem(400, .invalid, "the body: \"path\" must be an absolute path")
+    guard let path, path.hasPrefix("/"), !path.utf8.contains(0), path.utf8.count < PATH_MAX else {
+      throw Problem(
+        400, .invalid, "the body: \"path\" must be an absolute path of less than \(PATH_MAX) bytes")
     }
     return path
   }
@@ -124,12 +126,13 @@ extension API {
 
   /// A job, at once, or when it has ended, but after at most `wait` seconds.
   func job(_ call: Route.Call) throws -> Answer {
-    try call.allowQuery(["wait"])
     let id = call.segments["id"] ?? ""
     let wait = try call.number("wait", 0...60) ?? 0
+    if wait > 0 { call.offer() }
     for _ in 0..<wait * 100 {
       guard try jobs.find(id).state == .running else { break }
       try call.caller.check()
+      guard !call.hasEnded else { throw ClientIsGone() }
       usleep(10_000)
     }
     return try .json(jobs.find(id))
@@ -137,6 +140,12 @@ extension API {
 }
 
 extension Route.Call {
+  /// Whether the client has closed its side.
+  fileprivate var hasEnded: Bool {
+    var byte: UInt8 = 0
+    return unsafe recv(caller.socket, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) == 0
+  }
+
   fileprivate var acceptsEvents: Bool {
     request.header("accept")?.contains("text/event-stream") == true
   }

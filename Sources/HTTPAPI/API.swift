@@ -76,7 +76,9 @@ public struct API: Sendable {
         socket: connection.socket, stop: control.stop?.descriptor ?? -1)
       let call = Route.Call(
         request: request, segments: segments, caller: caller, isLocal: access.isLocal,
-        held: held)
+        offer: { place.offer() }, held: held)
+      try call.allowQuery(route.parameters)
+      if !route.hasBody { _ = try request.decode(NoFields.self) }
       switch try route.handle(self, call) {
       case .whole(let response): try connection.send(response, to: request)
       case .stream(let send):
@@ -87,15 +89,26 @@ public struct API: Sendable {
       }
       control.log.debug("done", metadata: ["request": "\(Self.summary(request))"])
     } catch let error where !(error is ClientIsGone) {
-      let problem = Problem(error)
+      var problem = Problem(error)
+      // What the end of the server interrupts is no fault of the request.
+      if let stop = control.stop, (try? Caller(socket: -1, stop: stop.descriptor).check()) == nil {
+        problem = Problem(503, .cancelled, problem.detail)
+      }
       control.log.notice(
         "refused",
         metadata: [
-          "request": "\(Self.summary(request))", "code": "\(problem.code.rawValue)",
+          "request": "\(Self.summary(request))", "client": "\(Self.name(place, access))",
+          "code": "\(problem.code.rawValue)",
           "reason": "\(problem.detail)",
         ])
       try connection.send(problem.response, to: request)
     }
+  }
+
+  /// Who a client is, for the log.
+  private static func name(_ place: Place, _ access: Access) -> String {
+    if let user = Socket.user(of: place.socket) { return "uid:\(user)" }
+    return Socket.peer(of: place.socket) ?? "HTTP"
   }
 
   static func summary(_ request: HTTPRequest) -> String {

@@ -19,8 +19,10 @@ enum Access: Sendable {
     case .network(let token?):
       // The page has no secrets. It asks for the token itself.
       if request.path.isEmpty { return }
-      let given = request.header("authorization").map { Array($0.utf8) } ?? []
-      guard Self.isSame(given, Array("Bearer ".utf8) + token) else {
+      let given = Array((request.header("authorization") ?? "").utf8)
+      // The name of the scheme may be written in any case.
+      let isBearer = String(decoding: given.prefix(7), as: UTF8.self).lowercased() == "bearer "
+      guard isBearer, Self.isSame(Array(given.dropFirst(7)), token) else {
         throw Problem(
           401, .unauthorized, "send the token of --http-token as `Authorization: Bearer TOKEN`")
       }
@@ -30,7 +32,8 @@ enum Access: Sendable {
           403, .forbidden,
           "without --http-token, clients over TCP may only look; use the control socket")
       }
-      guard Self.isThisMachine(request.header("host") ?? "localhost") else {
+      let hosts = request.head.headers["host"]
+      guard hosts.count <= 1, Self.isThisMachine(hosts.first ?? "localhost") else {
         throw Problem(403, .forbidden, "use localhost, 127.0.0.1 or [::1] as the host")
       }
     }
@@ -45,6 +48,8 @@ enum Access: Sendable {
   private static func isThisMachine(_ host: String) -> Bool {
     var name = host[...]
     if name.hasPrefix("["), let end = name.firstIndex(of: "]") {
+      let rest = name[name.index(after: end)...]
+      guard rest.isEmpty || rest.hasPrefix(":") else { return false }
       name = name[...end]
     } else if let colon = name.lastIndex(of: ":") {
       name = name[..<colon]

@@ -125,7 +125,7 @@ final class HTTPConnection {
     try flush()
   }
 
-  private func flush() throws { try send(try codec.takeBytes()) }
+  func flush() throws { try send(try codec.takeBytes()) }
 
   private func send(_ bytes: ByteBuffer) throws {
     let sent = unsafe bytes.withUnsafeReadableBytes { bytes in

@@ -16,7 +16,13 @@ struct HTTPRequest {
 
   init(_ head: HTTPRequestHead) {
     self.head = head
-    let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+    // The absolute form names the host as well.
+    var target = head.uri[...]
+    if let scheme = target.firstRange(of: "://"), !target.hasPrefix("/") {
+      let rest = target[scheme.upperBound...]
+      target = rest.firstIndex(of: "/").map { rest[$0...] } ?? "/"
+    }
+    let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     path = parts[0].split(separator: "/").map { Self.decoded($0) }
     var query: [String: String] = [:]
     for pair in parts.dropFirst().first?.split(separator: "&") ?? [] {

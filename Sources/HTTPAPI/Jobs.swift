@@ -78,6 +78,7 @@ final class Jobs: Sendable {
       }
       return job
     }
+    log.info("job started", metadata: ["job": "\(job.id)", "kind": "\(kind)", "disk": "\(disk)"])
     let caller = Caller(socket: near.descriptor, stop: stop, gone: "the job was cancelled")
     let thread = WorkerThread { [self] in
       do {
@@ -117,7 +118,8 @@ final class Jobs: Sendable {
   private func end(_ id: String, _ state: Job.State, _ problem: Problem? = nil) {
     update(id) { ($0.state, $0.code, $0.detail) = (state, problem?.code, problem?.detail) }
     _ = table.withLock { $0.cancels.removeValue(forKey: id) }
-    log.info(
-      "job \(state.rawValue)", metadata: ["job": "\(id)", "reason": "\(problem?.detail ?? "-")"])
+    var metadata: Logger.Metadata = ["job": "\(id)"]
+    if let problem { metadata["reason"] = "\(problem.detail)" }
+    log.info("job \(state.rawValue)", metadata: metadata)
   }
 }

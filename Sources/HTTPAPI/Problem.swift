@@ -13,7 +13,9 @@ struct Problem: Error {
   var allowed: [HTTPMethod] = []
 
   init(_ status: Int, _ code: Code, _ detail: String) {
-    (self.status, self.code, self.detail) = (status, code, detail)
+    // It may have a name or a path that a client chose.
+    (self.status, self.code) = (status, code)
+    self.detail = LogText.printable(detail)
   }
 
   /// The names of the codes are part of the API.
@@ -73,7 +75,16 @@ extension Problem {
     case let problem as Problem: self = problem
     case let error as DiskError: self.init(error)
     case let error as MemoryError: self.init(.memory(error))
-    case let error as ControlError: self.init(400, .failed, error.description)
+    case let error as ControlError:
+      switch error.reason {
+      case let reason as DiskError:
+        self.init(reason)
+        detail = error.description
+      case let reason as MemoryError:
+        self.init(DiskError.memory(reason))
+        detail = error.description
+      default: self.init(400, .failed, error.description)
+      }
     default: self.init(500, .failed, "\(error)")
     }
   }

@@ -8,6 +8,11 @@ protocol RequestBody: Decodable {
   associatedtype CodingKeys: CodingKey & CaseIterable
 }
 
+/// For routes that have nothing to say.
+struct NoFields: RequestBody {
+  enum CodingKeys: CodingKey, CaseIterable {}
+}
+
 extension HTTPRequest {
   /// The body, which must be one JSON object. An empty body is an object without fields.
   func decode<Body: RequestBody>(_: Body.Type) throws -> Body {
@@ -37,7 +42,7 @@ private struct Strict<Body: RequestBody>: Decodable {
       let fields = known.isEmpty ? "there are none" : known.sorted().joined(separator: ", ")
       throw Problem(
         400, .unknownField,
-        "the body: there is no field \"\(LogText.printable(key.stringValue))\"; its fields: \(fields)"
+        "the body: there is no field \"\(LogText.printable(String(key.stringValue.prefix(100))))\"; its fields: \(fields)"
       )
     }
     body = try Body(from: decoder)

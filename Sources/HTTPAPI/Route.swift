@@ -16,13 +16,19 @@ enum Answer {
 struct Route: Sendable {
   let method: HTTPMethod
   let path: String
+  /// Whether the route reads a body.
+  let hasBody: Bool
+  /// The parameters of its query.
+  let parameters: [String]
   let handle: @Sendable (API, Call) throws -> Answer
 
   init(
-    _ method: HTTPMethod, _ path: String,
+    _ method: HTTPMethod, _ path: String, hasBody: Bool? = nil, _ parameters: [String] = [],
     _ handle: @escaping @Sendable (API, Call) throws -> Answer
   ) {
     (self.method, self.path, self.handle) = (method, path, handle)
+    self.hasBody = hasBody ?? ![.GET, .DELETE].contains(method)
+    self.parameters = parameters
   }
 
   /// A request, and what the segments in braces were.
@@ -32,6 +38,8 @@ struct Route: Sendable {
     let caller: Caller
     /// Whether the client is one of the control socket. Others cannot name files.
     let isLocal: Bool
+    /// Gives the connection's place to a newer client, if there is one. For long waits.
+    let offer: () -> Void
     /// What the connection has in the server.
     let held: HeldByClient
     /// The segment that stands for `{name}`.

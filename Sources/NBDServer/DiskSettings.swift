@@ -91,7 +91,7 @@ public struct DiskOptions: Codable, Sendable, Equatable {
   /// In bytes. A list names 32 disks at a time, so this bounds what a client that does not read holds.
   static let longestDescription = 255
 
-  func check() throws(DiskError) {
+  package func check() throws(DiskError) {
     guard let description else { return }
     guard description.utf8.count <= Self.longestDescription else {
       throw .invalidDescription("is longer than \(Self.longestDescription) bytes")

@@ -162,7 +162,7 @@ public struct Listener: Sendable {
   }
 
   /// The numeric form of an address, as it is written before a port.
-  private static func shown(_ address: inout sockaddr_in6, _ length: socklen_t) -> String {
+  static func shown(_ address: inout sockaddr_in6, _ length: socklen_t) -> String {
     var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
     let size = socklen_t(text.count)
     _ = unsafe withUnsafePointer(to: &address) {

@@ -44,6 +44,21 @@ public enum Socket {
   }
 }
 
+extension Socket {
+  /// The address of the other end of a TCP connection.
+  package static func peer(of socket: Int32) -> String? {
+    var address = sockaddr_in6()
+    var size = socklen_t(MemoryLayout<sockaddr_in6>.size)
+    let failed = unsafe withUnsafeMutablePointer(to: &address) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe getpeername(socket, $0, &size)
+      }
+    }
+    guard failed == 0 else { return nil }
+    return "\(Listener.shown(&address, size)):\(UInt16(bigEndian: address.sin6_port))"
+  }
+}
+
 /// Why a socket could not be made, bound or connected.
 public struct SocketError: Error, Sendable, CustomStringConvertible {
   public var description: String

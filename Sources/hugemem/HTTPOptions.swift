@@ -39,11 +39,15 @@ struct HTTPOptions: ParsableArguments {
     return token
   }
 
-  /// Opens the listeners. Other machines need a token, and TLS unless `--insecure` is given.
-  func listeners(_ listening: ListenOptions, hasToken: Bool) throws -> [Listener] {
+  /// Opens the listeners, or ones on any free ports. Other machines need a token, and TLS unless
+  /// `--insecure` is given.
+  func listeners(
+    _ listening: ListenOptions, hasToken: Bool, anyPort: Bool = false
+  ) throws -> [Listener] {
     var listeners: [Listener] = []
     for text in http {
-      guard let (host, port) = ListenOptions.parse(text) else { continue }
+      guard let (host, chosen) = ListenOptions.parse(text) else { continue }
+      let port = anyPort ? 0 : chosen
       do { listeners += try Listener.tcp(host: host, port: port) } catch {
         throw ControlError("--http \(text): \(error)")
       }

@@ -65,7 +65,7 @@ struct Serve: ParsableCommand {
 
   func run() throws {
     if check { return try checkFiles() }
-    let directory = RuntimeDirectory(server.directory)
+    var directory = RuntimeDirectory(server.directory)
     let lock = try directory.lock()
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
@@ -96,6 +96,7 @@ struct Serve: ParsableCommand {
       disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
       overhead: overhead)
     let own = try activation.unix("nbd") ?? sockets.listen(directory.diskSocket)
+    directory.diskSocket = own.address
     let others = activation.listeners("nbd").filter { $0.descriptor != own.descriptor }
     let listeners = try [own] + listening.checked(others) + listening.listeners(noting: sockets)
     let pages =
@@ -160,11 +161,32 @@ struct Serve: ParsableCommand {
   /// Loads every file that the options name, as a start would.
   private func checkFiles() throws {
     _ = try listening.context()
-    _ = try http.token()
+    let token = try http.token()
+    // A server may run on the ports.
+    for listener in try http.listeners(listening, hasToken: token != nil, anyPort: true) {
+      close(listener.descriptor)
+    }
     if let rules { _ = try RulesFile.load(rules) }
+    try RuntimeDirectory(server.directory).checkLength()
+    let disks: Disks
+    do {
+      let bytes = memory?.bytes ?? 1 << 30
+      disks = Disks(
+        machine: try Machine(limit: bytes, background: .none), limit: connections.maxDisks)
+    } catch {
+      throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
+    }
+    try create(in: disks)
     for text in imports {
-      guard let (_, path) = pair(text) else { continue }
-      do { _ = try ImageSource(path: path) } catch {
+      guard let (name, path) = pair(text) else { continue }
+      do {
+        try disks.checkFree(name)
+        var status = stat()
+        // A pipe would wait for its writer.
+        if unsafe path != "-" && (stat(path, &status) != 0 || status.st_mode & S_IFMT != S_IFIFO) {
+          _ = try ImageSource(path: path)
+        }
+      } catch {
         throw ControlError("--import \(text): \(error)")
       }
     }
@@ -200,12 +222,7 @@ struct Serve: ParsableCommand {
   }
 
   private func fill(_ disks: Disks) throws {
-    for text in create {
-      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
-      do { try disks.create(name, size: size.bytes) } catch {
-        throw ControlError("--create \(text): \(error)")
-      }
-    }
+    try create(in: disks)
     for text in imports {
       guard let (name, path) = pair(text) else { continue }
       let bar = ProgressBar("import \(name)")
@@ -215,6 +232,15 @@ struct Serve: ParsableCommand {
         throw ControlError("--import \(text): \(error)")
       }
       bar.finish()
+    }
+  }
+
+  private func create(in disks: Disks) throws {
+    for text in create {
+      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
+      do { try disks.create(name, size: size.bytes) } catch {
+        throw ControlError("--create \(text): \(error)")
+      }
     }
   }
 

@@ -20,9 +20,18 @@ struct SocketActivation {
       separator: ":", omittingEmptySubsequences: false)
     for index in 0..<Int(count) {
       let name = index < given.count ? String(given[index]) : ""
-      let use = Self.names.contains(name) ? name : "nbd"
+      // systemd's own name for a socket is that of its unit.
+      let isOwn = name.isEmpty || name == "unknown" || name.hasSuffix(".socket")
+      let use = isOwn ? "nbd" : name
       do throws(SocketError) {
-        named[use, default: []].append(try Listener.adopt(3 + Int32(index)))
+        guard Self.names.contains(use) else {
+          throw SocketError("use one of the names \(Self.names.joined(separator: ", "))")
+        }
+        let listener = try Listener.adopt(3 + Int32(index))
+        guard use != "control" || listener.kind == .unix && named[use] == nil else {
+          throw SocketError("the control socket must be one Unix socket")
+        }
+        named[use, default: []].append(listener)
       } catch {
         throw ControlError("LISTEN_FDS: socket \(index + 1) (\(name)): \(error)")
       }

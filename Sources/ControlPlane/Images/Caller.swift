@@ -6,7 +6,7 @@ import Glibc
 /// Work that waits for a descriptor uses `wait`, so that both can end it.
 public struct Caller: Sendable {
   /// The control socket on which the client waits, or -1 for none.
-  let socket: Int32
+  package let socket: Int32
   /// A descriptor that becomes readable when the server stops, or -1 for none.
   let stop: Int32
   /// What the end of `socket` means.

@@ -42,7 +42,7 @@ public enum DiskFile {
     } catch let error as ControlError {
       throw error
     } catch {
-      throw ControlError("\(source.name): \(error)")
+      throw ControlError("\(source.name): \(error)", because: error)
     }
   }
 

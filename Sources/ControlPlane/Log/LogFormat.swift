@@ -20,8 +20,9 @@ public enum LogFormat: String, CaseIterable, Sendable {
       return ([("time", time), ("level", level), ("msg", message)] + pairs)
         .map { LogText.pair($0.0, $0.1) }.joined(separator: " ")
     case .json:
-      var fields = [("time", time), ("level", level), ("message", LogText.short(message))]
-      fields += pairs.map { ($0.key, LogText.short($0.value)) }
+      // Characters that are not harmless are escaped for terminals as well.
+      var fields = [("time", time), ("level", level), ("message", message)]
+      fields += pairs.map { ($0.key, LogText.printable(LogText.short($0.value))) }
       return "{" + fields.map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }.joined(separator: ",")
         + "}"
     }

@@ -9,7 +9,6 @@ extension API {
   /// The metrics, in parts, since there may be many disks. `disks=none` leaves those of single disks
   /// out.
   func metrics(_ call: Route.Call) throws -> Answer {
-    try call.allowQuery(["disks"])
     let choice = call.request.query["disks"] ?? "all"
     guard choice == "all" || choice == "none" else {
       throw Problem(400, .invalid, "parameter disks: use all or none")
@@ -20,7 +19,8 @@ extension API {
       var text = Exposition(isOpenMetrics: accepted.contains("application/openmetrics-text"))
       try connection.begin(
         .ok, ["content-type": text.contentType], to: request)
-      if isHead { return try connection.end() }
+      // Nothing follows, not even the end of a body.
+      if isHead { return try connection.flush() }
       addServer(&text)
       addMemory(&text)
       addProcess(&text)

@@ -29,8 +29,7 @@ final class ServerSession {
     do { return try carryOut(request, file, progress, changes) } catch let error as ControlError {
       throw error
     } catch let problem as Problem {
-      // It may have several lines.
-      throw ControlError(lines: problem.detail.split(separator: "\n").map(String.init))
+      throw ControlError(problem.detail)
     } catch is ServerUnreachable {
       throw ControlError("the server ended, or closed the control socket, before it answered")
     } catch is HTTPParserError {

@@ -141,9 +141,9 @@ class Disk:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self.remove()
-        except Problem as problem:
+        except (Problem, Unreachable) as problem:
             # Somebody removed it already. An error of the block counts more than one of the end.
-            if problem.code != "no-such-disk" and error is None:
+            if error is None and getattr(problem, "code", "") != "no-such-disk":
                 raise
 
 
@@ -183,6 +183,8 @@ class Server:
         return self._disk("PUT", f"/disks/{quote(source, safe='')}/forks/{quote(name, safe='')}")
 
     def disk(self, name: str) -> Disk:
+        if not name:
+            raise ValueError("a disk has a name")
         return self._disk("GET", f"/disks/{quote(name, safe='')}")
 
     def disks(self, *, origin: str | None = None) -> Iterator[Disk]:
@@ -212,6 +214,9 @@ class Server:
         try:
             connection.request("GET", "/v1/events", headers={} if after is None else {"Last-Event-ID": str(after)})
             answer = connection.getresponse()
+            if answer.status >= 400:
+                document = json.loads(answer.read())
+                raise Problem(answer.status, document["code"], document["detail"])
             found: dict[str, str] = {}
             while line := answer.readline().decode():
                 name, _, value = line.rstrip("\n").partition(": ")
@@ -225,7 +230,9 @@ class Server:
                     found = {}
                 else:
                     found = {}
-        except (ConnectionError, FileNotFoundError) as error:
+        except TimeoutError:
+            raise
+        except OSError as error:
             raise Unreachable(self._nobody()) from error
         finally:
             connection.close()
@@ -253,8 +260,11 @@ class Server:
         return Disk._of(self, self._ask(method, path, body))
 
     def _finished(self, job: dict[str, Any]) -> Job:
+        wait = 30 if self._timeout is None else max(0, min(30, int(self._timeout / 2)))
         while job["state"] == "running":
-            job = self._ask("GET", f"/jobs/{job['id']}?wait=30")
+            job = self._ask("GET", f"/jobs/{job['id']}?wait={wait}")
+            if not wait:
+                time.sleep(0.1)
         if job["state"] != "done":
             raise Problem(500, job.get("code", "failed"), job.get("detail", ""))
         return Job(**job)
@@ -274,11 +284,14 @@ class Server:
                 self._connection.request(method, f"/v1{path}", text)
                 answer = self._connection.getresponse()
             data = answer.read()
-        except (ConnectionError, FileNotFoundError, http.client.HTTPException) as error:
-            self._connection.close()
-            raise Unreachable(self._nobody()) from error
-        except BaseException:
+        except TimeoutError:
             # The answer to this request must not be taken for that to the next one.
+            self._connection.close()
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unreachable(f"{self._nobody()} ({error})") from error
+        except BaseException:
             self._connection.close()
             raise
         document: Any = json.loads(data) if data else {}
