@@ -39,7 +39,7 @@ private func take(_ line: Data) throws {
   guard let request = try? JSONDecoder().decode(ControlRequest.self, from: line) else { return }
   switch request {
   // They open the path that they name.
-  case .importFile, .exportFile: return
+  case .importFile, .exportFile, .importChanges, .exportChanges: return
   #if PLANTED_BUG
     case .create(_, let size, _, _): precondition(size == 1 << 20, "planted")
   #endif

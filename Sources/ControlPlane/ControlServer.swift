@@ -16,7 +16,7 @@ public struct ControlServer: Sendable {
 
   /// Ends imports, exports and forks that are under way when the server stops.
   public var stop: StopEvent?
-  private let slots = MessageSlots()
+  package let slots = MessageSlots()
 
   public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
     self.disks = disks

@@ -18,7 +18,7 @@ extension API {
     var after = call.request.query["after"]
     while found.count <= limit {
       let part = disks.list(after: after, count: 256)
-      found += part.filter { $0.isShown && (origin == nil || $0.origin == origin) }
+      found += part.filter { origin == nil || $0.origin == origin }
       guard part.count == 256 else { break }
       after = part.last?.name
     }

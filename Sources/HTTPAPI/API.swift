@@ -16,6 +16,8 @@ public struct API: Sendable {
   /// What counts the connections.
   let acceptor: Acceptor?
   let started = monotonicTime()
+  /// For long answers over TCP, so that they keep none of those on the control socket waiting.
+  private let networkSlots = MessageSlots()
 
   var disks: Disks { control.disks }
   var machine: Machine { control.disks.machine }
@@ -79,6 +81,13 @@ public struct API: Sendable {
         offer: { place.offer() }, held: held)
       try call.allowQuery(route.parameters)
       if !route.hasBody { _ = try request.decode(NoFields.self) }
+      // A client that does not read keeps its answer in memory, so few may be under way.
+      let slots = access.isLocal ? control.slots : networkSlots
+      let isLong = route.listsDisks && disks.count > MessageSlots.fewDisks
+      if isLong {
+        do { try slots.take() } catch { throw Problem(429, .tooMany, "\(error)") }
+      }
+      defer { if isLong { slots.give() } }
       switch try route.handle(self, call) {
       case .whole(let response): try connection.send(response, to: request)
       case .stream(let send):

@@ -18,17 +18,20 @@ struct Route: Sendable {
   let path: String
   /// Whether the route reads a body.
   let hasBody: Bool
+  /// Whether the answer grows with the number of disks.
+  let listsDisks: Bool
   /// The parameters of its query.
   let parameters: [String]
   let handle: @Sendable (API, Call) throws -> Answer
 
   init(
-    _ method: HTTPMethod, _ path: String, hasBody: Bool? = nil, _ parameters: [String] = [],
+    _ method: HTTPMethod, _ path: String, hasBody: Bool? = nil, listsDisks: Bool = false,
+    _ parameters: [String] = [],
     _ handle: @escaping @Sendable (API, Call) throws -> Answer
   ) {
     (self.method, self.path, self.handle) = (method, path, handle)
     self.hasBody = hasBody ?? ![.GET, .DELETE].contains(method)
-    self.parameters = parameters
+    (self.listsDisks, self.parameters) = (listsDisks, parameters)
   }
 
   /// A request, and what the segments in braces were.

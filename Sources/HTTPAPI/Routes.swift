@@ -2,11 +2,13 @@ extension Route {
   /// The whole API. `openapi.json` describes it; a test compares the two.
   static let all: [Route] = [
     Route(.GET, "/") { _, _ in .whole(StatusPage.response) },
-    Route(.GET, "/metrics", ["disks"]) { api, call in try api.metrics(call) },
+    Route(.GET, "/metrics", listsDisks: true, ["disks"]) { api, call in try api.metrics(call) },
     Route(.GET, "/v1") { api, _ in try .json(api.server()) },
     Route(.GET, "/v1/openapi.json") { _, _ in .whole(.text(Description.json, "application/json")) },
 
-    Route(.GET, "/v1/disks", ["after", "limit", "origin"]) { api, call in try api.list(call) },
+    Route(.GET, "/v1/disks", listsDisks: true, ["after", "limit", "origin"]) { api, call in
+      try api.list(call)
+    },
     Route(.POST, "/v1/disks") { api, call in try api.create(call) },
     Route(.GET, "/v1/disks/{name}") { api, call in try .json(api.disk(call.name)) },
     Route(.PUT, "/v1/disks/{name}") { api, call in try api.create(call) },

@@ -20,7 +20,15 @@ struct Hugemem: ParsableCommand {
     ])
 
   static func main() {
-    do { main(try ConfigFile.expand(Array(CommandLine.arguments.dropFirst()))) } catch {
+    let given = Array(CommandLine.arguments.dropFirst())
+    do {
+      let arguments = try ConfigFile.expand(given)
+      do { _ = try parseAsRoot(arguments) } catch  where arguments != given {
+        writeToStandardError("note: some of the options come from the file of --config\n")
+        throw error
+      }
+      main(arguments)
+    } catch {
       exit(withError: error)
     }
   }

@@ -216,7 +216,7 @@ def test_what_lasts_as_long_as_its_connection(api):
     empty = holder.good("POST", "/v1/held", {"size": "1M"})
     for made, size in ((view, 64 << 20), (empty, 1 << 20)):
         assert run("nbdinfo", "--size", made["uri"]).stdout.strip() == str(size)
-    assert [disk["name"] for disk in api.good("GET", "/v1/disks")["disks"]] == ["golden"]
+    assert [disk["name"] for disk in api.good("GET", "/v1/disks")["disks"]] == [view["export"], empty["export"], "golden"]
     # Another connection cannot publish it.
     api.refused(404, "no-such-disk", "POST", f"/v1/held/{empty['export']}/publish", {"name": "mine"})
     assert holder.good("POST", f"/v1/held/{empty['export']}/publish", {"name": "mine", "readOnly": True})["readOnly"]

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -125,6 +126,24 @@ def test_clients_over_tcp_keep_nobody_out(server):
     assert ask(made, "GET", "/v1")[0] == 200
     assert made.names() == ["a"]
     assert int(re.search(r'connections{socket="http"} (\d+)', ask(made, "GET", "/metrics")[1])[1]) <= 64 + 64
+
+
+def test_clients_that_do_not_read_long_answers(server):
+    """They take memory for a few answers, and keep nobody on the control socket waiting."""
+    made = server("--http", "127.0.0.1:0", create="a=1M")
+    api = API(made)
+    for part in range(3):
+        api.good("POST", "/v1/disks/a/forks", {"names": [f"{'x' * 200}{part}-{index}" for index in range(1000)]})
+    _, host, port = page(made)
+    before, held = made.resident(), []
+    for index in range(60):
+        one = socket.create_connection((host, int(port)))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(f"GET {['/v1/disks', '/metrics'][index % 2]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        held.append(one)
+    time.sleep(1)
+    assert len(api.good("GET", "/v1/disks")["disks"]) == 1000
+    assert made.resident() - before < 64 << 20
 
 
 def test_many_event_streams_on_the_control_socket(server):
