@@ -81,7 +81,8 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "HugememClient", "MemoryPressure", "NBD", "Primitives",
+        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "HugememClient", "MemoryPressure", "NBD",
+        "Primitives",
         "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
