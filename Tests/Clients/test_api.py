@@ -293,6 +293,59 @@ def test_bytes_that_are_no_request(api, request_, status):
     assert api.good("GET", "/v1")["disks"] == 1
 
 
+@pytest.mark.parametrize("method, path, body", [
+    ("DELETE", "/v1/disks/golden", {"x": 1}), ("DELETE", "/v1/disks/golden?dryRun=1", None),
+    ("POST", "/v1/memory/shrink", {"junk": 1}), ("GET", "/v1/memory?x=1", None), ("GET", "/v1?x=1", None),
+    ("POST", "/v1/disks/golden/view", {"size": 1})])
+def test_what_a_path_does_not_know_is_refused(api, method, path, body):
+    api.refused(400, "unknown-field", method, path, body)
+    assert api.good("GET", "/v1")["disks"] == 1
+
+
+def test_head_of_a_stream_has_no_body(api):
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(api.path)
+        raw.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := raw.recv(65536):
+            answer += data
+    head, rest = answer.split(b"\r\n\r\n", 1)
+    assert b"text/plain" in head and rest.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_the_absolute_form_of_a_request(api):
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(api.path)
+        raw.sendall(b"GET http://localhost/v1/disks/golden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert raw.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_code_of_a_job_that_lacks_memory(api, tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(os.urandom(8 << 20))
+    for body, code in (({"quota": "1M"}, "out-of-memory"), ({"quota": "1M", "reserve": "2M"}, "invalid-size")):
+        job = api.good("POST", "/v1/disks/a/import", {"path": str(image), **body})
+        job = api.good("GET", f"/v1/jobs/{job['id']}?wait=30")
+        assert (job["state"], job["code"]) == ("failed", code)
+    api.refused(422, "invalid", "POST", "/v1/disks/a/import", {"path": str(image), "description": "a\nb"})
+    api.refused(400, "invalid", "POST", "/v1/disks/a/import", {"path": "/" + "a" * 5000})
+
+
+def test_waits_for_a_job_keep_nobody_out(api, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with open(os.open(tmp_path / "pipe", os.O_RDWR), "rb") as pipe, socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(api.path)
+        socket.send_fds(raw, [b"POST /v1/disks/a/import HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"], [pipe.fileno()])
+        assert b" 202 " in raw.recv(4096)
+    waiting = []
+    for _ in range(300):
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].connect(api.path)
+        waiting[-1].sendall(b"GET /v1/jobs/1?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert api.good("DELETE", "/v1/jobs/1")["id"] == "1"
+    assert api.good("GET", "/v1/jobs/1?wait=30")["state"] == "cancelled"
+
+
 def test_requests_in_a_row(api):
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(api.path)

@@ -1,6 +1,7 @@
 """The configuration file of `serve`, and --check."""
 
 import json
+import os
 import re
 
 import pytest
@@ -78,6 +79,24 @@ def test_check_serves_nothing(config, tmp_path):
     done = run(BINARY, "serve", "--directory", tmp_path / "d", "--check", "--import", f"a={image}", "--config", config("memory = '1G'"))
     assert done.stdout == "hugemem: the options are good\n" and not (tmp_path / "d").exists()
     refused("nosuch", BINARY, "serve", "--check", "--import", f"a={tmp_path}/nosuch")
+
+
+@pytest.mark.parametrize("options", [
+    ("--create", "a/b=1G"), ("--create", "a=1G", "--create", "a=2G"), ("--create", "a=0"), ("--memory", "1K"),
+    ("--import", "b/d=/dev/null"), ("--http", "0.0.0.0:0"), ("--http", "nosuchhost.invalid:1")])
+def test_check_refuses_what_a_start_refuses(options, tmp_path):
+    for more in ((), ("--check",)):
+        refused(options[0], BINARY, "serve", "--directory", tmp_path / "d", *options, *more)
+
+
+def test_check_waits_for_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    run(BINARY, "serve", "--check", "--import", f"a={tmp_path}/pipe", timeout=20)
+
+
+def test_a_fault_in_a_value_names_the_file(config, tmp_path):
+    said = refused("banana", BINARY, "serve", "--directory", tmp_path / "d", "--config", config('memory = "banana"'))
+    assert "come from the file" in said
 
 
 @pytest.mark.parametrize("format", ["text", "logfmt", "json"])

@@ -42,6 +42,16 @@ def test_it_shows_disks_memory_and_the_zero_page(page, tmp_path):
     assert 'id="state" role="status"></span>' in text  # No fault.
 
 
+def test_disks_whose_origins_are_a_loop_of_names(server):
+    made = server("--http", "127.0.0.1:0", create="a=1M")
+    api = API(made)
+    api.good("PUT", "/v1/disks/a/forks/b")
+    api.good("DELETE", "/v1/disks/a")
+    api.good("PUT", "/v1/disks/b/forks/a")
+    text = browse(re.search(r"status page: (\S+)", made.said())[1], "--dump-dom")
+    assert len(re.findall("<tr[^>]*><td>", text)) == 2
+
+
 def test_it_asks_for_a_token(server, tmp_path):
     token = tmp_path / "token"
     token.write_text("the-token-of-this-test\n")

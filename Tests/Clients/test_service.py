@@ -89,6 +89,19 @@ def test_socket_activation(activated, tmp_path):
     run("nbdinfo", "--size", f"nbd+unix:///b?socket={path}")
 
 
+@pytest.mark.parametrize("name, says", [("contrl", "use one of the names nbd, control, http"), ("control", "one Unix socket")])
+def test_sockets_that_nobody_would_serve(name, says, activated):
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as tcp, pytest.raises(AssertionError, match=says):
+        activated({name: tcp})
+
+
+def test_uris_name_the_socket_of_the_manager(activated, tmp_path):
+    with listening(socket.AF_UNIX, str(tmp_path / "mine.sock")) as mine:
+        made = activated({"hugemem.socket": mine}, "--create", "a=1M")
+        assert f"nbd+unix:///a?socket={tmp_path}/mine.sock" in made.said()
+        run("nbdinfo", "--size", made.json("list")[0]["uri"])
+
+
 def test_sockets_for_another_process_are_left_alone(server, monkeypatch):
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "5")

@@ -71,6 +71,11 @@ def test_events(hugemem_server, golden):
     assert [event for event in found if event.disk == "seen"][-2].origin == "golden"
 
 
+def test_events_that_are_refused(hugemem_server):
+    with pytest.raises(Problem, match="number"):
+        next(iter(hugemem_server.events(after=-1)))
+
+
 def test_no_server(tmp_path):
     with pytest.raises(Unreachable, match="hugemem serve"):
         Server(tmp_path).memory()
