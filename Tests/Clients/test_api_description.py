@@ -45,6 +45,7 @@ def test_every_path_allows_the_methods_described(server, description):
         assert set(headers["allow"].lower().split(", ")) == METHODS & set(item), path
 
 
+@pytest.mark.deadline(400)
 def test_schemathesis_finds_no_difference(server, tmp_path):
     python = subprocess.run([ROOT / "scripts/python-env"], capture_output=True, text=True)
     if python.returncode != 0:
@@ -59,6 +60,6 @@ def test_schemathesis_finds_no_difference(server, tmp_path):
         "--config-file", Path(__file__).parent / "support/schemathesis.toml",
         "run", DESCRIPTION, "--url", page, "-H", "Authorization: Bearer only-for-this-test",
         "--exclude-path", "/v1/events", "--max-examples", 30, "--phases", "examples,coverage,fuzzing,stateful",
-        "--no-color", check=False, cwd=tmp_path)
+        "--no-color", check=False, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout[-6000:]
     assert re.search(r"[1-9]\d+ generated, \d+ passed", done.stdout), done.stdout[-2000:]

@@ -114,6 +114,7 @@ def test_promtool_finds_no_fault(busy):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.deadline(300)
 def test_prometheus_own_parser(busy):
     python = subprocess.run([ROOT / "scripts/python-env"], capture_output=True, text=True)
     if python.returncode != 0:

@@ -9,6 +9,9 @@ from support.http import API
 from support.tools import needs, run
 
 
+pytestmark = pytest.mark.deadline(300)
+
+
 def browse(url, *options):
     """Opens a page without a window, and returns what it shows after some seconds."""
     needs("chromium")

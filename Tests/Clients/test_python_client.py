@@ -11,6 +11,8 @@ from support.tools import run
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients/python"
+# The environment may have to be made first.
+pytestmark = pytest.mark.deadline(400)
 
 
 @pytest.fixture(scope="module")
