@@ -61,7 +61,13 @@ extension API {
   }
 
   func addRanges(_ call: Route.Call) throws -> Answer {
-    try call.held.add(try call.request.decode(Ranges.self).ranges)
+    let ranges: [ChangedRange]
+    do { ranges = try call.request.decode(Ranges.self).ranges } catch var problem as Problem {
+      // A number that is too large is one of a range that cannot be.
+      if problem.code == .invalid { problem.status = 422 }
+      throw problem
+    }
+    try call.held.add(ranges)
     return .whole(.nothing)
   }
 }

@@ -56,6 +56,11 @@ struct ByteCount: Decodable {
   init(from decoder: any Decoder) throws {
     let value = try decoder.singleValueContainer()
     if let bytes = try? value.decode(UInt64.self) {
+      // As in text.
+      guard bytes < 1 << 63 else {
+        throw Problem(
+          422, .invalidSize, "the body: \(bytes) bytes are too many; use less than 2^63")
+      }
       self.bytes = bytes
     } else if let text = try? value.decode(String.self) {
       guard let size = ByteSize(text) else {

@@ -100,7 +100,7 @@ def test_a_long_list_comes_in_pieces(api):
     (422, "invalid", "POST", "/v1/disks/golden/export", {"path": "/dev/null", "changes": True}, "text/event-stream"),
     (404, "no-such-disk", "POST", "/v1/held/.import-7/publish", {"name": "x"}, "not held by this connection"),
     (404, "no-such-disk", "POST", "/v1/disks/nosuch/view", None, "nosuch"),
-    (400, "invalid", "POST", "/v1/ranges", {"ranges": [{"start": 0}]}, "length"),
+    (422, "invalid", "POST", "/v1/ranges", {"ranges": [{"start": 0}]}, "length"),
     (409, "disk-exists", "POST", "/v1/disks/golden/forks", {"names": ["a", "a"]}, ""),
     (422, "invalid-size", "PATCH", "/v1/memory", {"limit": 4096}, "too low"),
     (404, "no-such-knob", "PATCH", "/v1/knobs", {"colour": "1"}, "use_zero_page"),
