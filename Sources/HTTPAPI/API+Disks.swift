@@ -27,7 +27,7 @@ extension API {
     return try .json(DiskList(disks: shown, next: more ? shown.last?.name : nil))
   }
 
-  private struct NewDisk: RequestBody {
+  private struct NewDisk: DiskChoices {
     enum CodingKeys: String, CodingKey, CaseIterable {
       case name, size, quota, reserve, readOnly, description
     }
@@ -37,9 +37,6 @@ extension API {
     var reserve: ByteCount?
     var readOnly: Bool?
     var description: String?
-
-    var limits: DiskLimits { DiskLimits(quota: quota?.bytes, reserve: reserve?.bytes) }
-    var options: DiskOptions { DiskOptions(isReadOnly: readOnly, description: description) }
   }
 
   /// A POST makes a disk. A PUT makes it unless it is there, with this size.
@@ -80,7 +77,7 @@ extension API {
     return try .json(disk(call.name))
   }
 
-  private struct NewForks: RequestBody {
+  private struct NewForks: DiskChoices {
     enum CodingKeys: String, CodingKey, CaseIterable {
       case names, quota, reserve, readOnly, description
     }
@@ -89,9 +86,6 @@ extension API {
     var reserve: ByteCount?
     var readOnly: Bool?
     var description: String?
-
-    var limits: DiskLimits { DiskLimits(quota: quota?.bytes, reserve: reserve?.bytes) }
-    var options: DiskOptions { DiskOptions(isReadOnly: readOnly, description: description) }
   }
 
   /// A POST makes all the forks that the body names, or none. A PUT makes one unless it is there.
@@ -181,7 +175,7 @@ extension Route.Call {
     for name in request.query.keys.sorted() where !names.contains(name) {
       throw Problem(
         400, .unknownField,
-        "there is no parameter \"\(LogText.printable(String(name.prefix(100))))\"; "
+        "there is no parameter \"\(name.prefix(100))\"; "
           + (names.isEmpty ? "there are none" : "there are: \(names.joined(separator: ", "))")
       )
     }

@@ -30,7 +30,7 @@ extension API {
     }
     let isHead = call.request.head.method == .HEAD
     return .stream { [disks, after] connection, request in
-      try connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
+      connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
       // Nothing follows, not even the end of a body.
       if isHead { return try connection.flush() }
       let counter = hm_event_counter()

@@ -6,7 +6,7 @@ import NIOHTTP1
 // Images: as a job that goes on by itself, or, for a client that accepts server-sent events, with its
 // progress in the answer. Such work ends when its client is gone.
 extension API {
-  private struct Import: RequestBody {
+  private struct Import: DiskChoices {
     enum CodingKeys: String, CodingKey, CaseIterable {
       case path, size, onto, originSize, quota, reserve, readOnly, description
     }
@@ -23,8 +23,7 @@ extension API {
   func importImage(_ call: Route.Call) throws -> Answer {
     let body = try call.request.decode(Import.self)
     let path = try path(body.path, call)
-    let limits = DiskLimits(quota: body.quota?.bytes, reserve: body.reserve?.bytes)
-    let options = DiskOptions(isReadOnly: body.readOnly, description: body.description)
+    let (limits, options) = (body.limits, body.options)
     try disks.checkFree(call.name)
     try options.check()
     guard let origin = body.onto else {
@@ -98,7 +97,7 @@ extension API {
   /// Does the work now, and sends its progress and its end as events.
   private func attached(_ call: Route.Call, _ work: ControlRequest) -> Answer {
     .stream { connection, request in
-      try connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
+      connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
       func send(_ kind: String, _ value: some Encodable) throws {
         try connection.sendPart("event: \(kind)\ndata: \(try JSON.text(value))\n\n")
       }

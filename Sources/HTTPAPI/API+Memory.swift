@@ -43,7 +43,7 @@ extension API {
       let names = Knob.allCases.map(\.rawValue).joined(separator: ", ")
       throw Problem(
         404, .noSuchKnob,
-        "there is no knob \(LogText.printable(change.name)); use one of: \(names)")
+        "there is no knob \(change.name); use one of: \(names)")
     }
     do {
       return [String: String](

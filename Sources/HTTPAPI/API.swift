@@ -106,7 +106,7 @@ public struct API: Sendable {
       control.log.notice(
         "refused",
         metadata: [
-          "request": "\(Self.summary(request))", "client": "\(Self.name(place, access))",
+          "request": "\(Self.summary(request))", "client": "\(Self.name(place))",
           "code": "\(problem.code.rawValue)",
           "reason": "\(problem.detail)",
         ])
@@ -115,7 +115,7 @@ public struct API: Sendable {
   }
 
   /// Who a client is, for the log.
-  private static func name(_ place: Place, _ access: Access) -> String {
+  private static func name(_ place: Place) -> String {
     if let user = Socket.user(of: place.socket) { return "uid:\(user)" }
     return Socket.peer(of: place.socket) ?? "HTTP"
   }

@@ -1,3 +1,4 @@
+import ControlPlane
 import NIOHTTP1
 
 /// What a client of a listener may do.
@@ -14,7 +15,7 @@ enum Access: Sendable {
     switch self {
     case .local(let isAllowed):
       guard isAllowed else {
-        throw Problem(403, .forbidden, "only the server's user and root may do this")
+        throw Problem(403, .forbidden, ControlServer.notAllowed)
       }
     case .network(let token?):
       // The page has no secrets. It asks for the token itself.

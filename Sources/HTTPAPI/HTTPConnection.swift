@@ -96,15 +96,14 @@ final class HTTPConnection {
     let isHead = request?.head.method == .HEAD
     var headers = HTTPHeaders(response.headers)
     headers.replaceOrAdd(name: "content-length", value: "\(response.body.readableBytes)")
-    try begin(response.status, headers, to: request)
+    begin(response.status, headers, to: request)
     if !isHead { codec.write(HTTPServerResponsePart.body(.byteBuffer(response.body))) }
     codec.write(HTTPServerResponsePart.end(nil))
     try flush()
   }
 
   /// Begins an answer that comes in parts. Its length is not known yet.
-  func begin(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, to request: HTTPRequest?) throws
-  {
+  func begin(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, to request: HTTPRequest?) {
     var headers = headers
     headers.replaceOrAdd(
       name: "connection", value: request?.keepsAlive == true ? "keep-alive" : "close")

@@ -32,7 +32,7 @@ final class Jobs: Sendable {
   private struct Table {
     var jobs: [Job] = []
     var last = 0
-    /// The event counters that cancel running jobs.
+    /// The other end of the socket of each running job: to cancel the job is to shut it down.
     var cancels: [String: OpenFile] = [:]
   }
 
@@ -103,7 +103,6 @@ final class Jobs: Sendable {
   /// Asks a job to end. Returns it as it is now.
   func cancel(_ id: String) throws -> Job {
     let job = try find(id)
-    // The last reference closes the caller's end.
     table.withLock { if let far = $0.cancels[id] { shutdown(far.descriptor, Int32(SHUT_RDWR)) } }
     return job
   }

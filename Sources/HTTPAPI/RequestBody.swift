@@ -8,6 +8,19 @@ protocol RequestBody: Decodable {
   associatedtype CodingKeys: CodingKey & CaseIterable
 }
 
+/// A body that chooses the limits and options of a disk that is being made.
+protocol DiskChoices: RequestBody {
+  var quota: ByteCount? { get }
+  var reserve: ByteCount? { get }
+  var readOnly: Bool? { get }
+  var description: String? { get }
+}
+
+extension DiskChoices {
+  var limits: DiskLimits { DiskLimits(quota: quota?.bytes, reserve: reserve?.bytes) }
+  var options: DiskOptions { DiskOptions(isReadOnly: readOnly, description: description) }
+}
+
 /// For routes that have nothing to say.
 struct NoFields: RequestBody {
   enum CodingKeys: CodingKey, CaseIterable {}
@@ -42,7 +55,7 @@ private struct Strict<Body: RequestBody>: Decodable {
       let fields = known.isEmpty ? "there are none" : known.sorted().joined(separator: ", ")
       throw Problem(
         400, .unknownField,
-        "the body: there is no field \"\(LogText.printable(String(key.stringValue.prefix(100))))\"; its fields: \(fields)"
+        "the body: there is no field \"\(key.stringValue.prefix(100))\"; its fields: \(fields)"
       )
     }
     body = try Body(from: decoder)
@@ -67,7 +80,7 @@ struct ByteCount: Decodable {
         let field = decoder.codingPath.map(\.stringValue).joined(separator: ".")
         throw Problem(
           422, .invalidSize,
-          "the body: \(field): \"\(LogText.printable(text))\" is no size; write for example \"10G\" or \"512 MiB\""
+          "the body: \(field): \"\(text)\" is no size; write for example \"10G\" or \"512 MiB\""
         )
       }
       bytes = size.bytes

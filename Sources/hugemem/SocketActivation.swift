@@ -4,7 +4,7 @@ import NBDServer
 
 /// Listening sockets that systemd, or another service manager, has opened: `sd_listen_fds(3)`.
 struct SocketActivation {
-  /// The socket of this name, or else `open`'s. A socket of the manager's stays when the server ends.
+  /// The sockets by name. They stay open when the server ends.
   private var named: [String: [Listener]] = [:]
 
   /// The names, which `FileDescriptorName=` gives to sockets of a unit. Without one, a socket is for NBD.
@@ -45,6 +45,6 @@ struct SocketActivation {
   /// The sockets of a name.
   func listeners(_ name: String) -> [Listener] { named[name] ?? [] }
 
-  /// The path of the manager's Unix socket of a name.
+  /// The first Unix socket of a name.
   func unix(_ name: String) -> Listener? { named[name]?.first { $0.kind == .unix } }
 }

@@ -17,7 +17,7 @@ extension API {
     let isHead = call.request.head.method == .HEAD
     return .stream { connection, request in
       var text = Exposition(isOpenMetrics: accepted.contains("application/openmetrics-text"))
-      try connection.begin(
+      connection.begin(
         .ok, ["content-type": text.contentType], to: request)
       // Nothing follows, not even the end of a body.
       if isHead { return try connection.flush() }
