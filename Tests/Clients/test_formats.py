@@ -332,7 +332,7 @@ def lie(changes, how):
         return "cannot have 0 bytes"
     if how == "huge size":
         changes["size"] = 1 << 63
-        return "cannot have|changes"
+        return "cannot have 9223372036854775808 bytes"
     raise AssertionError(how)
 
 

@@ -55,6 +55,9 @@ public struct ChangeMap: Codable, Sendable {
     guard format == Self.format, version == 1 else {
       throw ControlError("\(path): is no map of changes of version 1")
     }
+    guard size > 0, size < 1 << 63 else {
+      throw ControlError("\(path): a disk cannot have \(size) bytes; use 1 to 2^63 - 1")
+    }
     if let reason = Self.fault(in: ranges, size: size) { throw ControlError("\(path): \(reason)") }
   }
 
