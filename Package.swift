@@ -7,7 +7,7 @@ let settings: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .er
 let package = Package(
   name: "HugeMemory",
   products: [
-    .library(name: "HugeMemory", targets: ["HugeMemory"]),
+    .library(name: "HugeMemory", targets: ["HugeMemory", "HugeArrays"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
     .library(name: "Interleave", targets: ["Interleave"]),
     .library(name: "MemoryPressure", targets: ["MemoryPressure"]),
@@ -31,6 +31,13 @@ let package = Package(
     .target(
       name: "HugeMemory",
       dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"],
+      swiftSettings: settings),
+    .target(
+      name: "HugeArrays", dependencies: ["HugeMemory", "Primitives"],
+      // A span that a method returns needs the feature.
+      swiftSettings: settings + [.enableExperimentalFeature("Lifetimes")]),
+    .testTarget(
+      name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames"],
       swiftSettings: settings),
     .target(
       name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),

@@ -101,6 +101,7 @@ extension AddressSpace {
     guard mapping.coversSlot(slot) else { throw refuse("its mapping is smaller") }
     guard mapping.advice != .noHuge else { throw refuse("it is advised against") }
     if case .scanned = limits, !mayCollapse(slot) { throw refuse("not enabled") }
+    guard !isHeld(slot) else { throw refuse("it is in use in place") }
     let found = self.slot(slot)
     let entry = found.entry
     switch entry.kind {

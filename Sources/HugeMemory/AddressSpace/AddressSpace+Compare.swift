@@ -15,8 +15,8 @@ public struct Comparison: Sendable, Equatable {
 }
 
 extension AddressSpace {
-  /// Compares the start of a range with another space of the same machine and size: with a fork of
-  /// this space, or one that this space was forked from. Returns the longest range from `offset` on
+  /// Compares the start of a range with another space of the same machine, which is not larger: with
+  /// a fork of this space, or one that this space was forked from. Returns the longest range from `offset` on
   /// that is the same throughout, or that differs throughout. The range must not be empty.
   ///
   /// This compares which memory is mapped, not bytes. What was not written since the fork is the
@@ -30,9 +30,9 @@ extension AddressSpace {
     with other: AddressSpace, at offset: UInt64, length: UInt64
   ) throws(MemoryError) -> Comparison {
     try check(offset, length)
-    guard other.machine === machine, other.level == level, other.size == size else {
+    guard other.machine === machine, other.size <= size else {
       throw .invalidSize(
-        other.size, reason: "it must be a space of this machine with \(size) bytes")
+        other.size, reason: "it must be a space of this machine with at most \(size) bytes")
     }
     precondition(length > 0, "compare: an empty range has no part")
     let end = offset + length
@@ -64,7 +64,8 @@ extension AddressSpace {
       var index = Radix.index(offset, depth)
       let upper = (mine, theirs)
       mine = lower(upper.0, index)
-      theirs = lower(upper.1, index)
+      // Above the root of a space with fewer levels, all but the first part is untouched.
+      theirs = depth <= other.level ? lower(upper.1, index) : index == 0 ? upper.1 : .none
       guard depth == 1 else { continue }
       let isSame = Self.isSame(mine, theirs)
       let base = Radix.start(offset, 2)

@@ -21,6 +21,31 @@ extension AddressSpace {
     return fork
   }
 
+  /// A fork of a larger size: what this space maps is at its start, and the rest is untouched.
+  /// `size` is at least this space's and at most `maximalSize`. The space has no mappings.
+  ///
+  /// - Complexity: O(1): a fork, and a table for each level that the larger size has more.
+  package func fork(grownTo size: UInt64) throws(MemoryError) -> AddressSpace {
+    let shared = try share()
+    var root = shared.root
+    if root.kind == .table {
+      for level in level..<Radix.level(forSize: size) {
+        do {
+          let table = try machine.makeTable(own: 0, urgent: false)
+          table.set(0, root)
+          root = Entry(.table, table.frame, writable: true)
+        } catch {
+          machine.disposeTable(root.frame, level: level)
+          throw error
+        }
+      }
+    }
+    // It has no origin: scanners compare a fork with its origin slot by slot.
+    let fork = AddressSpace(size: size, root: root, machine: machine)
+    if root.kind == .table { fork.lock.withLock { _ = fork.makeScannable() } }
+    return fork
+  }
+
   /// A fork that exists only for a comparison and that no scanner sees. Nil if the space has
   /// limits, because a fork would set its charge to 0.
   func forkToCompare() -> AddressSpace? {

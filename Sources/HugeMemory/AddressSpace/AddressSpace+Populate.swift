@@ -41,7 +41,26 @@ extension AddressSpace {
     }
   }
 
-  private func makeWritable(_ offset: UInt64) throws(MemoryError) {
+  /// Makes the pages of a range writable without a fault, and keeps reclaim from taking them if they
+  /// are zeros. The range is not empty and lies within the space, which has no mappings.
+  ///
+  /// - Complexity: O(pages)
+  package func reserveMemory(in range: Range<UInt64>) throws(MemoryError) {
+    let page = UInt64(FrameGeometry.frameSize)
+    let end = (range.upperBound + page - 1) & ~(page - 1)
+    var at = range.lowerBound & ~(page - 1)
+    while at < end {
+      let part = at..<min(end, at + UInt64(Self.rest(at, 2)))
+      // Held meanwhile, so that a page of zeros is not taken before it is marked.
+      lock.withLock { holds.append(Radix.start(at, 2)) }
+      defer { endHold(Radix.start(at, 2)) }
+      try populate(part, .write)
+      try lock.withLock { () throws(MemoryError) in try keep(part) }
+      at = part.upperBound
+    }
+  }
+
+  func makeWritable(_ offset: UInt64) throws(MemoryError) {
     do {
       _ = unsafe try writeFault(offset, ZeroSource.page, 0)
     } catch {

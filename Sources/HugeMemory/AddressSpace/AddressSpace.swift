@@ -1,9 +1,9 @@
 import CLinux
-import Frames
+public import Frames
 import Glibc
-import GracePeriods
-import Paging
-import Primitives
+public import GracePeriods
+public import Paging
+public import Primitives
 
 /// A sparse range of memory of up to 256 TiB that reads as zeros until it is written, forks in
 /// O(1) and copies on write at 4 KiB.
@@ -30,15 +30,16 @@ public final class AddressSpace: Sendable {
 
   /// In bytes.
   public let size: UInt64
-  let machine: Machine
+  /// The machine that its memory comes from.
+  public let machine: Machine
   /// (C) Copies of the machine's references. A read is a chain of loads that the page has to wait
   /// for, and these make the chain three loads shorter.
-  let arena: Arena
-  let grace: GracePeriod
+  @usableFromInline package let arena: Arena
+  @usableFromInline package let grace: GracePeriod
   /// (C) The level of the root table.
-  let level: Int
+  @usableFromInline package let level: Int
   /// (A) A table entry or none; written under the lock.
-  let root: AtomicWord
+  @usableFromInline package let root: AtomicWord
   let lock = Lock()
   /// (L) lock: what is mapped where; nil as long as the whole space is one mapping that allows
   /// reads and writes.
@@ -50,6 +51,8 @@ public final class AddressSpace: Sendable {
   /// (L) lock: whether tables may come from the arena's reserve, because the operation will give
   /// back more.
   @safe nonisolated(unsafe) var givesBack = false
+  /// (L) lock: the slots whose memory somebody uses in place (`AddressSpace+Hold`), once for each.
+  @safe nonisolated(unsafe) var holds: [UInt64] = []
   /// (L) lock: the space that this one was forked from. It may be gone.
   @safe nonisolated(unsafe) var originHandle: ScanHandle?
   /// (A) Whether there are `mappings`; written under the lock. With mappings, a hole may be memory
@@ -84,16 +87,20 @@ public final class AddressSpace: Sendable {
   }
 
   /// What a walk from the root found at level 2, the level of 2 MiB entries.
-  struct Slot {
+  @usableFromInline package struct Slot {
     /// none, zero, huge or table.
-    var entry: Entry
+    @usableFromInline package var entry: Entry
     /// Whether this space alone owns every table above.
-    var exclusive: Bool
+    @usableFromInline package var exclusive: Bool
+    @inlinable package init(entry: Entry, exclusive: Bool) {
+      self.entry = entry
+      self.exclusive = exclusive
+    }
   }
 
   /// Walks down to the 2 MiB entry. Only within a section, or under the lock.
-  @inline(__always)
-  func slot(_ offset: UInt64) -> Slot {
+  @inlinable @inline(__always)
+  package func slot(_ offset: UInt64) -> Slot {
     var entry = Entry(raw: root.load(.acquire))
     var exclusive = true
     var depth = level

@@ -60,7 +60,7 @@ extension AddressSpace {
     _ slot: UInt64, _ replacement: (Entry, _ page: Int) -> Entry?
   ) -> Int {
     let index = Radix.index(slot, 2)
-    guard let upper = ownedTable(slot), upper[index].isWritable else { return 0 }
+    guard let upper = ownedTable(slot), upper[index].isWritable, !isHeld(slot) else { return 0 }
     return withoutWriters(upper, index) { entry in
       if entry.kind == .huge {
         guard let new = replacement(entry, 0) else { return 0 }

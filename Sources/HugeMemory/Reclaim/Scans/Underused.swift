@@ -48,7 +48,7 @@ extension AddressSpace {
 
   /// Under the lock, whatever the look without it found.
   func splitUnderusedLocked(_ slot: UInt64, _ limit: Int, zero: Entry) -> Int {
-    guard let upper = ownedTable(slot) else { return 0 }
+    guard let upper = ownedTable(slot), !isHeld(slot) else { return 0 }
     let index = Radix.index(slot, 2)
     let entry = upper[index]
     guard entry.kind == .huge, !entry.isKept, arena.references(entry.frame) == 1 else { return 0 }

@@ -1,0 +1,2 @@
+import Glibc
+access(megabytes: 256, rounds: 7)

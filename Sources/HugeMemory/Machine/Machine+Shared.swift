@@ -1,0 +1,23 @@
+import MemoryPressure
+
+extension Machine {
+  /// The machine of the process, as the heap is the process's allocator: made on its first use, and
+  /// used where you name no other one.
+  ///
+  /// Its limit is what the system can spare: what the control group of this process, the groups
+  /// above it and the computer have left, less a margin, and at most the group's limit or half of
+  /// the computer's memory. `setLimit` lowers it. Under memory pressure the machine gives memory
+  /// back. If the system has no address space or no thread for it, its first use ends the program
+  /// with a message.
+  ///
+  /// - Thread safety: you may use it on any thread.
+  public static let shared: Machine = {
+    let total = (try? MemoryTotals())?.total ?? 1 << 36
+    do {
+      return try Machine(
+        limit: total, background: .own(budget: SystemBudget(), pressure: try? PressureMonitor()))
+    } catch {
+      fatalError("the shared machine: \(error)")
+    }
+  }()
+}
