@@ -16,7 +16,12 @@ let package = Package(
     .target(name: "Paging", dependencies: ["Frames"]),
     .target(name: "MemoryPressure", dependencies: ["Primitives", "CLinux"]),
     .target(
-      name: "HugeMemory", dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"]),
+      name: "HugeMemory",
+      dependencies: ["MemoryPressure", "Paging", "GracePeriods", "HugeZeroPage"]),
+    .target(
+      name: "HugeArrays", dependencies: ["HugeMemory", "Primitives"],
+      swiftSettings: [.enableExperimentalFeature("Lifetimes")]),
+    .testTarget(name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames"]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
     .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"]),
     .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"]),

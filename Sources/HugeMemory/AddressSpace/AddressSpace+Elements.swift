@@ -1,7 +1,9 @@
-public import Frames
-public import Glibc
-public import GracePeriods
-public import Paging
+#if !INTERLEAVE
+  public import Frames
+  public import Glibc
+  public import GracePeriods
+  public import Paging
+#endif
 
 // Values that lie within one page, as those of arrays do. What `read` and `write` do for any range
 // at the cost of some tens of nanoseconds, these do for one value at the cost of a walk. They are

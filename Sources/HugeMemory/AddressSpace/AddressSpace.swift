@@ -1,9 +1,14 @@
 import CLinux
-public import Frames
 import Glibc
-public import GracePeriods
-public import Paging
-public import Primitives
+
+#if INTERLEAVE
+  public import Interleave
+#else
+  public import Frames
+  public import GracePeriods
+  public import Paging
+  public import Primitives
+#endif
 
 /// A sparse range of memory of up to 256 TiB that reads as zeros until it is written, forks in
 /// O(1) and copies on write at 4 KiB.
