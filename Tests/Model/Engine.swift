@@ -136,7 +136,9 @@ func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   let space = try? machine.makeSpace(size: slots * slotSize)
   unowned let arena = machine.arena
   unowned let owner = space!
-  space!.lock.guards { combine(hash(counts: arena), hash(mappings: owner)) }
+  space!.lock.guards {
+    owner.holds.reduce(combine(hash(counts: arena), hash(mappings: owner)), combine)
+  }
   return space!
 }
 
