@@ -14,6 +14,10 @@ let package = Package(
     .library(name: "HugememClient", targets: ["HugememClient"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
   ],
+  traits: [
+    .default(enabledTraits: ["Server"]),
+    .trait(name: "Server", description: "The server and its client."),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
@@ -51,7 +55,8 @@ let package = Package(
     .target(
       name: "NBDServer",
       dependencies: [
-        "CLinux", "HugeMemory", "NBD", "TLS", .product(name: "Logging", package: "swift-log"),
+        "CLinux", "HugeMemory", "NBD", "TLS",
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
       ],
       swiftSettings: settings),
     .target(
@@ -59,16 +64,16 @@ let package = Package(
     .target(
       name: "HTTPCodec",
       dependencies: [
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOEmbedded", package: "swift-nio", condition: .when(traits: ["Server"])),
       ],
       swiftSettings: settings),
     .target(
       name: "HTTPAPI",
       dependencies: [
         "CLinux", "ControlPlane", "HTTPCodec",
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
       ],
       resources: [.embedInCode("Resources/openapi.json"), .embedInCode("Resources/index.html")],
       swiftSettings: settings),
@@ -77,8 +82,8 @@ let package = Package(
       name: "HugememClient",
       dependencies: [
         "CLinux", "HTTPCodec",
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
       ],
       swiftSettings: settings),
     .testTarget(
@@ -91,8 +96,10 @@ let package = Package(
         "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "HugememClient", "MemoryPressure", "NBD",
         "Primitives",
         "TLS",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "TOMLKit", package: "TOMLKit"),
+        .product(
+          name: "ArgumentParser", package: "swift-argument-parser",
+          condition: .when(traits: ["Server"])),
+        .product(name: "TOMLKit", package: "TOMLKit", condition: .when(traits: ["Server"])),
       ],
       swiftSettings: settings),
     .target(name: "CFiber"),
