@@ -9,7 +9,7 @@ let package = Package(
   products: [
     .library(name: "HugeMemory", targets: ["HugeMemory"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
-    .library(name: "Interleave", targets: ["Interleave"]),
+    .library(name: "Interleave", targets: ["Interleave", "InterleaveSynchronization"]),
     .library(name: "MemoryPressure", targets: ["MemoryPressure"]),
     .library(name: "HugememClient", targets: ["HugememClient"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
@@ -90,7 +90,12 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "CFiber"),
     .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
-    .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
+    // Stands in for `Synchronization`, so that other packages can check their own sources.
+    .target(
+      name: "InterleaveSynchronization", dependencies: ["Interleave"], swiftSettings: settings),
+    .testTarget(
+      name: "InterleaveTests", dependencies: ["Interleave", "InterleaveSynchronization"],
+      swiftSettings: settings),
     // Production files, compiled against the checker's atomics.
     .target(
       name: "ProtocolsModel", dependencies: ["Interleave", "HugeMemory"], path: "Tests/Model",
