@@ -94,8 +94,17 @@ let package = Package(
     .target(
       name: "InterleaveSynchronization", dependencies: ["Interleave"], swiftSettings: settings),
     .testTarget(
-      name: "InterleaveTests", dependencies: ["Interleave", "InterleaveSynchronization"],
+      name: "InterleaveTests",
+      dependencies: [
+        "Interleave", "InterleaveSynchronization", "ModelSynchronization", "RealSynchronization",
+      ],
       swiftSettings: settings),
+    // One file, compiled against `Synchronization` and against what stands in for it.
+    .target(
+      name: "RealSynchronization", path: "Tests/RealSynchronization", swiftSettings: settings),
+    .target(
+      name: "ModelSynchronization", dependencies: ["InterleaveSynchronization"],
+      path: "Tests/ModelSynchronization", swiftSettings: settings + [.define("INTERLEAVE")]),
     // Production files, compiled against the checker's atomics.
     .target(
       name: "ProtocolsModel", dependencies: ["Interleave", "HugeMemory"], path: "Tests/Model",

@@ -14,6 +14,17 @@ package enum StandIn {
     return explorer
   }
 
+  /// The explorer, for a new object of the model. Only the set-up may make one.
+  static func explorer(forNew what: String, _ site: Site) -> Explorer {
+    let explorer = explorer(for: what, site)
+    guard explorer.isSealed else { return explorer }
+    let message =
+      "\(what) is made at \(site.description), after the set-up: make everything that a scenario "
+      + "uses in its closure, before the threads start"
+    explorer.fail(.trap, message)
+    fatalError("Interleave: \(message)")
+  }
+
   /// Fails the execution. Returns only in the set-up and in the final checks.
   static func fail(_ explorer: Explorer, _ message: String) { explorer.fail(.trap, message) }
 
@@ -53,7 +64,7 @@ package struct StandInWord: ~Copyable, Sendable {
     _ code: UInt64, _ type: @autoclosure () -> String, _ site: Site,
     _ format: @escaping (UInt64) -> String
   ) {
-    let explorer = StandIn.explorer(for: "an atomic", site)
+    let explorer = StandIn.explorer(forNew: "an atomic", site)
     location = explorer.addLocation(code, name: nil, site)
     execution = explorer.execution
     explorer.introduce(location, "\(type()), \(format(code))", site, format)
@@ -101,7 +112,7 @@ package struct StandInCells: Sendable {
   package init(
     _ count: Int, _ type: @autoclosure () -> String, _ site: Site, initially code: UInt64
   ) {
-    let explorer = StandIn.explorer(for: "plain memory", site)
+    let explorer = StandIn.explorer(forNew: "plain memory", site)
     first = explorer.plain.cells.count
     execution = explorer.execution
     for index in 0..<count {

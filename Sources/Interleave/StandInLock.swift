@@ -11,7 +11,7 @@ package struct StandInLock: ~Copyable, Sendable {
   private let execution: UInt64
 
   package init(_ type: @autoclosure () -> String, _ site: Site) {
-    let explorer = StandIn.explorer(for: "a mutex", site)
+    let explorer = StandIn.explorer(forNew: "a mutex", site)
     location = explorer.addLock(name: "lock\(explorer.memory.locations.count)", site)
     execution = explorer.execution
     explorer.introduce(location, type(), site)
