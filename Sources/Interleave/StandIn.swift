@@ -25,9 +25,6 @@ package enum StandIn {
     fatalError("Interleave: \(message)")
   }
 
-  /// Fails the execution. Returns only in the set-up and in the final checks.
-  static func fail(_ explorer: Explorer, _ message: String) { explorer.fail(.trap, message) }
-
   package static func fence(_ order: MemoryOrder, _ site: Site) {
     explorer(for: "a fence", site).fence(order, site)
   }

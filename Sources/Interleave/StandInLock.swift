@@ -26,10 +26,9 @@ package struct StandInLock: ~Copyable, Sendable {
   package func lock(_ site: Site) {
     let explorer = explorer(site)
     if explorer.isHeld(location) {
-      StandIn.fail(
-        explorer,
-        "\(explorer.running == 0 ? "the set-up" : explorer.threads[explorer.running].name)"
-          + " takes a Mutex that it holds already, at \(site.description)")
+      let name = explorer.threads[explorer.running].name
+      explorer.fail(
+        .trap, "\(name) takes a Mutex that it holds already, at \(site.description)")
     }
     explorer.lock(location, site, recordsOrder: true)
   }

@@ -2,6 +2,7 @@
 // representation.
 
 extension UInt8: AtomicRepresentable {
+  /// 8 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt8>
 
   /// Makes the representation of an integer.
@@ -17,6 +18,7 @@ extension UInt8: AtomicRepresentable {
 }
 
 extension Int8: AtomicRepresentable {
+  /// 8 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt8>
 
   /// Makes the representation of an integer.
@@ -32,6 +34,7 @@ extension Int8: AtomicRepresentable {
 }
 
 extension UInt16: AtomicRepresentable {
+  /// 16 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt16>
 
   /// Makes the representation of an integer.
@@ -47,6 +50,7 @@ extension UInt16: AtomicRepresentable {
 }
 
 extension Int16: AtomicRepresentable {
+  /// 16 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt16>
 
   /// Makes the representation of an integer.
@@ -62,6 +66,7 @@ extension Int16: AtomicRepresentable {
 }
 
 extension UInt32: AtomicRepresentable {
+  /// 32 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt32>
 
   /// Makes the representation of an integer.
@@ -77,6 +82,7 @@ extension UInt32: AtomicRepresentable {
 }
 
 extension Int32: AtomicRepresentable {
+  /// 32 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt32>
 
   /// Makes the representation of an integer.
@@ -92,6 +98,7 @@ extension Int32: AtomicRepresentable {
 }
 
 extension UInt64: AtomicRepresentable {
+  /// 64 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt64>
 
   /// Makes the representation of an integer.
@@ -107,6 +114,7 @@ extension UInt64: AtomicRepresentable {
 }
 
 extension Int64: AtomicRepresentable {
+  /// 64 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt64>
 
   /// Makes the representation of an integer.
@@ -122,6 +130,7 @@ extension Int64: AtomicRepresentable {
 }
 
 extension UInt128: AtomicRepresentable {
+  /// 128 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt128>
 
   /// Makes the representation of an integer.
@@ -138,6 +147,7 @@ extension UInt128: AtomicRepresentable {
 }
 
 extension Int128: AtomicRepresentable {
+  /// 128 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt128>
 
   /// Makes the representation of an integer.
@@ -153,6 +163,7 @@ extension Int128: AtomicRepresentable {
 }
 
 extension UInt: AtomicRepresentable {
+  /// 64 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt64>
 
   /// Makes the representation of an integer.
@@ -168,6 +179,7 @@ extension UInt: AtomicRepresentable {
 }
 
 extension Int: AtomicRepresentable {
+  /// 64 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt64>
 
   /// Makes the representation of an integer.

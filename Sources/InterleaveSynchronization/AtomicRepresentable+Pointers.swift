@@ -1,6 +1,7 @@
 // Pointers, as values and as optionals.
 
 extension UnsafePointer: @unsafe AtomicRepresentable where Pointee: ~Copyable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -18,6 +19,7 @@ extension UnsafePointer: @unsafe AtomicRepresentable where Pointee: ~Copyable {
 }
 
 extension UnsafePointer: @unsafe AtomicOptionalRepresentable where Pointee: ~Copyable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -35,6 +37,7 @@ extension UnsafePointer: @unsafe AtomicOptionalRepresentable where Pointee: ~Cop
 }
 
 extension UnsafeMutablePointer: @unsafe AtomicRepresentable where Pointee: ~Copyable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -52,6 +55,7 @@ extension UnsafeMutablePointer: @unsafe AtomicRepresentable where Pointee: ~Copy
 }
 
 extension UnsafeMutablePointer: @unsafe AtomicOptionalRepresentable where Pointee: ~Copyable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -69,6 +73,7 @@ extension UnsafeMutablePointer: @unsafe AtomicOptionalRepresentable where Pointe
 }
 
 extension UnsafeRawPointer: @unsafe AtomicRepresentable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -86,6 +91,7 @@ extension UnsafeRawPointer: @unsafe AtomicRepresentable {
 }
 
 extension UnsafeRawPointer: @unsafe AtomicOptionalRepresentable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -103,6 +109,7 @@ extension UnsafeRawPointer: @unsafe AtomicOptionalRepresentable {
 }
 
 extension UnsafeMutableRawPointer: @unsafe AtomicRepresentable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -120,6 +127,7 @@ extension UnsafeMutableRawPointer: @unsafe AtomicRepresentable {
 }
 
 extension UnsafeMutableRawPointer: @unsafe AtomicOptionalRepresentable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -137,6 +145,7 @@ extension UnsafeMutableRawPointer: @unsafe AtomicOptionalRepresentable {
 }
 
 extension OpaquePointer: @unsafe AtomicRepresentable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -154,6 +163,7 @@ extension OpaquePointer: @unsafe AtomicRepresentable {
 }
 
 extension OpaquePointer: @unsafe AtomicOptionalRepresentable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -171,6 +181,7 @@ extension OpaquePointer: @unsafe AtomicOptionalRepresentable {
 }
 
 extension Unmanaged: @unsafe AtomicRepresentable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of a pointer.
@@ -188,6 +199,7 @@ extension Unmanaged: @unsafe AtomicRepresentable {
 }
 
 extension Unmanaged: @unsafe AtomicOptionalRepresentable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional pointer.
@@ -205,6 +217,7 @@ extension Unmanaged: @unsafe AtomicOptionalRepresentable {
 }
 
 extension ObjectIdentifier: AtomicRepresentable {
+  /// An address.
   public typealias AtomicRepresentation = AtomicAddress
 
   /// Makes the representation of an identifier.
@@ -223,6 +236,7 @@ extension ObjectIdentifier: AtomicRepresentable {
 }
 
 extension ObjectIdentifier: AtomicOptionalRepresentable {
+  /// An address; 0 is nil.
   public typealias AtomicOptionalRepresentation = AtomicAddress
 
   /// Makes the representation of an optional identifier.

@@ -1,6 +1,7 @@
 // Other types of the standard library that are represented by integers.
 
 extension Bool: AtomicRepresentable {
+  /// 8 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt8>
 
   /// Makes the representation of a value.
@@ -16,6 +17,7 @@ extension Bool: AtomicRepresentable {
 }
 
 extension Float16: AtomicRepresentable {
+  /// 16 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt16>
 
   /// Makes the representation of a value.
@@ -32,6 +34,7 @@ extension Float16: AtomicRepresentable {
 }
 
 extension Float: AtomicRepresentable {
+  /// 32 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt32>
 
   /// Makes the representation of a value.
@@ -47,6 +50,7 @@ extension Float: AtomicRepresentable {
 }
 
 extension Double: AtomicRepresentable {
+  /// 64 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt64>
 
   /// Makes the representation of a value.
@@ -62,6 +66,7 @@ extension Double: AtomicRepresentable {
 }
 
 extension Duration: AtomicRepresentable {
+  /// 128 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt128>
 
   /// Makes the representation of a value.

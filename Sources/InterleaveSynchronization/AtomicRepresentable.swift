@@ -25,6 +25,7 @@ public protocol AtomicOptionalRepresentable: AtomicRepresentable {
 }
 
 extension Optional: AtomicRepresentable where Wrapped: AtomicOptionalRepresentable {
+  /// That of the optional.
   public typealias AtomicRepresentation = Wrapped.AtomicOptionalRepresentation
 
   /// Makes the representation of an optional.
@@ -42,6 +43,7 @@ extension Optional: AtomicRepresentable where Wrapped: AtomicOptionalRepresentab
 }
 
 extension RawRepresentable where Self: AtomicRepresentable, RawValue: AtomicRepresentable {
+  /// That of the raw value.
   public typealias AtomicRepresentation = RawValue.AtomicRepresentation
 
   /// Makes the representation of the raw value.
@@ -60,6 +62,7 @@ extension RawRepresentable where Self: AtomicRepresentable, RawValue: AtomicRepr
 
 extension RawRepresentable
 where Self: AtomicOptionalRepresentable, RawValue: AtomicOptionalRepresentable {
+  /// That of the optional raw value.
   public typealias AtomicOptionalRepresentation = RawValue.AtomicOptionalRepresentation
 
   /// Makes the representation of the raw value, or that of nil.

@@ -17,6 +17,7 @@ public struct WordPair: BitwiseCopyable, Hashable, Sendable {
 }
 
 extension WordPair: AtomicRepresentable {
+  /// 128 bits.
   public typealias AtomicRepresentation = AtomicBits<UInt128>
 
   /// Makes the representation of a pair.
