@@ -157,4 +157,4 @@ figures: build
 	scripts/plots/top
 
 clean:
-	rm -rf .build Examples/Sparse/.build ThreadSanitizer/.build
+	rm -rf .build Examples/Sparse/.build Examples/LockFree/.build ThreadSanitizer/.build

@@ -9,7 +9,7 @@ let package = Package(
   products: [
     .library(name: "HugeMemory", targets: ["HugeMemory", "HugeArrays"]),
     .library(name: "HugeZeroPage", targets: ["HugeZeroPage"]),
-    .library(name: "Interleave", targets: ["Interleave"]),
+    .library(name: "Interleave", targets: ["Interleave", "InterleaveSynchronization"]),
     .library(name: "MemoryPressure", targets: ["MemoryPressure"]),
     .library(name: "HugememClient", targets: ["HugememClient"]),
     .executable(name: "hugemem", targets: ["hugemem"]),
@@ -104,7 +104,21 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "CFiber"),
     .target(name: "Interleave", dependencies: ["CFiber"], swiftSettings: settings),
-    .testTarget(name: "InterleaveTests", dependencies: ["Interleave"], swiftSettings: settings),
+    // Stands in for `Synchronization`, so that other packages can check their own sources.
+    .target(
+      name: "InterleaveSynchronization", dependencies: ["Interleave"], swiftSettings: settings),
+    .testTarget(
+      name: "InterleaveTests",
+      dependencies: [
+        "Interleave", "InterleaveSynchronization", "ModelSynchronization", "RealSynchronization",
+      ],
+      swiftSettings: settings),
+    // One file, compiled against `Synchronization` and against what stands in for it.
+    .target(
+      name: "RealSynchronization", path: "Tests/RealSynchronization", swiftSettings: settings),
+    .target(
+      name: "ModelSynchronization", dependencies: ["InterleaveSynchronization"],
+      path: "Tests/ModelSynchronization", swiftSettings: settings + [.define("INTERLEAVE")]),
     // Production files, compiled against the checker's atomics.
     .target(
       name: "ProtocolsModel", dependencies: ["Interleave", "HugeMemory"], path: "Tests/Model",

@@ -59,7 +59,8 @@ struct Contention {
   /// The location's index. Nil for steps that are always scheduling points, and for a ninth heap.
   private static func index(_ operation: Operation) -> Int? {
     switch operation.kind {
-    case .load, .store, .modify, .compareExchange, .lock: return operation.object
+    case .load, .store, .modify, .compareExchange, .lock, .tryLock, .unlock:
+      return operation.object
     case .heap:
       let index = View.locations + operation.object
       return index < 64 ? index : nil
@@ -84,7 +85,10 @@ struct Contention {
       others.remove(writers.first)
       if others.isEmpty { return .quiet }
       // Taking a lock is what orders other accesses, so the lock itself is contended.
-      if operation.kind == .lock { contended |= bit } else { ordered |= bit }
+      switch operation.kind {
+      case .lock, .tryLock, .unlock: contended |= bit
+      default: ordered |= bit
+      }
       return .outdated
     }
     let last = accesses[index]
@@ -105,8 +109,10 @@ struct Contention {
     return .quiet
   }
 
-  /// Notes that a thread waits for news of the word. Returns true if the word was quiet until now.
-  mutating func noteNews(word: Int) -> Bool {
+  /// Makes every access to the word a scheduling point: a thread waits for its news, or a step on
+  /// it may return one of several values even if nobody contends. Returns true if the word was
+  /// quiet until now.
+  mutating func makeVisible(word: Int) -> Bool {
     guard isQuiet(word: word) else { return false }
     contended |= 1 << UInt64(word)
     return true

@@ -16,7 +16,7 @@ extension Explorer {
     memory.beginStep(thread)
   }
 
-  private func becomeOutdated() {
+  func becomeOutdated() {
     isOutdated = true
     isCoasting = true
   }
@@ -27,7 +27,7 @@ extension Explorer {
     case .lock: return isTaken(threads[thread].pending.object)
     case .pause:
       guard memory.mayProgress(thread) else { return true }
-      for word in memory.news(for: thread) where contention.noteNews(word: word) {
+      for word in memory.news(for: thread) where contention.makeVisible(word: word) {
         becomeOutdated()
       }
       return false
@@ -36,7 +36,7 @@ extension Explorer {
   }
 
   /// Takes a quiet step, right after the thread's previous step. It can return only one value.
-  private func passQuietly(_ thread: Int, _ operation: Operation) {
+  func passQuietly(_ thread: Int, _ operation: Operation) {
     guard countStep() else { return }
     if isStarting {
       threads[thread].stepsAtStart += 1

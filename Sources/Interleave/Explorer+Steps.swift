@@ -15,6 +15,7 @@ extension Explorer {
   /// whose first step returned `position` would have the same history.
   func forget(_ position: Int) {
     threads[running].history = mix(~UInt64(running), UInt64(bitPattern: Int64(position)))
+    threads[running].failedSpuriously = false
   }
 
   // MARK: Atomics
@@ -36,7 +37,10 @@ extension Explorer {
     let age = chooseValue(memory.readable(location, by: running, order))
     let value = memory.read(location, age: age, by: running, order)
     record(value)
-    if isTracing { note(site, "load(\(order)) → \(show(value))\(origin(location, age))", location) }
+    if isTracing {
+      note(
+        site, "load(\(order)) → \(show(value, location))\(origin(location, age))", location)
+    }
     return value
   }
 
@@ -48,7 +52,7 @@ extension Explorer {
         operand: mix(value, UInt64(site.line))))
     memory.write(location, value, by: running, order, site)
     record(0)
-    if isTracing { note(site, "store(\(show(value)), \(order))", location) }
+    if isTracing { note(site, "store(\(show(value, location)), \(order))", location) }
   }
 
   func add(
@@ -69,41 +73,6 @@ extension Explorer {
       note(site, "add(\(Int64(bitPattern: value)), \(order)): \(values)", location)
     }
     return before
-  }
-
-  /// A strong compare-and-swap. It fails only if it reads a value other than `expected`, which need
-  /// not be the newest value.
-  func compareExchange(
-    _ location: Int, _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder, _ site: Site
-  ) -> (exchanged: Bool, original: UInt64) {
-    let order = weaken(order, site, "compareExchange")
-    schedule(
-      Operation(
-        kind: .compareExchange, object: location, isWrite: true,
-        isSequential: order == .sequential,
-        operand: mix(mix(expected, desired), UInt64(site.line))))
-    let event = isTracing ? "compareExchange(\(show(expected)) → \(show(desired)), \(order))" : ""
-    let newest = memory.store(location, age: 0)
-    var ages = [0]
-    for age in 1..<max(1, memory.readable(location, by: running, order.ofFailure))
-    where memory.store(location, age: age).value != expected {
-      ages.append(age)
-    }
-    let age = ages[chooseValue(ages.count)]
-    if age == 0 && newest.value == expected {
-      _ = memory.read(location, age: 0, by: running, order)
-      memory.write(location, desired, by: running, order, passing: newest.message, site)
-      record(expected)
-      recordOrder(location)
-      if isTracing { note(site, "\(event): done", location) }
-      return (true, expected)
-    }
-    let value = memory.read(location, age: age, by: running, order.ofFailure)
-    record(value)
-    if isTracing {
-      note(site, "\(event): failed, found \(show(value))\(origin(location, age))", location)
-    }
-    return (false, value)
   }
 
   /// Only a sequential fence is a scheduling point. Others notice it through the order of all
@@ -151,22 +120,22 @@ extension Explorer {
     return plain.addCell(value, name: name)
   }
 
-  func readCell(_ cell: Int, _ site: Site) -> UInt64 {
+  func readCell(_ cell: Int, _ site: Site, shown: (() -> String)? = nil) -> UInt64 {
     var value: UInt64 = 0
     access("read", site) { () throws(PlainMemory.Problem) in
       value = try plain.read(cell, by: running, &memory.threads[running].view, site)
     }
     record(value)
-    if isTracing { note(site, "read \(plain.cells[cell].name) → \(show(value))") }
+    if isTracing { note(site, "read \(plain.cells[cell].name) → \(shown?() ?? show(value))") }
     return value
   }
 
-  func writeCell(_ cell: Int, _ value: UInt64, _ site: Site) {
+  func writeCell(_ cell: Int, _ value: UInt64, _ site: Site, shown: (() -> String)? = nil) {
     access("write", site) { () throws(PlainMemory.Problem) in
       try plain.write(cell, value, by: running, &memory.threads[running].view, site)
     }
     record(0)
-    if isTracing { note(site, "write \(plain.cells[cell].name) ← \(show(value))") }
+    if isTracing { note(site, "write \(plain.cells[cell].name) ← \(shown?() ?? show(value))") }
   }
 
   func addHeap(capacity: Int, name: String) -> Int {
@@ -235,15 +204,16 @@ extension Explorer {
     trace.append(line + event)
   }
 
-  private func origin(_ location: Int, _ age: Int) -> String {
+  func origin(_ location: Int, _ age: Int) -> String {
     guard age > 0 else { return "" }
     let newest = memory.store(location, age: 0)
-    return "  STALE: the newest is \(show(newest.value)), stored by "
+    return "  STALE: the newest is \(show(newest.value, location)), stored by "
       + "\(threads[newest.thread].name) at \(newest.site.description)"
   }
 
-  private func show(_ value: UInt64) -> String {
-    value < 1 << 20 ? "\(value)" : "0x\(String(value, radix: 16))"
+  func show(_ value: UInt64, _ location: Int? = nil) -> String {
+    if let location, let format = formats[location] { return format(value) }
+    return value < 1 << 20 ? "\(value)" : "0x\(String(value, radix: 16))"
   }
 }
 

@@ -36,6 +36,9 @@ final class Explorer {
     var stepsAtStart = 0
     /// The locks that it holds, one bit for each location.
     var held: UInt64 = 0
+    /// Whether its last weak compare-and-swap failed spuriously. The next one does not. It follows
+    /// from the history.
+    var failedSpuriously = false
   }
 
   let options: Checker.Options
@@ -51,6 +54,8 @@ final class Explorer {
   /// Hashes of variables outside of the model, by the lock that guards them.
   var guarded: [Int: () -> UInt64] = [:]
   var threadLocals: [ObjectIdentifier: [Int]] = [:]
+  /// How to show the values of a location. Empty unless a failure is traced.
+  var formats: [Int: (UInt64) -> String] = [:]
   var fibres = Fibres()
   var running: Int { fibres.running }
   var isStarting = false
@@ -75,6 +80,9 @@ final class Explorer {
   var path: [Choice] = []
   var cache = StateCache()
   var contention: Contention
+  /// The locks that a thread has tried, in all executions so far, one bit for each location.
+  var tried: UInt64 = 0
+  var codes = Codes()
   var pruned = 0
   var failure: Failure?
 
@@ -98,11 +106,15 @@ final class Explorer {
   }
 
   static var current: Explorer {
-    guard let explorer = unsafe il_current() else {
+    guard let explorer = currentIfAny else {
       fatalError("Interleave: model words and cells exist only inside Checker.run")
     }
+    return explorer
+  }
+
+  static var currentIfAny: Explorer? {
     // SAFETY: `withCurrent` keeps the explorer alive for as long as it is current.
-    return unsafe Unmanaged<Explorer>.fromOpaque(explorer).takeUnretainedValue()
+    unsafe il_current().map { unsafe Unmanaged<Explorer>.fromOpaque($0).takeUnretainedValue() }
   }
 
   private func withCurrent(_ body: () -> Void) {
@@ -218,6 +230,8 @@ final class Explorer {
     plain.reset()
     contention.reset()
     threadLocals.removeAll(keepingCapacity: true)
+    formats.removeAll(keepingCapacity: true)
+    codes.forgetAddresses()
     threads = [Thread(name: "main", body: {}, history: 0)]
     isSealed = false
     isCoasting = false

@@ -20,9 +20,14 @@
 }
 
 /// A place in the source under test, for traces.
-struct Site: Sendable {
+package struct Site: Sendable {
   var file: StaticString
   var line: UInt
+
+  package init(file: StaticString, line: UInt) {
+    self.file = file
+    self.line = line
+  }
 
   /// The file's name without its directories and module.
   var fileName: String {
@@ -30,5 +35,5 @@ struct Site: Sendable {
     return path.split(separator: "/").last.map(String.init) ?? path
   }
 
-  var description: String { "\(fileName):\(line)" }
+  package var description: String { "\(fileName):\(line)" }
 }

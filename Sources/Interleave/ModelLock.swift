@@ -36,27 +36,34 @@ extension Explorer {
     return location
   }
 
-  func lock(_ location: Int, _ site: Site) {
+  /// `recordsOrder` is whether the order in which threads take the lock is part of their state,
+  /// since they share variables under it that the model does not know.
+  func lock(_ location: Int, _ site: Site, recordsOrder: Bool = false) {
     schedule(
       Operation(kind: .lock, object: location, isWrite: true, operand: UInt64(site.line)))
-    let newest = memory.store(location, age: 0)
-    guard newest.value == 0 else {
+    guard !isTaken(location) else {
       return fail(.livelock, "\(memory.locations[location].name) is never given back")
     }
-    _ = memory.read(location, age: 0, by: running, .acquire)
-    memory.write(
-      location, UInt64(running) + 1, by: running, .acquire, passing: newest.message, site)
-    threads[running].held |= 1 << UInt64(location)
-    if let variables = guarded[location] {
-      record(variables())
-    } else {
-      recordOrder(location)
-    }
+    take(location, site, recordsOrder: recordsOrder)
     if isTracing { note(site, "lock", location) }
   }
 
+  func take(_ location: Int, _ site: Site, recordsOrder: Bool) {
+    let message = memory.store(location, age: 0).message
+    _ = memory.read(location, age: 0, by: running, .acquire)
+    memory.write(location, UInt64(running) + 1, by: running, .acquire, passing: message, site)
+    threads[running].held |= 1 << UInt64(location)
+    if let variables = guarded[location] {
+      record(variables())
+    } else if recordsOrder {
+      record(UInt64(memory.locations[location].number))
+    } else {
+      recordOrder(location)
+    }
+  }
+
   func unlock(_ location: Int, _ site: Site) {
-    guard threads[running].held >> UInt64(location) & 1 != 0 else {
+    guard isHeld(location) else {
       return fail(.check, "unlock of a lock of another, at \(site.description)")
     }
     threads[running].held &= ~(1 << UInt64(location))
@@ -64,5 +71,6 @@ extension Explorer {
     if isTracing { note(site, "unlock", location) }
   }
 
+  func isHeld(_ lock: Int) -> Bool { threads[running].held >> UInt64(lock) & 1 != 0 }
   func isTaken(_ lock: Int) -> Bool { memory.store(lock, age: 0).value != 0 }
 }

@@ -2,6 +2,7 @@
 struct Operation {
   enum Kind: UInt8 {
     case start, load, store, modify, compareExchange, fence, processFence, pause, heap, lock
+    case tryLock, unlock
   }
 
   var kind = Kind.start

@@ -3,7 +3,9 @@ public struct Ordering: Hashable, Sendable, CustomStringConvertible {
   /// The file's name without its directories.
   public let file: String
   public let line: UInt
-  /// `load`, `store`, `add`, `compareExchange`, `fence` or `processFence`.
+  /// `load`, `store`, `add`, `compareExchange`, `fence`, `processFence`, or the name of another
+  /// method of `Atomic`. For the failure ordering of a compare-and-swap, this is
+  /// `compareExchange failure`.
   public let operation: String
   public let order: MemoryOrder
 
@@ -14,7 +16,9 @@ public struct Ordering: Hashable, Sendable, CustomStringConvertible {
     let weaker: [MemoryOrder] =
       switch (operation, order) {
       case (_, .relaxed): []
-      case ("load", .sequential): [.acquire]
+      case ("load", .sequential), ("compareExchange failure", .sequential),
+        ("weakCompareExchange failure", .sequential):
+        [.acquire]
       case ("store", .sequential): [.release]
       case ("fence", .sequential), ("processFence", .sequential): [.relaxed]
       case (_, .sequential): [.acquireRelease]

@@ -17,7 +17,7 @@ final class Registers {
 }
 
 /// Three locations, initially 0.
-final class Words {
+final class Words: Sendable {
   let x = ModelWord(0, name: "x"), y = ModelWord(0, name: "y"), z = ModelWord(0, name: "z")
 }
 

@@ -1,0 +1,1 @@
+../../Sources/LockFree/Ring.swift

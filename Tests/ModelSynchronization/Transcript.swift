@@ -1,0 +1,1 @@
+../RealSynchronization/Transcript.swift
