@@ -19,17 +19,19 @@ import Primitives
 /// grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
 /// `W`, every writer takes the lock.
 public final class AddressSpace: Sendable {
-  /// 256 TiB.
+  /// The most bytes that a space can have: 256 TiB.
   public static let maximalSize: UInt64 = 1 << 48
 
   /// The largest size, in bytes, with as many levels of tables as this one: 1 GiB, 512 GiB or 256
   /// TiB. A space of that size costs no more than one of `size`.
-  public static func largestSize(asDeepAs size: UInt64) -> UInt64 {
+  package static func largestSize(asDeepAs size: UInt64) -> UInt64 {
     min(Radix.span(Radix.level(forSize: size) + 1), maximalSize)
   }
 
-  /// In bytes.
+  /// The size in bytes. It never changes.
   public let size: UInt64
+  /// All offsets of this space: `0..<size`.
+  public var bounds: Range<UInt64> { 0..<size }
   let machine: Machine
   /// (C) Copies of the machine's references. A read is a chain of loads that the page has to wait
   /// for, and these make the chain three loads shorter.

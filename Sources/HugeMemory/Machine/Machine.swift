@@ -159,18 +159,21 @@ public final class Machine: Sendable {
   }
 
   /// Bytes given back to the system since the start.
-  public var bytesGivenBack: UInt64 { arena.bytesGivenBack }
+  package var bytesGivenBack: UInt64 { arena.bytesGivenBack }
 
   /// References held on the zero page, the shrinker's included; 0 when there is none.
   public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
 
   /// The names of the counters, in the order of `/proc/vmstat`.
-  public static let counterNames = Counters().all.map(\.name)
+  package static let counterNames = Counters().all.map(\.name)
 
   /// How often this process has waited for all readers, so that memory could be used again.
-  public var gracePeriods: UInt64 { grace.count }
+  package var gracePeriods: UInt64 { grace.count }
 
-  /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`).
+  /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`). Each value is
+  /// exact once the threads that use the machine are at rest.
+  ///
+  /// - Complexity: O(counters): some hundred loads.
   public var counters: [(name: String, value: UInt64)] { events.all }
 
   /// Waits for a grace period and frees all that was unmapped before the call. Call it before you
@@ -210,7 +213,7 @@ public final class Machine: Sendable {
   /// Lets the zero page's shrinker free it if nobody holds it.
   @discardableResult
   func freeZeroPage() -> Bool {
-    guard zeroPage.shrinkerScan(to: self) > 0 else { return false }
+    guard zeroPage.shrinkerScan(to: zeroFrames) > 0 else { return false }
     events.zeroPageFree.count()
     return true
   }
@@ -219,8 +222,10 @@ public final class Machine: Sendable {
 }
 
 // The machine supplies the zero page's frame.
-extension Machine: ZeroFrameSource {
-  public func allocateZeroFrame() -> UInt32? {
+extension Machine {
+  var zeroFrames: ZeroFrames { @inline(__always) get { ZeroFrames(machine: self) } }
+
+  fileprivate func allocateZeroFrame() -> UInt32? {
     guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) else {
       return nil
     }
@@ -235,7 +240,7 @@ extension Machine: ZeroFrameSource {
     return frame
   }
 
-  public func freeZeroFrame(_ frame: UInt32) {
+  fileprivate func freeZeroFrame(_ frame: UInt32) {
     assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its free")
     // A frame that cannot be made writable is never handed out again.
     guard unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1) == 0 else { return }
@@ -251,7 +256,7 @@ extension Machine: ZeroFrameSource {
   /// fails or if the page is withheld.
   func getZeroPage(count: UInt32 = 1) -> FrameNumber? {
     guard allowsZeroPage() else { return nil }
-    switch zeroPage.get(count: count, from: self) {
+    switch zeroPage.get(count: count, from: zeroFrames) {
     case .shared(let frame): return frame
     case .published(let frame):
       // Counted when published, not when allocated (history item 22).
@@ -269,6 +274,14 @@ extension Machine: ZeroFrameSource {
     guard allowsZeroPage() else { return false }
     return if case .shared = zeroPage.get(from: NoFrames()) { true } else { false }
   }
+}
+
+/// The frames of a machine, for its zero page. The machine itself does not conform, since then its
+/// users could allocate and free the page.
+struct ZeroFrames: ZeroFrameSource {
+  let machine: Machine
+  func allocateZeroFrame() -> UInt32? { machine.allocateZeroFrame() }
+  func freeZeroFrame(_ frame: UInt32) { machine.freeZeroFrame(frame) }
 }
 
 /// A source that has no frames.
