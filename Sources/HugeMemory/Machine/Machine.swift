@@ -6,8 +6,10 @@ import HugeZeroPage
 import Paging
 import Primitives
 
-/// Memory for address spaces: an arena with a hard limit, one zero page, and a list of what was
-/// unmapped but may still be read.
+/// Memory for address spaces, up to a hard limit.
+///
+/// All spaces of a machine share its frames and its one page of zeros. What is unmapped but may still
+/// be read waits for a grace period before it is used again.
 ///
 ///     let machine = try Machine(limit: 1 << 30)            // at most 1 GiB
 ///     let space = try machine.makeSpace(size: 1 << 40)     // 1 TiB that costs nothing yet
