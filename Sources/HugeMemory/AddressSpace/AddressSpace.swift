@@ -14,11 +14,11 @@ import Primitives
 /// - Thread safety: every method may be called on any thread. Reads take no lock, and neither do
 ///   writes to memory that this space alone owns. A fork contains every write that returned before
 ///   it. A read or write that overlaps a concurrent write sees a mixture, as with `pread(2)`.
-///
-/// Locking: `lock` serialises everything that changes a table. It is never taken within a
-/// grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
-/// `W`, every writer takes the lock.
 public final class AddressSpace: Sendable {
+  // Locking: `lock` serialises everything that changes a table. It is never taken within a
+  // grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
+  // `W`, every writer takes the lock.
+
   /// The most bytes that a space can have: 256 TiB.
   public static let maximalSize: UInt64 = 1 << 48
 
