@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: build deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: build deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -105,6 +105,14 @@ fuzz:
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Kernel Fuzz
+
+# Accepts the public symbols of the libraries as they are now: writes docs/symbols.
+symbols:
+	scripts/public-symbols --accept
+
+# The documentation of the libraries, as a site in .build/docs/site. Says how to look at it.
+docs:
+	scripts/docs
 
 # A package that depends on the library alone, without the server's dependencies.
 example:

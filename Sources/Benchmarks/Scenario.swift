@@ -36,7 +36,7 @@ public struct Options: Sendable {
   /// Threads that share the spaces; 0 for one on each core.
   public var threads = 0
   /// Read faults of this policy alone, so that a profiler can count them.
-  public var reference: Policy.ZeroReference?
+  package var reference: Policy.ZeroReference?
   /// Rounds of everything that is compared; 0 for the scenario's default.
   public var rounds = 0
   /// Working set of `io`, and data of `fork` and `reclaim`, in MiB; 0 for the scenario's default.

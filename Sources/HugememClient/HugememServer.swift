@@ -75,6 +75,7 @@ public final class HugememServer: Sendable {
     return result
   }
 
+  /// The disk of a name. Throws a `Problem` with the code `no-such-disk` if there is none.
   public func disk(_ name: String) throws -> Disk {
     try ask(.GET, "/disks/\(Self.escaped(name))", Nothing())
   }

@@ -29,13 +29,16 @@ public struct Checker: Sendable {
     public static let quietLocations = Reduction(rawValue: 4)
   }
 
+  /// How to explore, and when to give up.
   public struct Options: Sendable {
     /// The most switches away from a thread that could go on; nil for no bound. With a bound, the
     /// verdict is `bounded` and never `complete`. One preemption finds most bugs, two nearly all.
     public var preemptionBound: Int?
+    /// The reductions to use; all of them by default.
     public var reduction: Reduction = [.sleepSets, .stateCache, .quietLocations]
-    /// Budgets for the exploration. If one is exhausted, the verdict says so.
+    /// The most executions. If there are more, the verdict is `budgetExhausted`.
     public var maximalExecutions = 50_000_000
+    /// The longest time for the exploration. If it takes longer, the verdict is `budgetExhausted`.
     public var maximalDuration = Duration.seconds(60)
     /// The most steps of one execution. A longer execution fails as endless.
     public var maximalSteps = 1_000
@@ -54,13 +57,17 @@ public struct Checker: Sendable {
     public var recordsOrderings = false
     /// An ordering of the code under test that is run as if it were weaker.
     public var weakening: Weakening?
+    /// The defaults: no bound, all reductions, one minute.
     public init() {}
   }
 
+  /// How this checker explores.
   public var options: Options
 
+  /// A checker with these options.
   public init(_ options: Options = Options()) { self.options = options }
 
+  /// A checker with the default options and a bound on preemptions.
   public init(preemptionBound: Int?) {
     options = Options()
     options.preemptionBound = preemptionBound

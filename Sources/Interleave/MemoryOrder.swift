@@ -1,7 +1,16 @@
 /// The memory orders of C11. The methods of `ModelWord` take one as an argument, in the same place
 /// as the methods of the production code's own atomics.
 @frozen public enum MemoryOrder: Hashable, Sendable {
-  case relaxed, acquire, release, acquireRelease, sequential
+  /// Orders nothing but the accesses to this one location.
+  case relaxed
+  /// A load that sees a release store sees all that came before that store.
+  case acquire
+  /// All that came before this store is seen by an acquire load that sees the store.
+  case release
+  /// Both, for an operation that loads and stores.
+  case acquireRelease
+  /// Both, and all sequential operations have one order.
+  case sequential
 
   @inline(__always) var acquires: Bool {
     self == .acquire || self == .acquireRelease || self == .sequential

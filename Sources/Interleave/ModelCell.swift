@@ -2,14 +2,17 @@
 public struct ModelCell: Sendable {
   private let cell: Int
 
+  /// Makes a cell. Call this in the set-up of a scenario. Traces show `name`.
   public init(_ value: UInt64, name: String = "cell") {
     cell = Explorer.current.addCell(value, name: name)
   }
 
+  /// Reads the cell. The execution fails if a store by another thread is not ordered before this.
   public func load(file: StaticString = #fileID, line: UInt = #line) -> UInt64 {
     Explorer.current.readCell(cell, Site(file: file, line: line))
   }
 
+  /// Writes the cell. The execution fails if an access by another thread is not ordered before this.
   public func store(_ value: UInt64, file: StaticString = #fileID, line: UInt = #line) {
     Explorer.current.writeCell(cell, value, Site(file: file, line: line))
   }
@@ -24,6 +27,7 @@ public struct ModelCell: Sendable {
 public struct ModelHeap: Sendable {
   private let heap: Int
 
+  /// Makes a heap of frames, all free. Call this in the set-up of a scenario. Traces show `name`.
   public init(capacity: Int, name: String = "frame") {
     precondition(capacity > 0)
     heap = Explorer.current.addHeap(capacity: capacity, name: name)
@@ -34,10 +38,12 @@ public struct ModelHeap: Sendable {
     Explorer.current.allocate(heap, Site(file: file, line: line)).map(UInt32.init)
   }
 
+  /// Frees a frame. The execution fails if the frame is not allocated.
   public func free(_ frame: UInt32, file: StaticString = #fileID, line: UInt = #line) {
     Explorer.current.free(heap, Int(frame), Site(file: file, line: line))
   }
 
+  /// Reads a frame's word. The execution fails if the frame is not allocated.
   public func load(
     _ frame: UInt32, file: StaticString = #fileID, line: UInt = #line
   ) -> UInt64 {
@@ -46,6 +52,7 @@ public struct ModelHeap: Sendable {
       Explorer.current.cell(heap, Int(frame), "read", site), site)
   }
 
+  /// Writes a frame's word. The execution fails if the frame is not allocated.
   public func store(
     _ frame: UInt32, _ value: UInt64, file: StaticString = #fileID, line: UInt = #line
   ) {

@@ -9,6 +9,7 @@
 public struct ModelLock: ~Copyable, Sendable {
   private let location: Int
 
+  /// Makes a lock that nobody holds. Traces show `name`.
   public init(name: String? = nil, file: StaticString = #fileID, line: UInt = #line) {
     location = Explorer.current.addLock(name: name, Site(file: file, line: line))
   }
@@ -20,10 +21,12 @@ public struct ModelLock: ~Copyable, Sendable {
     Explorer.current.guarded[location] = hash
   }
 
+  /// Takes the lock. The thread does not run again until the lock is free.
   public borrowing func lock(file: StaticString = #fileID, line: UInt = #line) {
     Explorer.current.lock(location, Site(file: file, line: line))
   }
 
+  /// Gives the lock back. The thread must hold it.
   public borrowing func unlock(file: StaticString = #fileID, line: UInt = #line) {
     Explorer.current.unlock(location, Site(file: file, line: line))
   }

@@ -3,8 +3,10 @@
 /// done.
 public final class ModelThreadLocal: Sendable {
   private let initial: Int
+  /// Makes a variable that is `initial` in every thread.
   public init(_ initial: Int) { self.initial = initial }
 
+  /// The copy of the thread that runs. Reading or setting it is no step.
   public var value: Int {
     get {
       let explorer = Explorer.current

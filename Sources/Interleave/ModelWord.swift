@@ -8,6 +8,7 @@ public struct ModelWord: ~Copyable, Sendable {
   private let location: Int
   private let execution: UInt64
 
+  /// Makes a word. Traces show `name`, or a number if it is nil.
   public init(
     _ value: UInt64, name: String? = nil, file: StaticString = #fileID, line: UInt = #line
   ) {
@@ -24,12 +25,14 @@ public struct ModelWord: ~Copyable, Sendable {
     return explorer
   }
 
+  /// Returns one of the values that the memory model allows here. The checker tries all of them.
   public borrowing func load(
     _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) -> UInt64 {
     explorer.load(location, order, Site(file: file, line: line))
   }
 
+  /// Stores a value.
   public borrowing func store(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) {

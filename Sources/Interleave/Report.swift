@@ -1,5 +1,6 @@
 /// What an exploration found, and how much of the scenario it covered.
 public struct Report: Sendable, CustomStringConvertible {
+  /// What the exploration can say about the scenario.
   public enum Verdict: Sendable {
     /// No failure under any schedule and with any value that the memory model allows.
     case complete
@@ -7,9 +8,11 @@ public struct Report: Sendable, CustomStringConvertible {
     case bounded(preemptions: Int)
     /// No failure before the budget of executions or of time was exhausted.
     case budgetExhausted
+    /// An execution fails: with a trace that has few preemptions.
     case failed(Failure)
   }
 
+  /// What the exploration can say about the scenario.
   public internal(set) var verdict: Verdict
   /// The number of executions, including those cut short at a known state.
   public internal(set) var executions = 0
@@ -17,6 +20,7 @@ public struct Report: Sendable, CustomStringConvertible {
   public internal(set) var pruned = 0
   /// The number of distinct states at scheduling points; 0 without the cache.
   public internal(set) var states = 0
+  /// How long the exploration took.
   public internal(set) var duration = Duration.zero
 
   /// The places where the code under test orders memory; empty unless `Options.recordsOrderings`.
@@ -24,6 +28,7 @@ public struct Report: Sendable, CustomStringConvertible {
 
   /// Whether nothing failed and nothing was left out.
   public var isComplete: Bool { if case .complete = verdict { true } else { false } }
+  /// The execution that fails; nil if none was found.
   public var failure: Failure? { if case .failed(let failure) = verdict { failure } else { nil } }
 
   public var description: String {
@@ -40,6 +45,7 @@ public struct Report: Sendable, CustomStringConvertible {
 
 /// An execution that fails.
 public struct Failure: Error, Sendable, CustomStringConvertible {
+  /// What was wrong.
   public enum Kind: Sendable, Hashable {
     /// A `check` did not hold.
     case check
@@ -57,7 +63,9 @@ public struct Failure: Error, Sendable, CustomStringConvertible {
     case nondeterminism
   }
 
+  /// What was wrong, for code.
   public let kind: Kind
+  /// What was wrong, for people.
   public let message: String
   /// The token that repeats exactly this execution, for `Checker.replay(_:_:)`.
   public let token: ReplayToken

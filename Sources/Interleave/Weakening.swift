@@ -2,11 +2,13 @@
 public struct Ordering: Hashable, Sendable, CustomStringConvertible {
   /// The file's name without its directories.
   public let file: String
+  /// The line in the file, from 1.
   public let line: UInt
   /// `load`, `store`, `add`, `compareExchange`, `fence`, `processFence`, or the name of another
   /// method of `Atomic`. For the failure ordering of a compare-and-swap, this is
   /// `compareExchange failure`.
   public let operation: String
+  /// The order in the source.
   public let order: MemoryOrder
 
   public var description: String { "\(file):\(line) \(operation)(\(order))" }
@@ -32,7 +34,9 @@ public struct Ordering: Hashable, Sendable, CustomStringConvertible {
 /// A planted bug: one ordering of the code under test that is weaker than in the source. The source
 /// itself does not change.
 public struct Weakening: Hashable, Sendable, CustomStringConvertible {
+  /// The place in the source.
   public let ordering: Ordering
+  /// The order that runs there instead.
   public let weaker: MemoryOrder
   public var description: String { "\(ordering) → \(weaker)" }
 }

@@ -9,8 +9,12 @@
 /// let budget = group?.available ?? (try MemoryTotals().available)
 /// ```
 public struct ControlGroup: Sendable {
+  /// A version of control groups.
   public enum Version: Sendable, CustomStringConvertible {
-    case v1, v2
+    /// A hierarchy for each controller.
+    case v1
+    /// One hierarchy for all controllers.
+    case v2
     public var description: String { self == .v1 ? "v1" : "v2" }
   }
 

@@ -1,5 +1,6 @@
 /// The machine's physical memory, in bytes, from `/proc/meminfo`.
 public struct MemoryTotals: Sendable, Equatable {
+  /// What the kernel can use of the memory (`MemTotal`).
   public let total: UInt64
   /// The kernel's estimate of what can be allocated without swapping (`MemAvailable`).
   public let available: UInt64

@@ -133,7 +133,7 @@ import Testing
       #expect(space.slot(0).entry.kind == .huge)
       #expect(machine.zeroPageReferences == 2)
       #expect(machine.zeroPage.shrinkerCount() == 0)
-      #expect(machine.zeroPage.shrinkerScan(to: machine) == 0)
+      #expect(machine.zeroPage.shrinkerScan(to: machine.zeroFrames) == 0)
       let shrinker = startThread { machine.shrink() }
       for _ in 0..<1000 { sched_yield() }
       #expect(machine.zeroPageReferences == 2)

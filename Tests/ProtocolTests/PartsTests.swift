@@ -272,7 +272,7 @@ extension SpaceTests {
           scenario.thread(name) { check(shared.space!.byte(at: 0) == 0) }
         }
         scenario.thread("shrinker") {
-          _ = shared.machine.zeroPage.shrinkerScan(to: shared.machine)
+          _ = shared.machine.zeroPage.shrinkerScan(to: shared.machine.zeroFrames)
         }
       }, with: SpaceTests.checker)
   }

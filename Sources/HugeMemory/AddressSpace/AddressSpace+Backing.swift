@@ -1,7 +1,7 @@
 import Paging
 
 /// What is mapped at a place.
-public enum Backing: Sendable, Equatable {
+package enum Backing: Sendable, Equatable {
   /// Nothing.
   case none
   /// The zero page.
@@ -18,7 +18,7 @@ extension AddressSpace {
   ///
   /// - Complexity: O(entries in the range). An untouched range counts once for each table.
   /// - Thread safety: takes no lock.
-  public func firstBacking(
+  package func firstBacking(
     at offset: UInt64, length: UInt64
   ) throws(MemoryError) -> (backing: Backing, end: UInt64) {
     try check(offset, length)

@@ -3,11 +3,19 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Makes a range read as zeros. Whole pages become holes, and their memory goes back to the arena
+  /// Makes a range read as zeros. Whole pages become holes, and their memory goes back to the machine
   /// before this returns. Partial pages at the edges are cleared in place.
   ///
-  /// - Complexity: O(tables and pages that the range touches).
-  public func discard(at offset: UInt64, length: UInt64) throws(MemoryError) {
+  /// Throws `outOfRange` if the range does not lie within the space, and `outOfMemory` or `overQuota`
+  /// if there is no memory for a table or page that the space shares with a fork.
+  ///
+  /// - Complexity: O(tables and pages that the range touches), and one grace period.
+  public func discard(_ range: Range<UInt64>) throws(MemoryError) {
+    try discard(at: range.lowerBound, length: range.upperBound - range.lowerBound)
+  }
+
+  /// As `discard(_:)`, for a range that may overflow.
+  package func discard(at offset: UInt64, length: UInt64) throws(MemoryError) {
     try check(offset, length)
     guard length > 0 else { return }
     let page = UInt64(FrameGeometry.frameSize)
@@ -169,9 +177,20 @@ extension AddressSpace {
     }
   }
 
+  /// Writes zeros to a range. Unlike `discard`, this allocates the memory and keeps it, so that a
+  /// later write to the range cannot fail for lack of memory, as long as no fork shares it. Reclaim
+  /// leaves these zeros alone.
+  ///
+  /// Throws what `write` throws, and may have zeroed a part of the range by then.
+  ///
+  /// - Complexity: O(length).
+  public func zero(_ range: Range<UInt64>) throws(MemoryError) {
+    try zero(at: range.lowerBound, length: range.upperBound - range.lowerBound, reserve: true)
+  }
+
   /// Makes a range read as zeros. With `reserve`, its memory is allocated, so that a later write
   /// cannot fail for lack of memory. Without, this is `discard`.
-  public func zero(at offset: UInt64, length: UInt64, reserve: Bool) throws(MemoryError) {
+  package func zero(at offset: UInt64, length: UInt64, reserve: Bool) throws(MemoryError) {
     guard reserve else { return try discard(at: offset, length: length) }
     try check(offset, length)
     let piece = FrameGeometry.hugeSize

@@ -78,7 +78,11 @@ extension AddressSpace {
   }
 
   /// Makes this space a fork of `origin`, in place, and drops what it held. Both must have the same
-  /// size and machine.
+  /// size and machine, or this throws `invalidSize`. Limits stay what they are.
+  ///
+  /// Reads and writes of other threads go on meanwhile, on the old contents or on the new ones.
+  ///
+  /// - Complexity: O(tables and pages that the space gives back), and grace periods.
   public func reset(to origin: AddressSpace) throws(MemoryError) {
     guard origin.size == size, origin.machine === machine else {
       throw .invalidSize(origin.size, reason: "the origin's size must be \(size) bytes")

@@ -2,17 +2,17 @@ import Frames
 import Paging
 
 /// How a page is mapped.
-public struct PageState: Sendable, Equatable {
-  public var kind: Extent.Kind
+package struct PageState: Sendable, Equatable {
+  package var kind: Extent.Kind
   /// Whether one entry maps its whole 2 MiB.
-  public var isHuge: Bool
+  package var isHuge: Bool
 }
 
 extension AddressSpace {
   /// How the page at an offset is mapped now, as the ioctl `PAGEMAP_SCAN` reports it for a process.
   ///
   /// - Complexity: O(1), lock-free.
-  public func pageState(at offset: UInt64) throws(MemoryError) -> PageState {
+  package func pageState(at offset: UInt64) throws(MemoryError) -> PageState {
     try check(offset, 1)
     let section = grace.enter()
     let entry = slot(offset).entry

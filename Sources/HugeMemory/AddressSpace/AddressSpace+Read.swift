@@ -3,8 +3,8 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Reads bytes. Untouched memory reads as zeros and, if the policy says so, gets the zero page
-  /// mapped.
+  /// Reads bytes into a buffer, as `read(at:into:)` with a span does. Untouched memory reads as zeros
+  /// and, if the policy says so, gets the zero page mapped.
   ///
   /// Throws `notMapped` or `accessDenied` if a mapping does not allow reading.
   /// - Complexity: O(length); lock-free where memory is mapped.

@@ -5,21 +5,21 @@ import Paging
 /// counts only in `zero`, and takes no memory there (history item 16).
 public struct Usage: Sendable, Equatable {
   /// Memory with data that the space can see (`Rss`).
-  public var data: UInt64 = 0
+  public package(set) var data: UInt64 = 0
   /// The part of `data` that is mapped by entries of 2 MiB (`AnonHugePages`).
-  public var huge: UInt64 = 0
+  public package(set) var huge: UInt64 = 0
   /// What is mapped to the one zero page.
-  public var zero: UInt64 = 0
+  public package(set) var zero: UInt64 = 0
   /// The part of `data` that other spaces refer to as well.
-  public var shared: UInt64 = 0
+  public package(set) var shared: UInt64 = 0
   /// Memory, of data and tables, that only this space refers to. Dropping the space would free this
   /// much.
-  public var own: UInt64 = 0
+  public package(set) var own: UInt64 = 0
   /// Page tables, including shared ones.
-  public var tables: UInt64 = 0
+  public package(set) var tables: UInt64 = 0
 
   /// Nothing mapped.
-  public init() {}
+  package init() {}
 }
 
 extension AddressSpace {

@@ -1,9 +1,9 @@
 import Frames
 import Paging
 
-/// A range of memory of one kind.
+/// A range of memory of one kind. ``AddressSpace/extents(in:)`` finds them.
 public struct Extent: Sendable, Equatable {
-  /// Holes, zeros and data are different kinds everywhere (history item 16).
+  /// What memory is: a hole, zeros or data. They are different kinds everywhere (history item 16).
   public enum Kind: Sendable {
     /// Untouched: nothing is mapped.
     case hole
@@ -13,22 +13,67 @@ public struct Extent: Sendable, Equatable {
     case data
   }
   /// In bytes, from the start of the space.
-  public var offset: UInt64
+  package var offset: UInt64
   /// In bytes.
-  public var length: UInt64
+  package var length: UInt64
   /// The kind of the whole range.
-  public var kind: Kind
+  public package(set) var kind: Kind
+
+  /// Where the memory is, in bytes from the start of the space.
+  public var range: Range<UInt64> { offset..<end }
 
   /// The offset of the first byte after the range.
-  public var end: UInt64 { offset + length }
+  package var end: UInt64 { offset + length }
+}
+
+/// The extents of a range, in order. Each is looked up when the iterator gets there.
+public struct Extents: Sequence, Sendable {
+  fileprivate let space: AddressSpace
+  fileprivate let range: Range<UInt64>
+
+  /// Starts again at the beginning of the range.
+  public func makeIterator() -> Iterator { Iterator(space: space, left: range) }
+
+  /// Walks through the extents. It holds no lock, so you may use the space between two calls.
+  public struct Iterator: IteratorProtocol, Sendable {
+    fileprivate let space: AddressSpace
+    fileprivate var left: Range<UInt64>
+
+    /// The next extent, as the memory is now; nil at the end of the range.
+    ///
+    /// - Complexity: O(entries in the extent). A part that is untouched counts once for each table.
+    public mutating func next() -> Extent? {
+      guard !left.isEmpty else { return nil }
+      let extent = space.extent(left.lowerBound, end: left.upperBound)
+      left = extent.end..<left.upperBound
+      return extent
+    }
+  }
 }
 
 extension AddressSpace {
-  /// Reports a range as extents, in order. Adjacent memory of one kind is one extent. `body`
-  /// returns false to stop. It runs outside of any lock or section, and may use this space.
+  /// Where a range has data, zeros and holes. Adjacent memory of one kind is one extent, and the
+  /// extents cover the range without gaps.
   ///
-  /// - Complexity: O(entries in the range). An untouched range counts once for each table.
-  public func walk(
+  /// ```swift
+  /// for extent in try space.extents(in: space.bounds) where extent.kind == .data {
+  ///   print(extent.range)
+  /// }
+  /// ```
+  ///
+  /// Other threads may write meanwhile. Each extent is of some moment during the step that finds it.
+  /// Throws `outOfRange` if the range does not lie within the space.
+  ///
+  /// - Complexity: O(1). A walk through all extents takes O(entries in the range).
+  /// - Thread safety: takes no lock, and neither does the iterator.
+  public func extents(in range: Range<UInt64>) throws(MemoryError) -> Extents {
+    try check(range.lowerBound, range.upperBound - range.lowerBound)
+    return Extents(space: self, range: range)
+  }
+
+  /// Reports a range as extents, in order. `body` returns false to stop. It runs outside of any lock
+  /// or section, and may use this space.
+  package func walk(
     at offset: UInt64, length: UInt64, _ body: (Extent) -> Bool
   ) throws(MemoryError) {
     try check(offset, length)
@@ -42,7 +87,7 @@ extension AddressSpace {
   }
 
   /// The first extent of a range, which must not be empty. Use this to walk by hand.
-  public func firstExtent(at offset: UInt64, length: UInt64) throws(MemoryError) -> Extent {
+  package func firstExtent(at offset: UInt64, length: UInt64) throws(MemoryError) -> Extent {
     try check(offset, length)
     precondition(length > 0, "walk: an empty range has no extent")
     return extent(offset, end: offset + length)
@@ -50,7 +95,7 @@ extension AddressSpace {
 
   /// The extent that starts at `offset`, at most up to `end`. The caller has checked the range.
   /// Sections stay short: one for each 2 MiB slot.
-  private func extent(_ offset: UInt64, end: UInt64) -> Extent {
+  fileprivate func extent(_ offset: UInt64, end: UInt64) -> Extent {
     let (kind, at) = Self.longest(offset, end) { self.kind($0, upTo: end) }
     return Extent(offset: offset, length: at - offset, kind: kind)
   }

@@ -3,7 +3,8 @@ import Glibc
 import Paging
 
 extension AddressSpace {
-  /// Writes bytes. Memory shared with a fork is copied first, 4 KiB at a time.
+  /// Writes bytes from a buffer, as `write(at:from:)` with a span does. Memory shared with a fork is
+  /// copied first, 4 KiB at a time.
   ///
   /// Throws `outOfMemory` or `overQuota` if there is no room even after reclaim. Part of a write of
   /// several pages may have been done by then. Throws `notMapped` or `accessDenied`, and changes

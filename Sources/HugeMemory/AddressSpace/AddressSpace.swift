@@ -19,24 +19,26 @@ import Glibc
 /// - Thread safety: every method may be called on any thread. Reads take no lock, and neither do
 ///   writes to memory that this space alone owns. A fork contains every write that returned before
 ///   it. A read or write that overlaps a concurrent write sees a mixture, as with `pread(2)`.
-///
-/// Locking: `lock` serialises everything that changes a table. It is never taken within a
-/// grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
-/// `W`, every writer takes the lock.
 public final class AddressSpace: Sendable {
-  /// 256 TiB.
+  // Locking: `lock` serialises everything that changes a table. It is never taken within a
+  // grace-period section, and a thread that holds it may wait for a grace period. If `root` has no
+  // `W`, every writer takes the lock.
+
+  /// The most bytes that a space can have: 256 TiB.
   public static let maximalSize: UInt64 = 1 << 48
 
   /// The largest size, in bytes, with as many levels of tables as this one: 1 GiB, 512 GiB or 256
   /// TiB. A space of that size costs no more than one of `size`.
-  public static func largestSize(asDeepAs size: UInt64) -> UInt64 {
+  package static func largestSize(asDeepAs size: UInt64) -> UInt64 {
     min(Radix.span(Radix.level(forSize: size) + 1), maximalSize)
   }
 
-  /// In bytes.
+  /// The size in bytes. It never changes.
   public let size: UInt64
   /// The machine that its memory comes from.
   public let machine: Machine
+  /// All offsets of this space: `0..<size`.
+  public var bounds: Range<UInt64> { 0..<size }
   /// (C) Copies of the machine's references. A read is a chain of loads that the page has to wait
   /// for, and these make the chain three loads shorter.
   @usableFromInline package let arena: Arena

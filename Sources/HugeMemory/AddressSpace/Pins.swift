@@ -11,7 +11,10 @@ import Primitives
 /// A concurrent write may still change the bytes of a pinned frame, as it may change those of a
 /// `read` in progress. Holes are pieces of the zero page.
 ///
-/// Not thread safe: one owner at a time.
+/// Use pins to send memory without a copy: with one vectored write for all pieces, while other
+/// threads go on. For all else, `read` is simpler.
+///
+/// - Thread safety: none; one owner at a time.
 @safe public struct Pins: ~Copyable {
   /// The number of pieces, at most `capacity`.
   public private(set) var count = 0
@@ -19,7 +22,7 @@ import Primitives
   private var held = 0
   /// The number of references held on huge frames. Each keeps 2 MiB from being used again, however
   /// small the piece is.
-  public private(set) var hugeHeld = 0
+  package private(set) var hugeHeld = 0
   /// Where the pieces of this `pin` begin. They are not joined with earlier ones.
   private var first = 0
   private let capacity: Int
@@ -43,10 +46,10 @@ import Primitives
     unsafe frames.deallocate()
   }
 
-  /// How many more pieces of 4 KiB fit.
+  /// How many more pieces of 4 KiB fit. `pin` needs a bit more than a piece for each page.
   public var room: Int { capacity - max(count, held) }
 
-  /// A piece, valid until `release`. Traps beyond `count`.
+  /// A piece, valid until `release` or the end of these pins. Traps beyond `count`.
   public subscript(index: Int) -> UnsafeRawBufferPointer {
     precondition(index < count, "pins: index out of range")
     return unsafe pieces[index]
@@ -91,11 +94,16 @@ import Primitives
 }
 
 extension AddressSpace {
-  /// Appends the memory of a range to `pins`, as it is now. `room` of `pins` must be at least
-  /// `length / 4096 + 2`. Throws as `read` does.
+  /// Appends the memory of a range to `pins`, as it is now. Traps unless `room` of `pins` is at least
+  /// two more than the whole pages in the length of the range. Throws as `read` does.
   ///
   /// - Complexity: O(pages); lock-free.
-  public func pin(
+  public func pin(_ range: Range<UInt64>, into pins: inout Pins) throws(MemoryError) {
+    try pin(at: range.lowerBound, length: range.upperBound - range.lowerBound, into: &pins)
+  }
+
+  /// As `pin(_:into:)`. `room` of `pins` must be at least `length / 4096 + 2`.
+  package func pin(
     at offset: UInt64, length: UInt64, into pins: inout Pins
   ) throws(MemoryError) {
     try check(offset, length)

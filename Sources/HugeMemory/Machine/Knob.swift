@@ -1,6 +1,6 @@
 /// The knobs of a policy, as text for command lines and configuration files. They have the names
 /// that they have below `/sys/kernel/mm/transparent_hugepage`.
-public enum Knob: String, CaseIterable, Sendable {
+package enum Knob: String, CaseIterable, Sendable {
   case enabled
   case defrag
   case useZeroPage = "use_zero_page"
@@ -13,7 +13,7 @@ public enum Knob: String, CaseIterable, Sendable {
   case scanSleep = "khugepaged/scan_sleep_millisecs"
 
   /// The possible values, as text for a message.
-  public var domain: String {
+  package var domain: String {
     switch self {
     case .enabled: Policy.Enabled.allCases.map(\.name).joined(separator: " ")
     case .defrag: Policy.Defrag.allCases.map(\.name).joined(separator: " ")
@@ -27,7 +27,7 @@ public enum Knob: String, CaseIterable, Sendable {
 
 extension Policy {
   /// A knob's value as the kernel's files show it, without the brackets.
-  public func value(of knob: Knob) -> String {
+  package func value(of knob: Knob) -> String {
     switch knob {
     case .enabled: enabled.name
     case .defrag: defrag.name
@@ -42,7 +42,7 @@ extension Policy {
   }
 
   /// Sets a knob. If the text is not one of its values, this changes nothing and returns false.
-  public mutating func set(_ knob: Knob, to text: String) -> Bool {
+  package mutating func set(_ knob: Knob, to text: String) -> Bool {
     func parse<Value: CaseIterable & Named>(_: Value.Type) -> Value? {
       Value.allCases.first { $0.name == text }
     }

@@ -1,13 +1,13 @@
-import CLinux
 import Frames
-import Glibc
 import GracePeriods
 import HugeZeroPage
 import Paging
 import Primitives
 
-/// Memory for address spaces: an arena with a hard limit, one zero page, and a list of what was
-/// unmapped but may still be read.
+/// Memory for address spaces, up to a hard limit.
+///
+/// All spaces of a machine share its frames and its one page of zeros. What is unmapped but may still
+/// be read waits for a grace period before it is used again.
 ///
 ///     let machine = try Machine(limit: 1 << 30)            // at most 1 GiB
 ///     let space = try machine.makeSpace(size: 1 << 40)     // 1 TiB that costs nothing yet
@@ -159,18 +159,21 @@ public final class Machine: Sendable {
   }
 
   /// Bytes given back to the system since the start.
-  public var bytesGivenBack: UInt64 { arena.bytesGivenBack }
+  package var bytesGivenBack: UInt64 { arena.bytesGivenBack }
 
   /// References held on the zero page, the shrinker's included; 0 when there is none.
   public var zeroPageReferences: UInt32 { zeroPage.snapshot().count }
 
   /// The names of the counters, in the order of `/proc/vmstat`.
-  public static let counterNames = Counters().all.map(\.name)
+  package static let counterNames = Counters().all.map(\.name)
 
   /// How often this process has waited for all readers, so that memory could be used again.
-  public var gracePeriods: UInt64 { grace.count }
+  package var gracePeriods: UInt64 { grace.count }
 
-  /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`).
+  /// How often each event has happened so far, by the kernel's names (`/proc/vmstat`). Each value is
+  /// exact once the threads that use the machine are at rest.
+  ///
+  /// - Complexity: O(counters): some hundred loads.
   public var counters: [(name: String, value: UInt64)] { events.all }
 
   /// Waits for a grace period and frees all that was unmapped before the call. Call it before you
@@ -210,69 +213,10 @@ public final class Machine: Sendable {
   /// Lets the zero page's shrinker free it if nobody holds it.
   @discardableResult
   func freeZeroPage() -> Bool {
-    guard zeroPage.shrinkerScan(to: self) > 0 else { return false }
+    guard zeroPage.shrinkerScan(to: zeroFrames) > 0 else { return false }
     events.zeroPageFree.count()
     return true
   }
 
   var full: MemoryError { .outOfMemory(limit: limit) }
-}
-
-// The machine supplies the zero page's frame.
-extension Machine: ZeroFrameSource {
-  public func allocateZeroFrame() -> UInt32? {
-    guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: true) else {
-      return nil
-    }
-    // Read-only in hardware, so that a stray write faults instead of being seen by every other
-    // reader. If the system has no room for another mapping, there is no zero page and reads do
-    // without it.
-    guard unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 0) == 0 else {
-      arena.release(frame)
-      return nil
-    }
-    assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its publication")
-    return frame
-  }
-
-  public func freeZeroFrame(_ frame: UInt32) {
-    assert(isZero(frame, count: FrameGeometry.hugeSize), "zero page: not zero at its free")
-    // A frame that cannot be made writable is never handed out again.
-    guard unsafe hm_protect(arena.address(frame), FrameGeometry.hugeSize, 1) == 0 else { return }
-    arena.release(frame)
-  }
-
-  /// Whether `count` bytes, at most 2 MiB, from the start of a frame are zeros.
-  func isZero(_ frame: FrameNumber, count: Int) -> Bool {
-    unsafe memcmp(arena.address(frame), ZeroSource.page, count) == 0
-  }
-
-  /// Takes references on the zero page, which is allocated if there is none. Returns nil if that
-  /// fails or if the page is withheld.
-  func getZeroPage(count: UInt32 = 1) -> FrameNumber? {
-    guard allowsZeroPage() else { return nil }
-    switch zeroPage.get(count: count, from: self) {
-    case .shared(let frame): return frame
-    case .published(let frame):
-      // Counted when published, not when allocated (history item 22).
-      events.zeroPageAlloc.count()
-      return frame
-    case .unavailable:
-      events.zeroPageAllocFailed.count()
-      return nil
-    }
-  }
-
-  /// Takes a reference on the zero page if there is one. Never allocates, so the caller may hold a
-  /// lock.
-  func getPublishedZeroPage() -> Bool {
-    guard allowsZeroPage() else { return false }
-    return if case .shared = zeroPage.get(from: NoFrames()) { true } else { false }
-  }
-}
-
-/// A source that has no frames.
-private struct NoFrames: ZeroFrameSource {
-  func allocateZeroFrame() -> UInt32? { nil }
-  func freeZeroFrame(_ frame: UInt32) { preconditionFailure("zero page: freed to no arena") }
 }

@@ -14,8 +14,8 @@
 /// Linux's values, writes that follow the first one to each 2 MiB are faster, and scattered writes
 /// cost up to 512 times what they hold. The server uses the default.
 ///
-/// You can change a policy while its machine is in use (`Machine.tune`), except for `zeroReference`
-/// and `followsLinux`. What is mapped stays as it is.
+/// You can change a policy while its machine is in use (`Machine.tune`). What is mapped stays as it
+/// is.
 ///
 /// - Thread safety: a value, which you can share freely.
 ///
@@ -29,7 +29,7 @@ public struct Policy: Sendable, Equatable {
     word = word & ~((1 << bits - 1) << shift) | value << shift
   }
 
-  /// `enabled`: which mappings get huge frames when they fault.
+  /// The values of the knob `enabled`.
   public enum Enabled: UInt8, Sendable, CaseIterable {
     /// All that are not advised against.
     case always
@@ -41,12 +41,13 @@ public struct Policy: Sendable, Equatable {
     /// of all mappings, once they are dense enough for `maxPtesNone`. Linux does not have this.
     case collapse
   }
+  /// `enabled`: which mappings get huge frames when they fault.
   public var enabled: Enabled {
     get { Enabled(rawValue: UInt8(field(0, 2))) ?? .always }
     set { set(0, 2, UInt64(newValue.rawValue)) }
   }
 
-  /// `defrag`: which faults reclaim memory to get a huge frame before they fall back to 4 KiB.
+  /// The values of the knob `defrag`.
   public enum Defrag: UInt8, Sendable, CaseIterable {
     /// Every fault does.
     case always
@@ -59,6 +60,7 @@ public struct Policy: Sendable, Equatable {
     /// Nobody.
     case never
   }
+  /// `defrag`: which faults reclaim memory to get a huge frame before they fall back to 4 KiB.
   public var defrag: Defrag {
     get { Defrag(rawValue: UInt8(field(2, 3))) ?? .madvise }
     set { set(2, 3, UInt64(newValue.rawValue)) }
@@ -79,6 +81,7 @@ public struct Policy: Sendable, Equatable {
     /// 4 KiB; the other 511 entries become zero entries. Linux 5.8 to 6.12.
     case split
   }
+  /// What a write to a huge zero entry allocates. Linux has no such knob: its versions differ.
   public var zeroWrite: ZeroWrite {
     get { ZeroWrite(rawValue: UInt8(field(5, 1))) ?? .huge }
     set { set(5, 1, UInt64(newValue.rawValue)) }
@@ -120,7 +123,7 @@ public struct Policy: Sendable, Equatable {
   }
 
   /// What holds references on the zero page.
-  public enum ZeroReference: String, Sendable, CaseIterable {
+  package enum ZeroReference: String, Sendable, CaseIterable {
     /// One reference for each table with zero entries, however many it has: the default.
     case perTable
     /// One reference for each zero entry, as in the kernel of 2012.
@@ -128,7 +131,7 @@ public struct Policy: Sendable, Equatable {
     /// No references: once allocated, the page stays for ever. For comparison.
     case neverFreed
   }
-  public var zeroReference: ZeroReference {
+  package var zeroReference: ZeroReference {
     get { field(6, 2) == 0 ? .perTable : field(6, 2) == 1 ? .perMapping : .neverFreed }
     set { set(6, 2, newValue == .perTable ? 0 : newValue == .perMapping ? 1 : 2) }
   }
@@ -140,7 +143,7 @@ public struct Policy: Sendable, Equatable {
   /// - a slot of nothing but zeros is not collapsed into a huge frame of zeros;
   /// - a fork keeps what reads have mapped where nothing was ever written;
   /// - a call to protect or move a range with a gap changes nothing.
-  public var followsLinux: Bool {
+  package var followsLinux: Bool {
     get { field(10, 1) != 0 }
     set { set(10, 1, newValue ? 1 : 0) }
   }

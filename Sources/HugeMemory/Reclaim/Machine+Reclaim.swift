@@ -20,14 +20,15 @@ extension Machine {
   /// Whether fewer frames are free than the low watermark.
   var isUnderPressure: Bool { framesSpare < watermarks.low }
 
-  /// Asks all shrinkers, first for a little of each and last for all that each has, until `frames`
-  /// frames are free or there is no more. Returns the number of bytes that became free.
+  /// Asks all shrinkers, first for a little of each and last for all that each has, until `bytes`
+  /// bytes are free or there is no more. Returns the number of bytes that became free. A write that
+  /// finds no memory does this by itself, so you need it only for a machine without a background.
   ///
   /// - Complexity: O(memory in use) if nothing is found: all of it is searched.
   @discardableResult
-  public func reclaim(untilFree frames: UInt64 = .max) -> UInt64 {
+  public func reclaim(untilFree bytes: UInt64 = .max) -> UInt64 {
     let before = arena.framesInUse
-    let wanted = Int(clamping: frames)
+    let wanted = Self.frames(bytes)
     let round = reclaimRounds(isDirect: false) { self.framesSpare >= wanted }
     events.pgscanKswapd.count(round.scanned)
     events.pgstealKswapd.count(round.freed)
@@ -37,7 +38,7 @@ extension Machine {
   /// Runs one round at a priority, for pressure outside of this process. Returns the number of
   /// frames freed.
   @discardableResult
-  public func reclaim(priority: Int) -> Int {
+  package func reclaim(priority: Int) -> Int {
     let round = shrinkers.shrink(priority: max(0, min(priority, ShrinkerRegistry.mildest)))
     settle()
     events.pgscanKswapd.count(round.scanned)

@@ -58,7 +58,7 @@ struct ReclaimCycle: ~Copyable {
   /// less and less often.
   private mutating func reclaim(_ machine: Machine, _ now: UInt64) {
     guard now >= reclaimAt else { return }
-    let freed = machine.reclaim(untilFree: UInt64(machine.watermarks.high))
+    let freed = machine.reclaim(untilFree: Machine.bytes(machine.watermarks.high))
     pause = freed > 0 ? 0 : min(max(2 * pause, Self.second), 16 * Self.second)
     reclaimAt = monotonicTime() + pause
   }

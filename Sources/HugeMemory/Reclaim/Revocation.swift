@@ -11,7 +11,7 @@ extension Machine {
   ///
   /// - Complexity: O(entries of all spaces).
   @discardableResult
-  public func revokeZeroPage() -> Bool {
+  package func revokeZeroPage() -> Bool {
     guard zeroReference != .neverFreed, zeroPageReferences > 0 else { return false }
     _ = withheld.compareExchange(Withheld.no, Withheld.untilFree, .relaxed)
     // No scan runs meanwhile: spaces that share a table each have a lock of their own.

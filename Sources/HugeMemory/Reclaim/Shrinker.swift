@@ -19,16 +19,20 @@ public protocol Shrinker: Sendable {
 }
 
 extension Shrinker {
+  /// The usual cost, 2.
   public var seeks: Int { 2 }
+  /// The usual batch, 128 objects.
   public var batch: Int { 128 }
 }
 
 /// What a shrinker has done since it was registered.
 public struct ShrinkerStatistics: Sendable, Equatable {
-  public var name: String
+  /// The shrinker's name.
+  public internal(set) var name: String
   /// Objects that it could look at now.
-  public var count: Int
-  /// Objects that it looked at, and objects that it freed.
-  public var scanned: UInt64
-  public var freed: UInt64
+  public internal(set) var count: Int
+  /// Objects that it was asked to look at.
+  public internal(set) var scanned: UInt64
+  /// Objects that it freed.
+  public internal(set) var freed: UInt64
 }

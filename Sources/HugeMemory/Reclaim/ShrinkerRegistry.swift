@@ -13,7 +13,7 @@ import Primitives
 /// - Thread safety: every method may be called on any thread, but not by a shrinker's `scan`.
 public final class ShrinkerRegistry: Sendable {
   /// `DEF_PRIORITY`: where reclaim begins.
-  public static let mildest = 12
+  package static let mildest = 12
 
   /// Identifies a registration.
   public struct Token: Sendable, Hashable { let number: UInt64 }
@@ -82,15 +82,15 @@ public final class ShrinkerRegistry: Sendable {
   func withoutScans(_ body: () -> Void) { scanning.withLock(body) }
 
   /// The result of a round of all shrinkers.
-  public struct Round: Sendable, Equatable {
-    public var scanned = 0
-    public var freed = 0
+  package struct Round: Sendable, Equatable {
+    package var scanned = 0
+    package var freed = 0
   }
 
   /// Asks every shrinker for its share at a priority. Stops when `isDone` returns true, which is
   /// checked after each batch.
   @discardableResult
-  public func shrink(priority: Int, until isDone: () -> Bool = { false }) -> Round {
+  package func shrink(priority: Int, until isDone: () -> Bool = { false }) -> Round {
     shrink(Need(priority: priority), until: isDone)
   }
 

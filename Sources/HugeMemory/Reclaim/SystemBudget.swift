@@ -25,11 +25,11 @@ public final class SystemBudget: MemoryBudget {
   }
 
   /// The most that the machine may use now, in bytes.
-  public var limit: UInt64 { potential.load(.relaxed) }
+  var limit: UInt64 { potential.load(.relaxed) }
 
   /// Changes the ceiling, in bytes, and returns the old one. 0 stands for the default.
   @discardableResult
-  public func setCeiling(_ bytes: UInt64) -> UInt64 {
+  func setCeiling(_ bytes: UInt64) -> UInt64 {
     defer { ceiling.store(bytes, .relaxed) }
     return ceiling.load(.relaxed)
   }

@@ -2,6 +2,7 @@ import Glibc
 
 /// Where to find `/proc` and `/sys`: those of the machine, or a copy in some directory.
 public struct FileTree: Sendable {
+  /// The machine's own `/proc` and `/sys`.
   public static let system = FileTree(root: "")
 
   /// The prefix of every path.

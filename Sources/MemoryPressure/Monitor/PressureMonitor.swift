@@ -21,6 +21,7 @@ import Primitives
 /// You may use all of it from any thread. When the monitor is released, its thread, its sequences
 /// and its observations end with it.
 public final class PressureMonitor: Sendable {
+  /// What a monitor watches, and what it takes for pressure.
   public struct Options: Sendable {
     /// PSI triggers, for the machine and for the group. By default, 150 ms of `some` stalls in 2 s
     /// mean `medium` and 100 ms of `full` stalls in 2 s mean `critical`. That is between Android's
@@ -30,6 +31,7 @@ public final class PressureMonitor: Sendable {
       StallTrigger(.some, .milliseconds(150), in: .seconds(2), means: .medium),
       StallTrigger(.full, .milliseconds(100), in: .seconds(2), means: .critical),
     ]
+    /// How full the group may be. By default, 90 % of its limit mean `medium` and 97 % `critical`.
     public var usage = UsageThresholds(medium: 0.9, critical: 0.97)
     /// How often the group's use is read, if it has a limit. Without a limit, the thread wakes only
     /// for events.
@@ -41,6 +43,7 @@ public final class PressureMonitor: Sendable {
     /// Whether it is an error if no source can be used. If false, the level of such a monitor is
     /// always normal.
     public var requiresSource = false
+    /// The defaults.
     public init() {}
   }
 

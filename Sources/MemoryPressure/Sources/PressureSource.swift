@@ -1,5 +1,6 @@
 /// A source of memory pressure on this machine.
 public struct PressureSource: Sendable, Hashable, CustomStringConvertible {
+  /// The kinds of source. A machine may have several of one kind.
   public enum Kind: Sendable, Hashable, CaseIterable {
     /// PSI of the whole machine: `/proc/pressure/memory`.
     case systemStall
@@ -13,6 +14,7 @@ public struct PressureSource: Sendable, Hashable, CustomStringConvertible {
     case usage
   }
 
+  /// What kind of source it is.
   public let kind: Kind
   /// The file, or the group's directory.
   public let path: String
@@ -24,7 +26,9 @@ public struct PressureSource: Sendable, Hashable, CustomStringConvertible {
 
 /// A source that is not in use, and the reason.
 public struct UnavailableSource: Sendable, Equatable, CustomStringConvertible {
+  /// The source that would have been used.
   public let source: PressureSource
+  /// Why it cannot be used, or what failed while it was in use.
   public let reason: PressureError
   public var description: String { "\(source): \(reason)" }
 }

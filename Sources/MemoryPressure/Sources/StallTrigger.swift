@@ -4,6 +4,7 @@
 /// Without CAP_SYS_RESOURCE, a process may use only windows that are multiples of 2 s. No kernel
 /// accepts more than 10 s. If a window is refused, it is rounded up and the threshold with it.
 public struct StallTrigger: Sendable, Hashable {
+  /// How much of the machine or group has to wait for memory.
   public enum Share: String, Sendable, Hashable {
     /// At least one task waits.
     case some
@@ -11,13 +12,17 @@ public struct StallTrigger: Sendable, Hashable {
     case full
   }
 
+  /// Whether one task has to wait or all of them.
   public var share: Share
   /// The total time of stalls within one window that triggers.
   public var threshold: Duration
+  /// The time over which the stalls are added up.
   public var window: Duration
   /// The level that the trigger means.
   public var level: PressureLevel
 
+  /// A trigger for `share` of the tasks that stall for `threshold` within `window`. The kernel checks
+  /// the values when a monitor starts.
   public init(
     _ share: Share, _ threshold: Duration, in window: Duration, means level: PressureLevel
   ) {

@@ -35,9 +35,12 @@ struct UsageWatch: Watch {
 
 /// The fractions of its limit, not counting page cache, from which a group is short of memory.
 public struct UsageThresholds: Sendable, Hashable {
+  /// The fraction from which the level is medium.
   public var medium: Double
+  /// The fraction from which the level is critical.
   public var critical: Double
 
+  /// Fractions of the limit: 1 is all of it.
   public init(medium: Double, critical: Double) {
     self.medium = medium
     self.critical = critical

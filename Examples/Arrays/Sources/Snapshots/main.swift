@@ -9,7 +9,7 @@ struct Table: Sendable {
   private var values = HugeArray<UInt64>(count: 1 << 24)
 
   private func slot(_ key: UInt64) -> Int {
-    var slot = Int(truncatingIfNeeded: key &* 0x9E37_79B9_7F4A_7C15 >> 40)
+    var slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 40)
     while keys[slot] != 0 && keys[slot] != key { slot = (slot + 1) & (keys.count - 1) }
     return slot
   }

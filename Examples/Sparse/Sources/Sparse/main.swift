@@ -8,10 +8,7 @@ do {
   let fork = try golden.fork()  // O(1), whatever the size
   try fork.store(UInt64(7), at: 1 << 39)  // copies 4 KiB
   print(try golden.load(at: 1 << 39, as: UInt64.self), try fork.load(at: 1 << 39, as: UInt64.self))
-  try fork.walk(at: 0, length: fork.size) { extent in
-    print(extent.kind, extent.length)
-    return true
-  }
+  for extent in try fork.extents(in: fork.bounds) { print(extent.kind, extent.range.count) }
   print(machine.memoryUsed, "bytes of memory for", golden.size + fork.size)
 } catch {
   fputs("Sparse: \(error)\n", stderr)  // what is wrong, where, and what to do

@@ -11,9 +11,11 @@ public enum Advice: Sendable, Hashable, CaseIterable {
   case discard
   /// Every slot of 2 MiB becomes a huge frame now, whatever `enabled` says.
   case collapse
-  /// Every page is faulted in as if it were read, or written with what it holds, so later accesses
-  /// do not fault.
-  case populateRead, populateWrite
+  /// Every page is faulted in as if it were read, so that later reads do not fault.
+  case populateRead
+  /// Every page is faulted in as if it were written with what it holds, so that later writes do not
+  /// fault.
+  case populateWrite
 }
 
 // Changing what is mapped. All ranges consist of whole pages of 4 KiB. Accesses of other threads
@@ -22,8 +24,20 @@ public enum Advice: Sendable, Hashable, CaseIterable {
 extension AddressSpace {
   /// Maps untouched memory, in place of what was there (`mmap`, `MAP_FIXED`).
   ///
+  /// Throws `outOfRange` or `misaligned` unless the range consists of whole pages of 4 KiB within the
+  /// space, and `outOfMemory` or `overQuota` if there is no memory for a table that the space shares
+  /// with a fork. Then nothing has changed.
+  ///
   /// - Complexity: O(tables and pages that the range touched), and O(mappings).
   public func map(
+    _ range: Range<UInt64>, protection: Protection = [.read, .write]
+  ) throws(MemoryError) {
+    try map(
+      at: range.lowerBound, length: range.upperBound - range.lowerBound, protection: protection)
+  }
+
+  /// As `map(_:protection:)`.
+  package func map(
     at offset: UInt64, length: UInt64, protection: Protection = [.read, .write]
   ) throws(MemoryError) {
     let range = try pages(offset, length)
@@ -37,20 +51,32 @@ extension AddressSpace {
     machine.settle()
   }
 
-  /// Removes mappings and their memory. Accesses then throw `notMapped` (`munmap`).
+  /// Removes mappings and their memory. Accesses then throw `notMapped` (`munmap`). Throws as `map`
+  /// does.
   ///
   /// - Complexity: O(tables and pages that the range touched), and O(mappings).
-  public func unmap(at offset: UInt64, length: UInt64) throws(MemoryError) {
+  public func unmap(_ range: Range<UInt64>) throws(MemoryError) {
+    try unmap(at: range.lowerBound, length: range.upperBound - range.lowerBound)
+  }
+
+  /// As `unmap(_:)`.
+  package func unmap(at offset: UInt64, length: UInt64) throws(MemoryError) {
     let range = try pages(offset, length)
     try change { () throws(MemoryError) in try unmapPages(range) }
     machine.settle()
   }
 
   /// Changes what a range allows (`mprotect`). When this returns, no access that is now forbidden
-  /// is still going on. Throws `notMapped` if the range has a gap.
+  /// is still going on. Throws `notMapped` if the range has a gap, and otherwise as `map` does. Then
+  /// nothing has changed.
   ///
-  /// - Complexity: O(tables and pages that the range touches).
-  public func protect(
+  /// - Complexity: O(tables and pages that the range touches), and O(mappings).
+  public func protect(_ range: Range<UInt64>, _ protection: Protection) throws(MemoryError) {
+    try protect(at: range.lowerBound, length: range.upperBound - range.lowerBound, protection)
+  }
+
+  /// As `protect(_:_:)`.
+  package func protect(
     at offset: UInt64, length: UInt64, _ protection: Protection
   ) throws(MemoryError) {
     let range = try pages(offset, length)
@@ -75,8 +101,16 @@ extension AddressSpace {
   }
 
   /// Gives advice (`madvise`). The advice applies to everything in the range that is mapped. If the
-  /// range has a gap, this then throws `notMapped`.
-  public func advise(
+  /// range has a gap, this then throws `notMapped`. Throws `outOfRange` or `misaligned` unless the
+  /// range consists of whole pages of 4 KiB within the space.
+  ///
+  /// - Complexity: O(mappings) for `huge` and `noHuge`, else O(pages of the range).
+  public func advise(_ range: Range<UInt64>, _ advice: Advice) throws(MemoryError) {
+    try advise(at: range.lowerBound, length: range.upperBound - range.lowerBound, advice)
+  }
+
+  /// As `advise(_:_:)`.
+  package func advise(
     at offset: UInt64, length: UInt64, _ advice: Advice
   ) throws(MemoryError) {
     let range = try pages(offset, length)

@@ -7,13 +7,20 @@ extension AddressSpace {
   /// zero (history item 12). Huge entries stay huge if both places have the same offset within 2
   /// MiB.
   ///
+  /// `target` is the first offset of the new place, and both places consist of whole pages of 4 KiB.
   /// Throws `notMapped` if the source has a gap, `overlappingMove`, or `outOfMemory` for a table;
   /// then nothing has changed. When this returns, no access through the old place is still going
   /// on.
   ///
   /// - Complexity: O(slots of 2 MiB) if both places have the same offset within 2 MiB, else
   ///   O(pages).
-  public func move(
+  public func move(_ range: Range<UInt64>, to target: UInt64) throws(MemoryError) {
+    try move(
+      from: range.lowerBound, to: target, length: range.upperBound - range.lowerBound)
+  }
+
+  /// As `move(_:to:)`.
+  package func move(
     from source: UInt64, to target: UInt64, length: UInt64
   ) throws(MemoryError) {
     let from = try pages(source, length)

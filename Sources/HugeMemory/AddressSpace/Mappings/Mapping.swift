@@ -2,13 +2,17 @@ import Paging
 
 /// What a mapping allows. The empty set allows no access.
 public struct Protection: OptionSet, Sendable, Hashable, CustomStringConvertible {
+  /// The bits: 1 for reads, 2 for writes.
   public let rawValue: UInt8
+  /// A set with these bits.
   public init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// Allows reads.
   public static let read = Protection(rawValue: 1)
-  /// Does not include `read`. A mapping that allows writes always allows reads as well: `map` and
+  /// Allows writes. Does not include `read`. A mapping that allows writes always allows reads as well: `map` and
   /// `protect` add `read`.
   public static let write = Protection(rawValue: 2)
 
+  /// What is allowed, in words.
   public var description: String {
     isEmpty ? "no access" : contains(.write) ? "reading and writing" : "reading"
   }

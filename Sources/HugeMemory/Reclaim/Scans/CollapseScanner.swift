@@ -5,7 +5,7 @@ import Paging
 /// policy allows it: the work of `khugepaged`, a portion at a time. You need it only for a machine
 /// without a background; the background does this by itself.
 ///
-/// Not thread safe: one owner at a time. What it does to spaces is thread safe.
+/// - Thread safety: none; one owner at a time. What it does to spaces is thread safe.
 public struct CollapseScanner: ~Copyable {
   private let machine: Machine
   private var scanner = SlotScanner()
@@ -14,7 +14,7 @@ public struct CollapseScanner: ~Copyable {
   public init(machine: Machine) { self.machine = machine }
 
   /// How often it has been through all spaces.
-  public var fullScans: Int { scanner.fullScans }
+  package var fullScans: Int { scanner.fullScans }
 
   /// Looks at `entries` entries of 4 KiB, or as many as the policy says if nil, but at no more than
   /// all spaces once. Returns how many slots became huge.

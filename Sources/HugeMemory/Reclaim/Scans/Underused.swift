@@ -13,7 +13,7 @@ extension Machine {
   ///
   /// - Complexity: O(memory in huge frames), which is searched.
   @discardableResult
-  public func splitUnderused() -> Int {
+  package func splitUnderused() -> Int {
     let limit = Int(policy.maxPtesNone)
     // As in the kernel: at 511 every huge frame is used enough.
     guard policy.shrinkUnderused, limit < Table.count - 1 else { return 0 }

@@ -1,0 +1,1 @@
+../../../../Sources/HugeMemory/Machine/Machine+ZeroPage.swift
