@@ -6,14 +6,15 @@ import PackageDescription
 let package = Package(
   name: "ArrayBenchmarks",
   dependencies: [
-    .package(name: "HugeMemory", path: "../.."),
+    .package(name: "HugeMemory", path: "../..", traits: []),
     .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
   ],
   targets: [
     .executableTarget(
       name: "ArrayBenchmarks",
       dependencies: [
-        .product(name: "HugeMemory", package: "HugeMemory"), .product(name: "Collections", package: "swift-collections"),
+        .product(name: "HugeMemory", package: "HugeMemory"),
+        .product(name: "Collections", package: "swift-collections"),
       ])
   ],
   swiftLanguageModes: [.v6]

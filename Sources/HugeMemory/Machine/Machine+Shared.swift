@@ -12,12 +12,16 @@ extension Machine {
   ///
   /// - Thread safety: you may use it on any thread.
   public static let shared: Machine = {
-    let total = (try? MemoryTotals())?.total ?? 1 << 36
-    do {
-      return try Machine(
-        limit: total, background: .own(budget: SystemBudget(), pressure: try? PressureMonitor()))
-    } catch {
-      fatalError("the shared machine: \(error)")
+    var limit = (try? MemoryTotals())?.total ?? 1 << 36
+    while true {
+      do {
+        return try Machine(
+          limit: limit, background: .own(budget: SystemBudget(), pressure: try? PressureMonitor()))
+      } catch {
+        // Less address space, as under `ulimit -v`, is still a machine.
+        guard limit > 64 << 20 else { fatalError("the shared machine: \(error)") }
+        limit /= 2
+      }
     }
   }()
 }

@@ -17,41 +17,51 @@ func access(megabytes: Int, rounds: Int) {
   for index in 0..<count { huge[index] = index }
   settle(huge)
 
-  compare("read \(megabytes) MiB of Int in order, each", rounds: rounds, [
-    Entry(name: "Array, for-in", count: count) { sink &+= sum(array) },
-    Entry(name: "Array, subscript", count: count) { sink &+= sumBySubscript(array) },
-    Entry(name: "ContiguousArray, for-in", count: count) { sink &+= sum(contiguous) },
-    Entry(name: "UnsafeMutableBufferPointer, for-in", count: count) { sink &+= sum(buffer) },
-    Entry(name: "HugeArray, for-in", count: count) { sink &+= sum(huge) },
-    Entry(name: "HugeArray, withContiguousPieces", count: count) { sink &+= sumByPieces(huge) },
-    Entry(name: "HugeArray, subscript", count: count) { sink &+= sumBySubscript(huge) },
-  ])
-  compare("write \(megabytes) MiB of Int in order, each", rounds: rounds, [
-    Entry(name: "Array, subscript", count: count) { fill(&array) },
-    Entry(name: "ContiguousArray, subscript", count: count) { fill(&contiguous) },
-    Entry(name: "UnsafeMutableBufferPointer, subscript", count: count) {
-      for index in buffer.indices { buffer[index] = index }
-    },
-    Entry(name: "HugeArray, withMutableContiguousPieces", count: count) { fillByPieces(&huge) },
-    Entry(name: "HugeArray, subscript", count: count) { fill(&huge) },
-  ])
+  compare(
+    "read \(megabytes) MiB of Int in order, each", rounds: rounds,
+    [
+      Entry(name: "Array, for-in", count: count) { sink &+= sum(array) },
+      Entry(name: "Array, subscript", count: count) { sink &+= sumBySubscript(array) },
+      Entry(name: "ContiguousArray, for-in", count: count) { sink &+= sum(contiguous) },
+      Entry(name: "UnsafeMutableBufferPointer, for-in", count: count) { sink &+= sum(buffer) },
+      Entry(name: "HugeArray, for-in", count: count) { sink &+= sum(huge) },
+      Entry(name: "HugeArray, withContiguousPieces", count: count) { sink &+= sumByPieces(huge) },
+      Entry(name: "HugeArray, subscript", count: count) { sink &+= sumBySubscript(huge) },
+    ])
+  compare(
+    "write \(megabytes) MiB of Int in order, each", rounds: rounds,
+    [
+      Entry(name: "Array, subscript", count: count) { fill(&array) },
+      Entry(name: "ContiguousArray, subscript", count: count) { fill(&contiguous) },
+      Entry(name: "UnsafeMutableBufferPointer, subscript", count: count) {
+        for index in buffer.indices { buffer[index] = index }
+      },
+      Entry(name: "HugeArray, withMutableContiguousPieces", count: count) { fillByPieces(&huge) },
+      Entry(name: "HugeArray, subscript", count: count) { fill(&huge) },
+    ])
   let tries = 1 << 22
-  compare("read an Int of \(megabytes) MiB at random", rounds: rounds, [
-    Entry(name: "Array", count: tries) { sink &+= gather(array, tries) },
-    Entry(name: "UnsafeMutableBufferPointer", count: tries) { sink &+= gather(buffer, tries) },
-    Entry(name: "HugeArray", count: tries) { sink &+= gather(huge, tries) },
-  ])
-  compare("write an Int of \(megabytes) MiB at random", rounds: rounds, [
-    Entry(name: "Array", count: tries) { scatter(&array, tries) },
-    Entry(name: "HugeArray", count: tries) { scatter(&huge, tries) },
-  ])
+  compare(
+    "read an Int of \(megabytes) MiB at random", rounds: rounds,
+    [
+      Entry(name: "Array", count: tries) { sink &+= gather(array, tries) },
+      Entry(name: "UnsafeMutableBufferPointer", count: tries) { sink &+= gather(buffer, tries) },
+      Entry(name: "HugeArray", count: tries) { sink &+= gather(huge, tries) },
+    ])
+  compare(
+    "write an Int of \(megabytes) MiB at random", rounds: rounds,
+    [
+      Entry(name: "Array", count: tries) { scatter(&array, tries) },
+      Entry(name: "HugeArray", count: tries) { scatter(&huge, tries) },
+    ])
 }
 
 /// Waits until the background has made huge frames of what is dense, as it does within seconds.
 func settle(_ array: HugeArray<Int>) {
   var last = 0.0
   for _ in 0..<120 {
-    let huge = array.machine.counters.first { $0.name == "thp_collapse_alloc" }.map { Double($0.value) }
+    let huge = array.machine.counters.first { $0.name == "thp_collapse_alloc" }.map {
+      Double($0.value)
+    }
     if let huge, huge == last, huge > 0 { return }
     last = huge ?? 0
     sleep(2)

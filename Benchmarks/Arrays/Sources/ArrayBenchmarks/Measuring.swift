@@ -64,15 +64,15 @@ func rounded(_ value: Double) -> String {
 
 /// The resident memory of this process, in bytes.
 func resident() -> Double {
-  guard let file = fopen("/proc/self/smaps_rollup", "r") else { return 0 }
+  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
   defer { fclose(file) }
-  var text = [CChar](repeating: 0, count: 256)
-  while fgets(&text, 256, file) != nil {
-    let line = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let fields = line.split(separator: " ")
-    if fields.first == "Rss:" { return (Double(fields[1]) ?? 0) * 1024 }
+  var (size, pages) = (0, 0)
+  withUnsafeMutablePointer(to: &size) { size in
+    withUnsafeMutablePointer(to: &pages) { pages in
+      _ = withVaList([size, pages]) { vfscanf(file, "%ld %ld", $0) }
+    }
   }
-  return 0
+  return Double(pages * 4096)
 }
 
 /// Repeatable random numbers (xorshift64*, Vigna 2016).
