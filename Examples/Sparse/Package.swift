@@ -3,7 +3,7 @@ import PackageDescription
 
 let package = Package(
   name: "Sparse",
-  dependencies: [.package(name: "HugeMemory", path: "../..")],
+  dependencies: [.package(name: "HugeMemory", path: "../..", traits: [])],
   targets: [
     .executableTarget(
       name: "Sparse", dependencies: [.product(name: "HugeMemory", package: "HugeMemory")])

@@ -46,9 +46,7 @@ private func sparse(_ what: String, places: [Int]) {
   start = now()
   for place in places { tree[place] = place }
   spent = (now() - start) / Double(count)
-  line(
-    "TreeDictionary of swift-collections", time(spent), "\(rounded((resident() - before) / 1e6)) MB"
-  )
+  line("TreeDictionary of swift-collections", time(spent))
 
   start = now()
   for place in places { sink &+= array[place] }
