@@ -43,10 +43,11 @@ test:
 tsan:
 	scripts/tsan
 
-# The model checker with an optimizer: the scenarios too large for an unoptimized build.
+# The model checker with an optimizer: the scenarios too large for an unoptimized build. And the tests of
+# HugeArray, whose fast paths are made by the optimizer.
 interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
-	  --no-parallel --filter 'InterleaveTests|ProtocolTests'
+	  --no-parallel --filter 'InterleaveTests|ProtocolTests|HugeArraysTests'
 
 # Runs random programs on the kernel and on the engine, which must agree after every step.
 # PROGRAMS=100000 makes a long run, SEED= chooses other programs. The counters are compared in a

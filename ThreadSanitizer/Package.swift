@@ -21,7 +21,7 @@ let package = Package(
     .target(
       name: "HugeArrays", dependencies: ["HugeMemory", "Primitives"],
       swiftSettings: [.enableExperimentalFeature("Lifetimes")]),
-    .testTarget(name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames"]),
+    .testTarget(name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames", "Primitives"]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
     .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"]),
     .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"]),

@@ -86,6 +86,11 @@ void il_stack_destroy(void *stack, size_t size) {
   munmap((char *)stack - guard, size + guard);
 }
 
+void il_stack_abandon(void *stack) {
+  size_t guard = (size_t)sysconf(_SC_PAGESIZE);
+  mprotect((char *)stack - guard, guard, PROT_READ | PROT_WRITE);
+}
+
 static __thread void *current;
 void *il_current(void) { return current; }
 void il_set_current(void *explorer) { current = explorer; }

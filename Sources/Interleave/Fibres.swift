@@ -44,7 +44,10 @@ import CFiber
 
   /// Abandons the stack of a fibre that will never finish. The memory is not freed: its frames own
   /// objects, and perhaps exclusive accesses that the runtime still tracks.
-  mutating func abandon(_ fibre: Int) { unsafe stacks[fibre] = nil }
+  mutating func abandon(_ fibre: Int) {
+    if let stack = unsafe stacks[fibre] { unsafe il_stack_abandon(stack) }
+    unsafe stacks[fibre] = nil
+  }
 
   deinit {
     for fibre in 0..<View.threads {

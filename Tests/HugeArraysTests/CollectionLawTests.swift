@@ -47,6 +47,10 @@ private struct Laws<Element: TestElement> {
       try change(index)
       let (array, model) = copies[min(index, copies.count - 1)]
       #expect(array.elements == model, "step \(step)")
+      for _ in 0..<20 where !model.isEmpty {
+        let index = random.below(model.count)
+        #expect(array[index] == model[index], "step \(step), element \(index)")
+      }
       if step % 30 == 0 { try compareAll() }
     }
     try compareAll()
@@ -61,7 +65,7 @@ private struct Laws<Element: TestElement> {
 
   private mutating func change(_ at: Int) throws {
     let count = copies[at].model.count
-    switch random.below(22) {
+    switch random.below(23) {
     case 0, 1, 2:
       guard count > 0 else { return }
       // Near each other, so that the window moves; and anywhere.
@@ -135,6 +139,11 @@ private struct Laws<Element: TestElement> {
     case 17:
       let range = random.range(count)
       try copies[at].array.reserveMemory(in: range)
+    case 22:
+      let range = random.range(count, length: 30)
+      let new = elements(random.below(40))
+      copies[at].array[range] = HugeArray(new, machine: machine)[0..<new.count]
+      copies[at].model.replaceSubrange(range, with: new)
     case 18:
       guard count > 1 else { return }
       let (one, two) = (random.below(count), random.below(count))

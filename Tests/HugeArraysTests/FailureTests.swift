@@ -111,6 +111,12 @@ import Testing
       var array = HugeArray<Int>(count: 5)
       array.withConcurrentView { $0[5] = 1 }
     }
+    await #expect(processExitsWith: .failure) {
+      var array = HugeArray<Int>(count: 5)
+      var escaped: HugeArray<Int>.ConcurrentView?
+      array.withConcurrentView { escaped = $0 }
+      escaped?[0] = 1
+    }
   }
 
   @Test func aWrongCountEndsTheProgram() async {

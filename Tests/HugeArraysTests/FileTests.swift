@@ -84,6 +84,10 @@ import Testing
       #expect(throws: HugeArrayFileError.self) {
         try HugeArray<Int>(contentsOf: directory + "/dangling")
       }
+      #expect(throws: HugeArrayFileError.self) { try array.save(to: directory + "/dangling") }
+      let long = directory + "/" + String(repeating: "a", count: 255)
+      try array.save(to: long)
+      #expect(try HugeArray<Int>(contentsOf: long) == array)
       try Data(count: 15).write(to: URL(fileURLWithPath: directory + "/odd"))
       let error = #expect(throws: HugeArrayFileError.self) {
         try HugeArray<Int>(contentsOf: directory + "/odd")

@@ -142,4 +142,62 @@ import Testing
       try JSONDecoder().decode(HugeArray<Int>.self, from: Data(text.utf8))
     }
   }
+
+  /// A fork makes the window read-only, and it may still be read. What writes past it must end it.
+  @Test func aWriteByPiecesIsSeenThroughTheWindow() throws {
+    let machine = try quietMachine()
+    var array = HugeArray<Int>(count: 1000, machine: machine)
+    array[0] = 1
+    var copy = array
+    copy[0] = 2
+    array.withMutableContiguousPieces { _, piece in piece[0] = 3 }
+    #expect(array[0] == 3 && copy[0] == 2 && array.first == 3)
+    copy = array
+    copy[1] = 2
+    try array.reserveMemory(in: 0..<1000)
+    array[0] = 4
+    array[999] = 5
+    array[0] = 6
+    #expect(array[0] == 6 && copy[0] == 3 && array.first == 6)
+  }
+
+  @Test func memoryIsReservedAcrossSlotsAndGivenBack() throws {
+    let machine = try quietMachine()
+    var array = HugeArray<Int>(count: 1 << 20, machine: machine)
+    try array.reserveMemory(in: 100..<array.count)
+    #expect(machine.memoryUsed > 8 << 20)
+    try array.resize(to: 0)
+    machine.settle()
+    #expect(machine.memoryUsed <= 8192)
+  }
+
+  @Test func anotherHugeArrayIsAppendedByWhatItHas() throws {
+    let machine = try quietMachine(32)
+    var sparse = HugeArray<Int>(count: 1 << 40)
+    sparse[1 << 39] = 7
+    var array = HugeArray(sparse, machine: machine)
+    #expect(array == sparse && machine.memoryUsed < 1 << 20)
+    array.append(1)
+    array.append(contentsOf: sparse)
+    #expect(array.count == 2 << 40 + 1 && array[1 << 40] == 1)
+    #expect(array[1 << 40 + 1 + 1 << 39] == 7 && machine.memoryUsed < 1 << 20)
+  }
+
+  @Test func whatADebuggerShowsIsElements() {
+    let array: HugeArray = [1, 2, 3]
+    #expect(Mirror(reflecting: array).children.map { $0.value as? Int } == [1, 2, 3])
+    #expect(Mirror(reflecting: HugeArray<Int>(count: 1 << 40)).children.count == 2)
+  }
+
+  @Test func manySpansCostNoMoreThanFew() throws {
+    var array = HugeArray<UInt8>(count: 1 << 31)
+    for index in stride(from: 0, to: array.count, by: 1 << 21) { array[index] = 1 }
+    var seen = 0
+    for index in stride(from: 0, to: array.count, by: 1 << 21) {
+      seen += Int(array.span(of: index..<index + 4096)[0])
+    }
+    #expect(seen == 1024)
+    try array.removeAll(in: 0..<4096)
+    #expect(array.storage.borrowed.count == 0)
+  }
 }

@@ -13,6 +13,9 @@ typedef void *il_context;
 /* Makes a stack with an inaccessible page below it. Returns NULL if there is no memory. */
 void *il_stack_create(size_t size);
 void il_stack_destroy(void *stack, size_t size);
+/* Gives up the page below a stack that nobody runs on any more, but whose contents stay. So the system can
+   join it with others like it: a process may have only some ten thousand mappings. */
+void il_stack_abandon(void *stack);
 
 /* Makes a fibre that will call `entry` on `stack`. `entry` must never return. */
 il_context il_context_make(void *stack, size_t size, void (*entry)(void));

@@ -72,6 +72,21 @@ extension HugeArray: RandomAccessCollection, MutableCollection {
     }
   }
 
+  /// A part of the array. It keeps all of the array's memory as it is. Setting it replaces the part,
+  /// also by one of another length. Traps if the range is out of bounds.
+  ///
+  /// - Complexity: O(1) to get, O(length) to set; as `replaceSubrange` if the length changes.
+  public subscript(bounds: Range<Int>) -> Slice<HugeArray> {
+    get {
+      check(bounds)
+      return Slice(base: self, bounds: bounds)
+    }
+    set {
+      check(bounds)
+      replaceSubrange(bounds, with: newValue)
+    }
+  }
+
   /// Sets the element at an index, as the subscript does. If there is no memory for it, this throws
   /// `outOfMemory` and has changed nothing. Traps if the index is out of range.
   ///

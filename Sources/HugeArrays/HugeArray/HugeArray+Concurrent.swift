@@ -1,4 +1,5 @@
 public import HugeMemory
+import Primitives
 
 extension HugeArray {
   /// Calls `body` with a view of this array that many threads can read and write at once, each its
@@ -19,6 +20,8 @@ extension HugeArray {
     do { try own(for: count) } catch { out(error) }
     storage.closeWindow()
     storage.willWrite(before: count)
+    storage.isViewed.store(1, .relaxed)
+    defer { storage.isViewed.store(0, .relaxed) }
     return try body(ConcurrentView(storage: storage, count: count))
   }
 
@@ -27,12 +30,14 @@ extension HugeArray {
   /// - Thread safety: any thread may call any method at any time, as long as no two of them touch one
   ///   element and one of them writes. Two threads that write one element leave bytes of either.
   ///   Writers of different elements of one page are fine.
-  public struct ConcurrentView: Sendable {
+  public struct ConcurrentView {
     let storage: Storage
     /// The number of elements.
     public let count: Int
 
     private func check(_ range: Range<Int>) {
+      // After the end, the array may have copies that must not change.
+      precondition(storage.isViewed.load(.relaxed) != 0, "HugeArray: a view that has ended")
       precondition(
         range.lowerBound >= 0 && range.upperBound <= count, "HugeArray: range out of bounds")
     }
@@ -43,7 +48,7 @@ extension HugeArray {
     /// - Complexity: O(1)
     public subscript(index: Int) -> Element {
       get {
-        check(index..<index + 1)
+        check(index)
         return unsafe withUnsafeTemporaryAllocation(of: Element.self, capacity: 1) { element in
           let target = unsafe UnsafeMutableRawPointer(element.baseAddress.unsafelyUnwrapped)
           unsafe storage.space.loadWithinPage(
@@ -52,7 +57,7 @@ extension HugeArray {
         }
       }
       nonmutating set {
-        check(index..<index + 1)
+        check(index)
         do {
           try unsafe withUnsafeBytes(of: newValue) { (bytes) throws(MemoryError) in
             unsafe try storage.writeShared(bytes, count: 1, at: index)
@@ -61,12 +66,20 @@ extension HugeArray {
       }
     }
 
+    private func check(_ index: Int) {
+      precondition(index >= 0 && index < count, "HugeArray: index out of range")
+      check(index..<index + 1)
+    }
+
     private var layout: Layout { Layout(of: Element.self) }
 
     /// Replaces the elements from `index` on, as `HugeArray.update(from:at:)`.
     ///
     /// - Complexity: O(elements)
     public func update(from elements: Span<Element>, at index: Int) throws(MemoryError) {
+      precondition(
+        index >= 0 && index <= count && elements.count <= count - index,
+        "HugeArray: range out of bounds")
       check(index..<index + elements.count)
       try unsafe elements.bytes.withUnsafeBytes { (bytes) throws(MemoryError) in
         unsafe try storage.writeShared(bytes, count: elements.count, at: index)
@@ -86,3 +99,5 @@ extension HugeArray {
     }
   }
 }
+
+extension HugeArray.ConcurrentView: Sendable where Element: Sendable {}

@@ -12,3 +12,15 @@ extension HugeArray: CustomStringConvertible, CustomDebugStringConvertible {
   /// The same, with the type's name.
   public var debugDescription: String { "HugeArray(\(description))" }
 }
+
+extension HugeArray: CustomReflectable {
+  /// The elements, as `Array` shows them. Of more than 1,000 elements, their number and the ranges that
+  /// have memory.
+  public var customMirror: Mirror {
+    guard count > 1000 else {
+      return Mirror(self, unlabeledChildren: Array(self), displayStyle: .collection)
+    }
+    return Mirror(
+      self, children: ["count": count, "nonZeroRanges": nonZeroRanges], displayStyle: .struct)
+  }
+}

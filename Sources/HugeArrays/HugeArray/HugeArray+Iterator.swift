@@ -7,7 +7,7 @@ extension HugeArray {
     @usableFromInline var cursor: Cursor
 
     @inlinable init(_ storage: Storage, _ range: Range<Int>) {
-      cursor = Cursor(storage, range)
+      cursor = Cursor.over(range, of: storage)
     }
 
     /// The next element; nil at the end.
@@ -40,10 +40,15 @@ extension HugeArray {
   private var rest: Range<Int>
   private var held: UInt64?
 
-  @usableFromInline init(_ storage: Storage, _ range: Range<Int>) {
+  private init(_ storage: Storage, _ range: Range<Int>) {
     self.storage = storage
     rest = range
   }
+
+  /// A function that is not inlined: Swift 6.3 puts a cursor that it sees being made on the stack without
+  /// a header, and then frees it as if it had one.
+  @usableFromInline @inline(never)
+  static func over(_ range: Range<Int>, of storage: Storage) -> Cursor { Cursor(storage, range) }
 
   deinit { endHold() }
 
@@ -66,7 +71,9 @@ extension HugeArray {
   /// cursor of its own from now on.
   @usableFromInline @inline(never)
   static func next(_ cursor: inout Cursor) -> (base: UnsafeRawPointer, count: Int) {
-    if !isKnownUniquelyReferenced(&cursor) { cursor = Cursor(cursor.storage, cursor.rest) }
+    if !isKnownUniquelyReferenced(&cursor) {
+      cursor = Cursor.over(cursor.rest, of: cursor.storage)
+    }
     return unsafe cursor.next()
   }
 }

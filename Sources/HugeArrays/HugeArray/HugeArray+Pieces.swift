@@ -13,7 +13,9 @@ extension HugeArray {
   ///     }
   ///
   /// Traps if the range is out of bounds.
-  /// - Parameter range: All elements if nil.
+  /// - Parameters:
+  ///   - range: All elements if nil.
+  ///   - body: Gets the index of the piece's first element, and the piece.
   /// - Complexity: O(pieces), beside what `body` does. Memory that you read in a piece stays where it
   ///   is until `body` returns.
   @inlinable public func withContiguousPieces<Failure: Error>(
@@ -22,7 +24,7 @@ extension HugeArray {
   ) throws(Failure) {
     let range = range ?? 0..<elementCount
     check(range)
-    let cursor = Cursor(storage, range)
+    let cursor = Cursor.over(range, of: storage)
     var start = range.lowerBound
     while true {
       let (base, count) = unsafe cursor.next()
@@ -37,7 +39,9 @@ extension HugeArray {
   /// As `withContiguousPieces`, for writes. Makes the memory of each piece this array's own before the
   /// call. Traps if there is none; after `reserveMemory(in:)`, there is.
   ///
-  /// - Parameter range: All elements if nil. It makes memory of all of them.
+  /// - Parameters:
+  ///   - range: All elements if nil; then all of them get memory.
+  ///   - body: Gets the index of the piece's first element, and the piece to change.
   /// - Complexity: O(pages), beside what `body` does.
   @inlinable public mutating func withMutableContiguousPieces<Failure: Error>(
     in range: Range<Int>? = nil,
@@ -54,7 +58,7 @@ extension HugeArray {
     _ storage: Storage, _ range: Range<Int>,
     _ body: (_ start: Int, _ piece: inout MutableSpan<Element>) throws(Failure) -> Void
   ) throws(Failure) {
-    let cursor = WritingCursor(storage, range)
+    let cursor = WritingCursor.over(range, of: storage)
     var start = range.lowerBound
     while true {
       let next: (base: UnsafeMutableRawPointer, count: Int)
@@ -109,7 +113,13 @@ extension HugeArray {
   private var rest: Range<Int>
   private var piece: Storage.Piece?
 
-  @usableFromInline init(_ storage: Storage, _ range: Range<Int>) {
+  /// Not inlined, as that of `Cursor`.
+  @usableFromInline @inline(never)
+  static func over(_ range: Range<Int>, of storage: Storage) -> WritingCursor {
+    WritingCursor(storage, range)
+  }
+
+  private init(_ storage: Storage, _ range: Range<Int>) {
     self.storage = storage
     rest = range
   }

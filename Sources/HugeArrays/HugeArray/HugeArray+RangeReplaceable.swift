@@ -36,13 +36,23 @@ extension HugeArray: RangeReplaceableCollection {
 
   /// Adds the elements of a sequence at the end. Traps if there is no memory.
   ///
-  /// - Complexity: O(n)
+  /// - Complexity: O(n), or O(pages in memory) for another `HugeArray`.
   @inlinable public mutating func append(contentsOf elements: some Sequence<Element>) {
+    if let array = elements as? HugeArray { return append(array) }
     let copied: Void? = elements.withContiguousStorageIfAvailable { buffer in
       unsafe append(copying: Span(_unsafeElements: buffer))
     }
     if copied != nil { return }
     for element in elements { append(element) }
+  }
+
+  /// Adds what another array has in memory, and nothing for the rest.
+  @usableFromInline mutating func append(_ array: HugeArray) {
+    let index = count
+    do {
+      try resize(to: index + array.count)
+      try storage.copy(0..<array.count, of: array.storage, to: index)
+    } catch { out(error) }
   }
 
   @usableFromInline mutating func append(copying elements: Span<Element>) {
@@ -93,12 +103,12 @@ extension HugeArray: RangeReplaceableCollection {
     _ range: Range<Int>, with elements: some Collection<Element>
   ) {
     check(range)
-    // `elements` may be a part of this array.
+    guard range.lowerBound < count else { return append(contentsOf: elements) }
     let added = elements.count
     let target = range.lowerBound + added
-    let old = self
     do {
       if target != range.upperBound {
+        let old = self
         let tail = old.count - range.upperBound
         try resize(to: target)
         try resize(to: target + tail)

@@ -38,8 +38,9 @@ public struct HugeArray<Element: BitwiseCopyable> {
     elementCount = count
   }
 
-  /// Makes an array of `count` elements whose bytes are all zeros. For numbers that is 0, for an
-  /// optional number the same as for its bits.
+  /// Makes an array of `count` elements whose bytes are all zeros. For numbers and structures of numbers
+  /// that is 0. Choose only elements for which it is a value: it is none for a pointer or a function that
+  /// cannot be nil. For an optional number it is the number 0, not nil.
   ///
   /// Traps if `count` is negative, if an element is larger than 4,096 bytes, or if the elements take
   /// more than 256 TiB.

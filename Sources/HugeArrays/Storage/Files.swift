@@ -11,7 +11,7 @@ struct OutputFile: ~Copyable {
     _ path: String, _ write: (borrowing OutputFile) throws(HugeArrayFileError) -> Void
   ) throws(HugeArrayFileError) {
     var target = path
-    var mode = mode_t(0o666) & ~mask
+    var mode: mode_t?
     var status = stat()
     if unsafe stat(path, &status) == 0 {
       guard status.st_mode & S_IFMT == S_IFREG else {
@@ -23,16 +23,18 @@ struct OutputFile: ~Copyable {
         target = unsafe String(cString: real)
         unsafe free(real)
       }
+    } else if unsafe lstat(path, &status) == 0 {
+      throw HugeArrayFileError(path: path, reason: "is a link to a file that does not exist")
     }
-    let temporary = "\(target).\(String(UInt64.random(in: 0 ... .max), radix: 36))"
-    let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    let directory = target.lastIndex(of: "/").map { String(target[...$0]) } ?? ""
+    let temporary = "\(directory).hugearray-\(String(UInt64.random(in: 0 ... .max), radix: 36))"
+    let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw failure(path, "create a file beside it") }
     do throws(HugeArrayFileError) {
       let file = OutputFile(descriptor: descriptor, path: path)
       try write(file)
-      guard fchmod(descriptor, mode) == 0, fsync(descriptor) == 0 else {
-        throw failure(path, "write")
-      }
+      if let mode { fchmod(descriptor, mode) }
+      guard fsync(descriptor) == 0 else { throw failure(path, "write") }
       guard unsafe rename(temporary, target) == 0 else { throw failure(path, "rename") }
     } catch {
       unsafe unlink(temporary)
@@ -45,13 +47,6 @@ struct OutputFile: ~Copyable {
     self.path = path
   }
   deinit { close(descriptor) }
-
-  /// The process's `umask`, which can only be read by setting it for a moment.
-  private static var mask: mode_t {
-    let mask = umask(0o077)
-    umask(mask)
-    return mask
-  }
 
   func setSize(_ bytes: Int) throws(HugeArrayFileError) {
     guard ftruncate(descriptor, bytes) == 0 else { throw failure(path, "set its size") }

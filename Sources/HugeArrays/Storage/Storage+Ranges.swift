@@ -35,7 +35,7 @@ extension Storage {
     _ range: Range<Int>, of other: Storage, to index: Int
   ) throws(MemoryError) {
     for part in other.stored(range.upperBound) {
-      let cursor = Cursor(other, part.clamped(to: range))
+      let cursor = Cursor.over(part.clamped(to: range), of: other)
       var start = part.clamped(to: range).lowerBound
       while case let piece = unsafe cursor.next(), unsafe piece.count > 0 {
         let bytes = unsafe UnsafeRawBufferPointer(
@@ -68,6 +68,7 @@ extension Storage {
 
   /// Makes a range writable, and keeps its memory.
   func reserve(_ range: Range<Int>) throws(MemoryError) {
+    willWrite(before: range.upperBound)
     try space.reserveMemory(in: bytes(range))
   }
 
@@ -75,9 +76,8 @@ extension Storage {
   func borrowedPiece(_ range: Range<Int>) -> Piece {
     let piece = piece(range)
     guard let slot = piece.slot else { return piece }
-    let isNew = borrowed.withLock { slots in
-      guard !slots.contains(slot) else { return false }
-      slots.append(slot)
+    let isNew = borrowing.withLock {
+      guard borrowed.insert(slot).inserted else { return false }
       hasBorrowed.store(1, .relaxed)
       return true
     }
@@ -94,9 +94,9 @@ extension Storage {
 
   private func endAllBorrows() {
     hasBorrowed.store(0, .relaxed)
-    let slots = borrowed.withLock { slots in
-      defer { slots = [] }
-      return slots
+    let slots = borrowing.withLock {
+      defer { borrowed = [] }
+      return borrowed
     }
     for slot in slots { space.endHold(slot) }
   }

@@ -17,8 +17,17 @@ extension Storage {
   }
 
   /// Whether elements that the window has may be written in place.
+  ///
+  /// The caller has seen that the storage is its own, and so that another array gave it up. That array's
+  /// `isWritable.store` came before. The fence keeps this load from coming before the caller's look; on
+  /// x86-64 loads stay in order.
   @usableFromInline var isOpen: Bool {
-    @inlinable @inline(__always) get { isWritable.load(.relaxed) != 0 }
+    @inlinable @inline(__always) get {
+      #if !arch(x86_64)
+        AtomicWord.fence()
+      #endif
+      return isWritable.load(.relaxed) != 0
+    }
   }
 
   /// Gives the window's memory back to the background.

@@ -1,6 +1,5 @@
 public import HugeMemory
 public import Primitives
-import Synchronization
 
 /// What the copies of an array share: a space, and the window through which the array's elements are
 /// used in place.
@@ -23,12 +22,15 @@ import Synchronization
   /// then on. An array that writes has seen that the storage is its own, and with that the store of
   /// an array that gave the storage up.
   @usableFromInline let isWritable = AtomicWord(0)
+  /// (A) 1 while many threads may write.
+  let isViewed = AtomicWord(0)
   /// (U) What the space holds for the window.
   var held: UInt64?
   /// (U) The page of the last write that was not through the window.
   @usableFromInline @exclusivity(unchecked) var missed = UInt64.max
-  /// (L) its lock: what the space holds for spans.
-  let borrowed = Mutex<[UInt64]>([])
+  let borrowing = Lock()
+  /// (L) borrowing: what the space holds for spans.
+  var borrowed: Set<UInt64> = []
   /// (A) Whether there is any.
   let hasBorrowed = AtomicWord(0)
   /// (U) No element at or after this index was ever written.
@@ -63,6 +65,8 @@ import Synchronization
   /// Makes a storage an array's own, with room for `count` elements.
   static func own(_ storage: inout Storage, for count: Int) throws(MemoryError) {
     if isKnownUniquelyReferenced(&storage), storage.hasRoom(for: count) {
+      // What comes may copy the page that a window shows which a fork has made read-only.
+      if !storage.isOpen { storage.closeWindow() }
       return storage.endBorrows()
     }
     storage = try storage.fork(for: count)

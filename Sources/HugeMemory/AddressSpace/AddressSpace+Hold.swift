@@ -47,18 +47,15 @@ extension AddressSpace {
   /// Lets the background have a slot again.
   package func endHold(_ slot: UInt64) {
     lock.withLock {
-      guard let index = holds.firstIndex(of: slot) else {
-        preconditionFailure("hold: it has ended already")
-      }
-      holds.swapAt(index, holds.count - 1)
-      holds.removeLast()
+      guard let count = holds[slot] else { preconditionFailure("hold: it has ended already") }
+      holds[slot] = count > 1 ? count - 1 : nil
     }
   }
 
   // MARK: Under the lock
 
   /// Whether somebody uses a slot's memory in place, so that its entries must stay.
-  func isHeld(_ slot: UInt64) -> Bool { !holds.isEmpty && holds.contains(Radix.start(slot, 2)) }
+  func isHeld(_ slot: UInt64) -> Bool { !holds.isEmpty && holds[Radix.start(slot, 2)] != nil }
 
   /// The piece of memory at `offset`, held from now on; nil if there is none that may be read, or
   /// with `toWrite`, written.
@@ -85,7 +82,7 @@ extension AddressSpace {
       return nil
     }
     let slot = Radix.start(offset, 2)
-    holds.append(slot)
+    holds[slot, default: 0] += 1
     return unsafe Piece(
       start: arena.address(entry.frame) + Int(offset & UInt64(size - 1)), length: min(end, length),
       slot: slot)

@@ -52,8 +52,9 @@ extension AddressSpace {
     while at < end {
       let part = at..<min(end, at + UInt64(Self.rest(at, 2)))
       // Held meanwhile, so that a page of zeros is not taken before it is marked.
-      lock.withLock { holds.append(Radix.start(at, 2)) }
-      defer { endHold(Radix.start(at, 2)) }
+      let slot = Radix.start(at, 2)
+      lock.withLock { holds[slot, default: 0] += 1 }
+      defer { endHold(slot) }
       try populate(part, .write)
       try lock.withLock { () throws(MemoryError) in try keep(part) }
       at = part.upperBound

@@ -58,8 +58,8 @@ public final class AddressSpace: Sendable {
   /// (L) lock: whether tables may come from the arena's reserve, because the operation will give
   /// back more.
   @safe nonisolated(unsafe) var givesBack = false
-  /// (L) lock: the slots whose memory somebody uses in place (`AddressSpace+Hold`), once for each.
-  @safe nonisolated(unsafe) var holds: [UInt64] = []
+  /// (L) lock: the slots whose memory is used in place (`AddressSpace+Hold`), and by how many.
+  @safe nonisolated(unsafe) var holds: [UInt64: Int] = [:]
   /// (L) lock: the space that this one was forked from. It may be gone.
   @safe nonisolated(unsafe) var originHandle: ScanHandle?
   /// (A) Whether there are `mappings`; written under the lock. With mappings, a hole may be memory

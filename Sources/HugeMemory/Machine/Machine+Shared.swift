@@ -1,3 +1,4 @@
+import Glibc
 import MemoryPressure
 
 extension Machine {
@@ -13,13 +14,18 @@ extension Machine {
   /// - Thread safety: you may use it on any thread.
   public static let shared: Machine = {
     var limit = (try? MemoryTotals())?.total ?? 1 << 36
+    var space = rlimit()
+    if unsafe getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &space) == 0 {
+      // The program needs address space for the rest of its memory, too.
+      limit = min(limit, UInt64(space.rlim_cur) / 4)
+    }
     while true {
       do {
         return try Machine(
           limit: limit, background: .own(budget: SystemBudget(), pressure: try? PressureMonitor()))
       } catch {
         // Less address space, as under `ulimit -v`, is still a machine.
-        guard limit > 64 << 20 else { fatalError("the shared machine: \(error)") }
+        guard limit > 16 << 20 else { fatalError("the shared machine: \(error)") }
         limit /= 2
       }
     }
