@@ -41,7 +41,7 @@ let package = Package(
       // A span that a method returns needs the feature.
       swiftSettings: settings + [.enableExperimentalFeature("Lifetimes")]),
     .testTarget(
-      name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames"],
+      name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames", "Primitives"],
       swiftSettings: settings),
     .target(
       name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
@@ -60,7 +60,10 @@ let package = Package(
       ],
       swiftSettings: settings),
     .target(
-      name: "ControlPlane", dependencies: ["NBDServer"], swiftSettings: settings),
+      name: "Checkpoints", dependencies: ["HugeMemory", "Paging", "Frames", "CLinux"],
+      swiftSettings: settings),
+    .target(
+      name: "ControlPlane", dependencies: ["NBDServer", "Checkpoints"], swiftSettings: settings),
     .target(
       name: "HTTPCodec",
       dependencies: [
@@ -71,7 +74,7 @@ let package = Package(
     .target(
       name: "HTTPAPI",
       dependencies: [
-        "CLinux", "ControlPlane", "HTTPCodec",
+        "CLinux", "Checkpoints", "ControlPlane", "HTTPCodec",
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
         .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
       ],
@@ -93,7 +96,8 @@ let package = Package(
     .executableTarget(
       name: "hugemem",
       dependencies: [
-        "Benchmarks", "CLinux", "ControlPlane", "HTTPAPI", "HugememClient", "MemoryPressure", "NBD",
+        "Benchmarks", "CLinux", "Checkpoints", "ControlPlane", "HTTPAPI", "HugememClient",
+        "MemoryPressure", "NBD",
         "Primitives",
         "TLS",
         .product(

@@ -1,3 +1,4 @@
+public import Checkpoints
 import Glibc
 public import Logging
 import HugeMemory
@@ -17,9 +18,13 @@ public struct ControlServer: Sendable {
   /// Ends imports, exports and forks that are under way when the server stops.
   public var stop: StopEvent?
   package let slots = MessageSlots()
+  package let checkpoints: Checkpoints
 
-  public init(disks: Disks, directory: RuntimeDirectory, log: Logger) {
+  public init(
+    disks: Disks, directory: RuntimeDirectory, log: Logger, checkpoints: Checkpoints? = nil
+  ) {
     self.disks = disks
+    self.checkpoints = checkpoints ?? Checkpoints(machine: disks.machine)
     self.directory = directory
     self.log = log
   }

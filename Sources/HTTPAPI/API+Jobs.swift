@@ -64,7 +64,7 @@ extension API {
 
   /// The file that is read or written: an open one that came with the request, or an absolute path, which
   /// the server opens with its own rights.
-  private func path(_ path: String?, _ call: Route.Call) throws(Problem) -> String {
+  func path(_ path: String?, _ call: Route.Call) throws(Problem) -> String {
     guard call.isLocal else {
       throw Problem(403, .forbidden, "only clients of the control socket may name files; use NBD")
     }
@@ -79,7 +79,12 @@ extension API {
   private func start(
     _ kind: String, _ call: Route.Call, _ request: ControlRequest
   ) throws -> Answer {
-    if call.acceptsEvents { return attached(call, request) }
+    if call.acceptsEvents {
+      return attached(call) { [control, self] report in
+        _ = try control.perform(request, call.request.file, call.caller, call.held, report)
+        return try disk(call.name)
+      }
+    }
     if case .importChanges = request {
       throw Problem(422, .invalid, "changes come with a client; send `Accept: text/event-stream`")
     }
@@ -89,20 +94,27 @@ extension API {
         if case .progress(let done, let total) = part { progress(done, total) }
       }
     }
+    return try accepted(job)
+  }
+
+  func accepted(_ job: Jobs.Job) throws -> Answer {
     var response = try HTTPResponse.json(job, .accepted)
     response.headers.append(("location", "/v1/jobs/\(job.id)"))
     return .whole(response)
   }
 
-  /// Does the work now, and sends its progress and its end as events.
-  private func attached(_ call: Route.Call, _ work: ControlRequest) -> Answer {
+  /// Does the work now, and sends its progress and its end, which `work` returns, as events.
+  func attached(
+    _ call: Route.Call,
+    _ work: @escaping (_ report: @escaping (ControlResponse) -> Void) throws -> some Encodable
+  ) -> Answer {
     .stream { connection, request in
       connection.begin(.ok, ["content-type": "text/event-stream"], to: request)
       func send(_ kind: String, _ value: some Encodable) throws {
         try connection.sendPart("event: \(kind)\ndata: \(try JSON.text(value))\n\n")
       }
       do {
-        _ = try control.perform(work, request.file, call.caller, call.held) { part in
+        let end = try work { part in
           // If the client is gone, the work finds that out itself.
           switch part {
           case .progress(let done, let total):
@@ -111,7 +123,7 @@ extension API {
           default: break
           }
         }
-        try send("done", disk(call.name))
+        try send("done", end)
       } catch {
         let problem = Problem(error)
         control.log.notice(
@@ -145,7 +157,7 @@ extension Route.Call {
     return unsafe recv(caller.socket, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) == 0
   }
 
-  fileprivate var acceptsEvents: Bool {
+  var acceptsEvents: Bool {
     request.header("accept")?.contains("text/event-stream") == true
   }
 }

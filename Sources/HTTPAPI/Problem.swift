@@ -1,3 +1,4 @@
+import Checkpoints
 import ControlPlane
 import HugeMemory
 import NBDServer
@@ -85,6 +86,13 @@ extension Problem {
         detail = error.description
       default: self.init(400, .failed, error.description)
       }
+    case let error as CheckpointError:
+      if case .outOfMemory = error {
+        self.init(507, .outOfMemory, "\(error)")
+      } else {
+        self.init(400, .failed, "\(error)")
+      }
+    case is CheckpointIsRunning: self.init(409, .failed, "\(error)")
     default: self.init(500, .failed, "\(error)")
     }
   }

@@ -20,11 +20,11 @@ public final class DiskSettings: Sendable {
   /// What people call the disk. Also changed under the lock of the registry.
   private let labels: Mutex<(name: String, description: String)>
 
-  init(name: String, size: UInt64, _ options: DiskOptions) {
+  init(name: String, size: UInt64, original: UInt64? = nil, _ options: DiskOptions) {
     labels = Mutex((name, options.description ?? ""))
     protection = AtomicWord(options.isReadOnly == true ? 1 : 0)
     bytes = AtomicWord(size)
-    original = size
+    self.original = original ?? size
   }
 
   /// The disk's name now.

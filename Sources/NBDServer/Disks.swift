@@ -31,12 +31,13 @@ public struct Disk: Sendable {
 
   init(
     _ name: String, _ space: AddressSpace, size: UInt64, _ options: DiskOptions = DiskOptions(),
-    origin: (disk: DiskSettings, contents: AddressSpace)? = nil, quota: DiskQuota,
+    origin: (disk: DiskSettings, contents: AddressSpace)? = nil, originalSize: UInt64? = nil,
+    quota: DiskQuota,
     isTemporary: Bool = false, isMadeByConnecting: Bool = false, ownership: Ownership? = nil
   ) {
     self.name = name
     self.space = space
-    settings = DiskSettings(name: name, size: size, options)
+    settings = DiskSettings(name: name, size: size, original: originalSize, options)
     (lineage, snapshot) = (origin?.disk, origin?.contents)
     self.quota = quota
     self.isTemporary = isTemporary

@@ -9,6 +9,11 @@ import Synchronization
     private let mutex = Mutex(())
     public init() {}
 
+    /// Takes the lock. For code that holds any number of locks at once; others use `withLock`.
+    public borrowing func lock() { mutex._unsafeLock() }
+    /// Gives it back, on the thread that took it.
+    public borrowing func unlock() { mutex._unsafeUnlock() }
+
     /// Runs `body` with the lock held. Unlike `Mutex.withLock`, the result need not be sendable.
     public borrowing func withLock<Result, Failure: Error>(
       _ body: () throws(Failure) -> Result

@@ -8,11 +8,13 @@ struct Hugemem: ParsableCommand {
     abstract: "RAM disks over NBD that cost nothing until written, and fork in microseconds.",
     discussion: """
       Start a server with `hugemem serve`, then use the other commands while it runs. Disks live \
-      in memory: FLUSH and FUA order writes, but nothing survives the server.
+      in memory: FLUSH and FUA order writes, but nothing survives the server except what \
+      `hugemem checkpoint` has saved.
       """,
     version: hugememVersion,
     subcommands: [
-      Serve.self, Create.self, Import.self, Export.self, Fork.self, Reset.self, Rename.self,
+      Serve.self, Create.self, Import.self, Export.self, CheckpointCommand.self, Fork.self,
+      Reset.self, Rename.self,
       SetOptions.self,
       Resize.self, Remove.self, List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self,
       RulesCommand.self, Doctor.self,

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Checkpoints
 import ControlPlane
 import Glibc
 import HTTPAPI
@@ -28,6 +29,11 @@ struct Serve: ParsableCommand {
     name: .customLong("import"),
     help: ArgumentHelp("Start with a disk from a raw image. Repeatable.", valueName: "name=file"))
   var imports: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "Start with the disks of the checkpoint in this directory.", valueName: "dir"),
+    completion: .directory)
+  var restore: String?
   @Option(
     help: ArgumentHelp(
       "A file in TOML with options: each key is the name of one without its dashes, for example create = [\"golden=10G\"]. The command line counts instead of it.",
@@ -89,7 +95,8 @@ struct Serve: ParsableCommand {
     let disks = Disks(
       machine: machine, connectForks: connections.connectForks,
       limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
-    try fill(disks)
+    let checkpoints = Checkpoints(machine: machine)
+    try fill(disks, checkpoints)
 
     let acceptor = Acceptor(log: log, limits: connections.limits(overhead, secure: tls != nil))
     let nbd = Server(
@@ -128,7 +135,8 @@ struct Serve: ParsableCommand {
       }
     }
     guard let stop = StopEvent() else { throw ControlError("no descriptor is left") }
-    var control = ControlServer(disks: disks, directory: directory, log: log)
+    var control = ControlServer(
+      disks: disks, directory: directory, log: log, checkpoints: checkpoints)
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     let api = API(control, acceptor: acceptor)
@@ -167,6 +175,11 @@ struct Serve: ParsableCommand {
       close(listener.descriptor)
     }
     if let rules { _ = try RulesFile.load(rules) }
+    if let restore {
+      do { _ = try Checkpoints.check(CheckpointDirectory(path: restore)) } catch {
+        throw ControlError("--restore \(restore): \(error)")
+      }
+    }
     try RuntimeDirectory(server.directory).checkLength()
     let disks: Disks
     do {
@@ -221,7 +234,18 @@ struct Serve: ParsableCommand {
     return monitor
   }
 
-  private func fill(_ disks: Disks) throws {
+  private func fill(_ disks: Disks, _ checkpoints: Checkpoints) throws {
+    if let restore {
+      let bar = ProgressBar("restore")
+      do {
+        _ = try disks.restore(from: CheckpointDirectory(path: restore), checkpoints) {
+          bar.show($0, $1)
+        }
+      } catch {
+        throw ControlError("--restore \(restore): \(error)")
+      }
+      bar.finish()
+    }
     try create(in: disks)
     for text in imports {
       guard let (name, path) = pair(text) else { continue }

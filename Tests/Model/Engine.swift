@@ -21,13 +21,15 @@ public typealias FrameNumber = UInt32
 
 /// A sleeping lock. The checker's spin lock stands in for it, since both only make a thread wait.
 public struct Lock: ~Copyable, Sendable {
-  private let lock = SpinLock()
+  private let spin = SpinLock()
   public borrowing func withLock<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    plantsNoLock ? try body() : try lock.withLock(body)
+    plantsNoLock ? try body() : try spin.withLock(body)
   }
-  borrowing func guards(_ hash: @escaping () -> UInt64) { lock.guards(hash) }
+  public borrowing func lock() { if !plantsNoLock { spin.lock() } }
+  public borrowing func unlock() { if !plantsNoLock { spin.unlock() } }
+  borrowing func guards(_ hash: @escaping () -> UInt64) { spin.guards(hash) }
 }
 
 /// Plants a bug: the name of the function that does not wait for accesses to end.
@@ -137,7 +139,9 @@ func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   unowned let arena = machine.arena
   unowned let owner = space!
   space!.lock.guards {
-    owner.holds.reduce(combine(hash(counts: arena), hash(mappings: owner)), combine)
+    owner.holds.keys.sorted().reduce(combine(hash(counts: arena), hash(mappings: owner))) {
+      combine(combine($0, $1), UInt64(owner.holds[$1] ?? 0))
+    }
   }
   return space!
 }

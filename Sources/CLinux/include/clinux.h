@@ -61,6 +61,8 @@ extern __thread int hm_reader_slot;
 static inline int hm_get_reader_slot(void) { return hm_reader_slot; }
 /// Sets this thread's reader slot. `on_exit` is called with the slot when the thread ends.
 void hm_set_reader_slot(int slot, void (*on_exit)(int));
+/// The CRC-32C (Castagnoli) of bytes, going on from `sum`, which is 0 at the beginning.
+uint32_t hm_crc32c(uint32_t sum, const void *bytes, size_t count);
 /// Prefetches two cache lines. The address need not be mapped.
 static inline void hm_prefetch(const void *address) {
   __builtin_prefetch(address);

@@ -46,6 +46,37 @@ extension AddressSpace {
     return fork
   }
 
+  /// Forks of several spaces of one machine, all at one point: no write that began after another one
+  /// had returned is in a fork if that other one is not. No scanner sees the forks, so as long as they
+  /// live, nothing but their end changes what they map and no frame of theirs gets another use.
+  ///
+  /// - Complexity: O(spaces), and one grace period. Writers that need a fault wait meanwhile.
+  package static func forkTogether(
+    _ spaces: [AddressSpace]
+  ) throws(MemoryError) -> [AddressSpace] {
+    guard let machine = spaces.first?.machine else { return [] }
+    // In one order, so that two of these do not wait for each other. Nobody else holds two of the locks.
+    let ordered = Dictionary(spaces.map { (ObjectIdentifier($0), $0) }, uniquingKeysWith: { $1 })
+      .sorted { $0.key < $1.key }.map(\.value)
+    for space in ordered { space.lock.lock() }
+    defer { for space in ordered { space.lock.unlock() } }
+    for space in ordered {
+      let entry = Entry(raw: space.root.load(.relaxed))
+      guard entry.kind == .table, entry.isWritable else { continue }
+      try space.promiseAll()
+      space.root.store(entry.shared.raw, .release)
+    }
+    // From here on every writer takes a lock, and those that were past a root finish.
+    machine.flushTranslations()
+    return spaces.map { space in
+      let entry = Entry(raw: space.root.load(.relaxed))
+      if entry.kind == .table { space.arena.retain(entry.frame) }
+      return AddressSpace(
+        size: space.size, root: entry.kind == .table ? entry.shared : .none,
+        mappings: space.mappings?.forked, machine: machine)
+    }
+  }
+
   /// A fork that exists only for a comparison and that no scanner sees. Nil if the space has
   /// limits, because a fork would set its charge to 0.
   func forkToCompare() -> AddressSpace? {

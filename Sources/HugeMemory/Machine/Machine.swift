@@ -102,6 +102,20 @@ public final class Machine: Sendable {
     return AddressSpace(size: size, root: .none, machine: self)
   }
 
+  /// A space with the tables below `root`, whose reference it takes over. For contents that were made
+  /// elsewhere.
+  package func adoptSpace(size: UInt64, root: Entry) throws(MemoryError) -> AddressSpace {
+    let space = AddressSpace(size: size, root: root, machine: self)
+    if root.kind == .table { space.lock.withLock { _ = space.makeScannable() } }
+    return space
+  }
+
+  /// The memory itself, for contents that are made elsewhere.
+  package var frames: Arena { arena }
+
+  /// Drops a reference on a table of that level, and with the last one all that is below it.
+  package func dispose(table: FrameNumber, level: Int) { disposeTable(table, level: level) }
+
   /// The hard limit, in bytes, of data, tables and the zero page together. With a budget, it is
   /// what the budget last found that the system could spare.
   public var limit: UInt64 { budget?.limit ?? Self.bytes(arena.limit) }

@@ -61,13 +61,14 @@ extension ServerSession {
         })
 
     case .importFile(let name, let path, let limits, let size, let options):
-      _ = try work(
+      let _: DiskDocument = try work(
         self.path(name, "import"),
         Fields(("path", path), ("size", size)).adding(limits, options), file, progress, changes)
     case .exportFile(let name, let path):
-      _ = try work(self.path(name, "export"), Fields(("path", path)), file, progress, changes)
+      let _: DiskDocument = try work(
+        self.path(name, "export"), Fields(("path", path)), file, progress, changes)
     case .exportChanges(let name, let path):
-      let disk = try work(
+      let disk: DiskDocument = try work(
         self.path(name, "export"), Fields(("path", path), ("changes", true)), file, progress,
         changes)
       return .disks([DiskStatus(disk)])
@@ -75,7 +76,7 @@ extension ServerSession {
       let _: Nothing = try call(.POST, "/ranges", Fields(("ranges", ranges)))
     case .importChanges(
       let name, let path, let origin, let size, let originSize, let limits, let options):
-      _ = try work(
+      let _: DiskDocument = try work(
         self.path(name, "import"),
         Fields(("path", path), ("onto", origin), ("size", size), ("originSize", originSize))
           .adding(limits, options), file, progress, changes)

@@ -26,7 +26,12 @@ final class ServerSession {
     _ request: ControlRequest, with file: OpenFile? = nil,
     progress: DiskFile.Progress = { _, _ in }, changes: ([ChangedRange]) -> Void = { _ in }
   ) throws(ControlError) -> ControlResponse {
-    do { return try carryOut(request, file, progress, changes) } catch let error as ControlError {
+    try explaining { try carryOut(request, file, progress, changes) }
+  }
+
+  /// Runs a call, and makes the server's message of what it throws.
+  private func explaining<Result>(_ call: () throws -> Result) throws(ControlError) -> Result {
+    do { return try call() } catch let error as ControlError {
       throw error
     } catch let problem as Problem {
       throw ControlError(problem.detail)
@@ -36,6 +41,24 @@ final class ServerSession {
       throw ControlError("the server in \(directory.path) is older than this program")
     } catch {
       throw ControlError("the server's answer is not understood: \(error)")
+    }
+  }
+
+  /// How a checkpoint ended. Sizes are in bytes.
+  struct Checkpointed: Decodable {
+    let generation: Int
+    let disks: Int
+    let written: UInt64
+    let incremental: Bool
+  }
+
+  /// Saves disks to an open directory; all of them if `names` is nil.
+  func checkpoint(
+    _ names: [String]?, to directory: OpenFile, name: String, progress: DiskFile.Progress
+  ) throws(ControlError) -> Checkpointed {
+    try explaining {
+      try work("/checkpoints", Fields(("path", name), ("disks", names)), directory, progress) { _ in
+      }
     }
   }
 
@@ -60,18 +83,18 @@ final class ServerSession {
   private struct Progress: Decodable { let done, total: UInt64 }
   private struct Ranges: Decodable { let ranges: [ChangedRange] }
 
-  /// Long work, whose progress comes as events before its end. Returns the disk.
-  func work(
+  /// Long work, whose progress comes as events before its end.
+  func work<End: Decodable>(
     _ path: String, _ body: Fields, _ file: OpenFile?, _ progress: DiskFile.Progress,
     _ changes: ([ChangedRange]) -> Void
-  ) throws -> DiskDocument {
+  ) throws -> End {
     try connection.send(
       .POST, "/v1" + path, ByteBuffer(bytes: try JSONEncoder().encode(body)),
       ["accept": "text/event-stream"], file: file?.descriptor ?? -1)
     var parser = EventParser()
     var status = 200
     var refusal = Data()
-    var result: Result<DiskDocument, Problem>?
+    var result: Result<End, Problem>?
     while true {
       switch try connection.next() {
       case .head(let head): status = Int(head.status.code)
@@ -88,7 +111,7 @@ final class ServerSession {
             let now = try decoder.decode(Progress.self, from: data)
             progress(now.done, now.total)
           case "changes": changes(try decoder.decode(Ranges.self, from: data).ranges)
-          case "done": result = .success(try decoder.decode(DiskDocument.self, from: data))
+          case "done": result = .success(try decoder.decode(End.self, from: data))
           case "failed": result = .failure(try Self.problem(data))
           default: break
           }

@@ -1,0 +1,123 @@
+import Glibc
+
+/// The directory of a checkpoint, by its descriptor: whoever opens it decides with whose rights.
+///
+/// - Thread safety: you may use it on any thread.
+public final class CheckpointDirectory: Sendable {
+  let descriptor: Int32
+  /// What identifies the directory, whatever its name.
+  public let identity: Identity
+
+  public struct Identity: Hashable, Sendable {
+    var device: UInt64
+    var inode: UInt64
+  }
+
+  /// Takes over the descriptor of a directory.
+  public init(descriptor: Int32) throws(CheckpointError) {
+    self.descriptor = descriptor
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+      identity = Identity(device: 0, inode: 0)
+      throw .file("the directory", call: "open", errno: ENOTDIR)
+    }
+    identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+  }
+
+  /// Opens a directory. With `creates`, makes it if there is none.
+  public convenience init(path: String, creates: Bool = false) throws(CheckpointError) {
+    if creates, unsafe mkdir(path, 0o777) != 0, errno != EEXIST {
+      throw .file(path, call: "make", errno: errno)
+    }
+    let descriptor = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .file(path, call: "open", errno: errno) }
+    try self.init(descriptor: descriptor)
+  }
+
+  deinit { close(descriptor) }
+
+  /// Makes or opens a file. Its owner alone may read it, as the disks of a server.
+  func open(_ name: String, _ flags: Int32) throws(CheckpointError) -> File {
+    let file = unsafe openat(descriptor, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
+    guard file >= 0 else { throw .file(name, call: "open", errno: errno) }
+    return File(descriptor: file, name: name)
+  }
+
+  /// Whether there is a file of this name, as far as one can see.
+  func has(_ name: String) -> Bool {
+    unsafe faccessat(descriptor, name, F_OK, 0) == 0 || errno != ENOENT
+  }
+
+  /// Gives a file another name, in place of what had it.
+  func rename(_ old: String, to new: String) throws(CheckpointError) {
+    guard unsafe renameat(descriptor, old, descriptor, new) == 0, fsync(descriptor) == 0 else {
+      throw .file(new, call: "replace", errno: errno)
+    }
+  }
+
+  func remove(_ name: String) { unsafe unlinkat(descriptor, name, 0) }
+
+  /// The names of the files in it.
+  func names() -> [String] {
+    let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard let stream = unsafe fdopendir(copy) else { return [] }
+    defer { unsafe closedir(stream) }
+    unsafe rewinddir(stream)
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      names.append(
+        unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+          unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) {
+            unsafe String(cString: $0)
+          }
+        })
+    }
+    return names
+  }
+
+  /// A file of the directory.
+  struct File: ~Copyable {
+    let descriptor: Int32
+    let name: String
+    deinit { close(descriptor) }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CheckpointError) {
+      var done = 0
+      while done < bytes.count {
+        let put = unsafe pwrite(
+          descriptor, bytes.baseAddress.unsafelyUnwrapped + done, bytes.count - done,
+          offset + done)
+        if put < 0 && errno == EINTR { continue }
+        guard put > 0 else { throw .file(name, call: "write", errno: errno) }
+        done += put
+      }
+    }
+
+    /// Fills a buffer. Throws if the file is shorter.
+    func read(
+      into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+    ) throws(CheckpointError) {
+      var done = 0
+      while done < buffer.count {
+        let got = unsafe pread(
+          descriptor, buffer.baseAddress.unsafelyUnwrapped + done, buffer.count - done,
+          offset + done)
+        if got < 0 && errno == EINTR { continue }
+        guard got >= 0 else { throw .file(name, call: "read", errno: errno) }
+        guard got > 0 else { throw .damaged(name, reason: "is too short") }
+        done += got
+      }
+    }
+
+    /// In bytes.
+    var size: Int {
+      var status = stat()
+      return unsafe fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+        ? Int(status.st_size) : -1
+    }
+
+    func sync() throws(CheckpointError) {
+      guard fsync(descriptor) == 0 else { throw .file(name, call: "sync", errno: errno) }
+    }
+  }
+}
