@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: arrays build deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: arrays build checkpoints deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -131,6 +131,10 @@ bench: build
 # HugeArray beside what you would use without it. GIGABYTES= is the size of the largest copy.
 arrays:
 	scripts/bench-arrays $(GIGABYTES)
+
+# Checkpoints beside qemu-img and cp.
+checkpoints: deps build
+	scripts/bench-checkpoint
 
 # Says which figures are faster or slower than those of another revision, BASE=. ROUNDS= makes the
 # intervals smaller.
