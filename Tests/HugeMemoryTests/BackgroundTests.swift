@@ -10,7 +10,7 @@ import Testing
 @Suite struct BackgroundTests {
   /// A machine with the library's defaults, not with those of this target's tests.
   private func defaultMachine(limit: UInt64) throws -> Machine {
-    try Machine(limit: limit, policy: Policy(), background: .own)
+    try Machine(limit: limit, policy: Policy(), background: .own(pressure: nil))
   }
 
   /// Waits until `isSo` returns true. That takes a second, or longer on a busy computer.
@@ -95,7 +95,7 @@ import Testing
   @Test func aKnobActsWithoutWaiting() throws {
     var policy = Policy()
     policy.scanSleepMilliseconds = 60_000
-    let machine = try Machine(limit: 64 * mib, policy: policy, background: .own)
+    let machine = try Machine(limit: 64 * mib, policy: policy, background: .own(pressure: nil))
     let space = try machine.makeSpace(size: slot)
     // After the first scan, which begins at once.
     usleep(300_000)

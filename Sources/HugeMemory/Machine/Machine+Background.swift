@@ -38,10 +38,14 @@ extension Machine {
     var budget: SystemBudget?
     var pressure: PressureMonitor?
 
-    /// A thread that the machine starts, and that ends with the machine's last reference.
-    public static var own: Background { Background(isOwn: true) }
+    /// A thread that the machine starts, and that ends with the machine's last reference. It also gives
+    /// memory back when memory gets short on the computer or in the control group of this process. All
+    /// machines of a process share the thread that watches for that, if the system has anything to watch.
+    public static var own: Background { Background(isOwn: true, pressure: processMonitor) }
 
-    /// The same thread, which also watches memory outside of this process.
+    private static let processMonitor = try? PressureMonitor()
+
+    /// The same thread, which watches only what you name.
     ///
     /// - Parameters:
     ///   - budget: Sets the machine's limit to what the system can spare, from the start.

@@ -19,10 +19,14 @@ extension Machine {
       // The program needs address space for the rest of its memory, too.
       limit = min(limit, UInt64(space.rlim_cur) / 4)
     }
+    // The budget watches what the process itself uses of its control group.
+    var options = PressureMonitor.Options()
+    options.kinds.remove(.usage)
+    let pressure = try? PressureMonitor(options: options)
     while true {
       do {
         return try Machine(
-          limit: limit, background: .own(budget: SystemBudget(), pressure: try? PressureMonitor()))
+          limit: limit, background: .own(budget: SystemBudget(), pressure: pressure))
       } catch {
         // Less address space, as under `ulimit -v`, is still a machine.
         guard limit > 16 << 20 else { fatalError("the shared machine: \(error)") }
