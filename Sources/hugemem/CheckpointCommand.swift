@@ -21,6 +21,9 @@ struct CheckpointCommand: ParsableCommand {
   @Argument(help: "The disks to save.") var names: [String] = []
 
   func validate() throws {
+    guard dir != "-" else {
+      throw ValidationError("-: a checkpoint is a directory, not a stream; use export for one disk")
+    }
     guard !check || names.isEmpty else {
       throw ValidationError("--check: reads all of the checkpoint; name no disks")
     }

@@ -77,7 +77,9 @@ extension HugeArray: RandomAccessCollection, MutableCollection {
   ///
   /// - Complexity: O(1) to get, O(length) to set; as `replaceSubrange` if the length changes.
   public subscript(bounds: Range<Int>) -> Slice<HugeArray> {
-    get {
+    // Not inlined: where Swift 6.3 sees how the slice is made, it may pass it on without a reference of its
+    // own, although the array changes meanwhile, as in `array.insert(contentsOf: array[1...2], at: 0)`.
+    @inline(never) @_semantics("optimize.no.crossmodule") get {
       check(bounds)
       return Slice(base: self, bounds: bounds)
     }
