@@ -154,6 +154,7 @@ final class Explorer {
         }
       }
     }
+    fibres.freeStacks()
     report.pruned = pruned
     report.orderings = orderings
     report.states = cache.count
@@ -164,6 +165,7 @@ final class Explorer {
   /// Runs one execution along the token and then without switches. Returns nil if nothing fails.
   func replay(_ scenario: (Scenario) -> Void) -> Failure? {
     withCurrent { run(scenario) }
+    fibres.freeStacks()
     failure?.trace = trace
     return failure
   }

@@ -49,10 +49,17 @@ import CFiber
     unsafe stacks[fibre] = nil
   }
 
-  deinit {
+  /// Frees the stacks of fibres that have finished. For the end of a search: what a failed execution
+  /// leaves may keep its explorer alive for ever, and a process may have only some ten thousand stacks.
+  func freeStacks() {
     for fibre in 0..<View.threads {
       if let stack = unsafe stacks[fibre] { unsafe il_stack_destroy(stack, Self.stackSize) }
+      unsafe stacks[fibre] = nil
     }
+  }
+
+  deinit {
+    freeStacks()
     unsafe stacks.deallocate()
     unsafe contexts.deallocate()
   }
