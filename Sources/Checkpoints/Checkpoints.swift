@@ -118,6 +118,7 @@ public final class Checkpoints: Sendable {
     let generation = (last?.generation ?? 0) + 1
     let kept = base == nil ? [] : last?.segments ?? []
     let name = "pages.\(generation)"
+    var isInPlace = false
     do {
       var writer = TreeWriter(
         try SegmentWriter(name, in: directory, first: base == nil ? 1 : UInt32(pages) + 1),
@@ -138,6 +139,8 @@ public final class Checkpoints: Sendable {
       var manifest = Manifest(generation: generation, segments: kept, disks: saved)
       if segment.pages > 0 { manifest.segments.append(segment) }
       try manifest.write(to: directory)
+      isInPlace = true
+      try directory.sync()
       clean(directory, keeping: Set(manifest.segments.map(\.name)))
       let next = Base(
         directory: directory.identity, generation: generation, numbers: numbers,
@@ -147,8 +150,8 @@ public final class Checkpoints: Sendable {
         generation: generation, disks: disks.count, written: UInt64(segment.pages) * 4096,
         total: UInt64(manifest.pages) * 4096, isIncremental: base != nil)
     } catch {
-      // The last checkpoint does not know the file.
-      directory.remove(name)
+      // Unless it is in place, the last checkpoint does not know the file.
+      if !isInPlace { directory.remove(name) }
       if let base { self.base.withLock { $0 = base } }
       throw error
     }

@@ -24,11 +24,8 @@ public final class CheckpointDirectory: Sendable {
     identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
   }
 
-  /// Opens a directory. With `creates`, makes it if there is none.
-  public convenience init(path: String, creates: Bool = false) throws(CheckpointError) {
-    if creates, unsafe mkdir(path, 0o777) != 0, errno != EEXIST {
-      throw .file(path, call: "make", errno: errno)
-    }
+  /// Opens a directory.
+  public convenience init(path: String) throws(CheckpointError) {
     let descriptor = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw .file(path, call: "open", errno: errno) }
     try self.init(descriptor: descriptor)
@@ -50,9 +47,14 @@ public final class CheckpointDirectory: Sendable {
 
   /// Gives a file another name, in place of what had it.
   func rename(_ old: String, to new: String) throws(CheckpointError) {
-    guard unsafe renameat(descriptor, old, descriptor, new) == 0, fsync(descriptor) == 0 else {
+    guard unsafe renameat(descriptor, old, descriptor, new) == 0 else {
       throw .file(new, call: "replace", errno: errno)
     }
+  }
+
+  /// Waits until the names are on the disk.
+  func sync() throws(CheckpointError) {
+    guard fsync(descriptor) == 0 else { throw .file("the directory", call: "sync", errno: errno) }
   }
 
   func remove(_ name: String) { unsafe unlinkat(descriptor, name, 0) }

@@ -25,14 +25,13 @@ extension Disks {
         }
       }
       do throws(MemoryError) {
-        let forks = try AddressSpace.forkTogether(chosen.map(\.space))
-        return try zip(chosen, forks).map { (disk, contents) throws(MemoryError) in
-          var origin: (String, UInt64, AddressSpace)?
-          if let snapshot = disk.snapshot, let lineage = disk.lineage {
-            let contents = try AddressSpace.forkTogether([snapshot])[0]
-            origin = (lineage.name, disk.settings.original, contents)
-          }
-          return AtOnePoint(disk: disk, contents: contents, origin: origin)
+        // One grace period for all of them, what they were forked from included.
+        let spaces = chosen.flatMap { [$0.space, $0.snapshot ?? $0.space] }
+        let forks = try AddressSpace.forkTogether(spaces)
+        return chosen.enumerated().map { index, disk in
+          AtOnePoint(
+            disk: disk, contents: forks[2 * index],
+            origin: disk.lineage.map { ($0.name, disk.settings.original, forks[2 * index + 1]) })
         }
       } catch { throw .memory(error) }
     }
