@@ -52,6 +52,23 @@ void *hm_reserve(size_t length, int huge) {
   madvise(start, length, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return start;
 }
+void *hm_map_file(int file, int64_t offset, size_t length, int huge) {
+  char *start = hm_reserve(length, 0);
+  if (!start) return NULL;
+  if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file,
+           offset) == MAP_FAILED) {
+    int error = errno;
+    munmap(start, length);
+    errno = error;
+    return NULL;
+  }
+  madvise(start, length, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  return start;
+}
+int hm_punch(void *address, size_t length) {
+  if (fails(GIVE_BACK)) return errno;
+  return madvise(address, length, MADV_REMOVE) ? errno : 0;
+}
 int hm_give_back(void *address, size_t length) {
   if (fails(GIVE_BACK)) return errno;
   return madvise(address, length, MADV_DONTNEED) ? errno : 0;

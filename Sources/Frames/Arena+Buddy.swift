@@ -149,7 +149,7 @@ extension Arena {
   /// Gives the memory of a huge block back to the system and links the block. Runs without the
   /// lock: no list has the block, so nobody else can reach it.
   func returnToSystem(_ block: FrameNumber) {
-    let failed = unsafe hm_give_back(address(block), FrameGeometry.hugeSize)
+    let failed = giveBackMemory(block, frames: FrameGeometry.framesPerHuge)
     forgetFrames(of: block)
     allowHugeBacking(of: block)
     lock.withLock {

@@ -109,7 +109,7 @@ extension Arena {
           returning.add(UInt64(count), .relaxed)
         }
         guard count > 0 else { return 0 }
-        let failed = unsafe hm_give_back_all(ranges.baseAddress, Int32(count))
+        let failed = unsafe giveBackAll(UnsafeMutableBufferPointer(rebasing: ranges[..<count]))
         if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]
@@ -131,6 +131,17 @@ extension Arena {
         return frames
       }
     }
+  }
+
+  private func giveBackAll(_ ranges: UnsafeMutableBufferPointer<hm_range>) -> Int32 {
+    guard isShared else {
+      return unsafe hm_give_back_all(ranges.baseAddress, Int32(ranges.count))
+    }
+    for index in ranges.indices {
+      let failed = unsafe hm_punch(ranges[index].start, ranges[index].length)
+      guard failed == 0 else { return failed }
+    }
+    return 0
   }
 
   /// Gives back the metadata of a wholly free block, which holds no information. It reads as zeros
@@ -171,6 +182,8 @@ extension Arena {
   /// The system does not split a page that something holds at the moment, such as its own compaction,
   /// and does not tell. So `trim` asks once more at its next call.
   private func splitBacking(of frame: FrameNumber) {
+    // A hole in a file splits its huge page at once.
+    guard !isShared else { return }
     _ = unsafe hm_split_backing(address(head(of: frame)), FrameGeometry.hugeSize)
   }
 

@@ -2,8 +2,9 @@ import CLinux
 import Glibc
 import Primitives
 
-/// "Physical memory": one reserved range of anonymous memory with huge pages advised, cut into
-/// 4 KiB frames by a buddy allocator, with a hard limit.
+/// "Physical memory": one reserved range of memory with huge pages advised, cut into 4 KiB frames by a
+/// buddy allocator, with a hard limit. The memory is anonymous, or that of a file that outlives the
+/// process; what the arena knows about the frames is the process's own (`Arena+Recovery`).
 ///
 /// A frame is named by its number, so an arena can be mapped anywhere. A 2 MiB block goes back to
 /// the system as soon as all of it is free. An allocation that fails returns nil and never traps.
@@ -24,6 +25,8 @@ import Primitives
   public let capacity: Int
   /// (C) Frames in the reserved range, including the first block, which is never used.
   let reserved: Int
+  /// (C) Whether the frames lie in a memory file.
+  let isShared: Bool
   /// (A) For tests: counts down to the allocation that fails (`isToFail`); 0 if none does.
   let failing = AtomicWord(0)
   /// (C) The per-core caches.
@@ -67,7 +70,12 @@ import Primitives
 
   /// Reserves the address range of an arena with a limit in bytes. No memory is committed yet. You
   /// can change the limit later, up to `capacity` bytes, which is at least `limit`.
-  public init(limit bytes: UInt64, capacity: UInt64? = nil) throws(ArenaError) {
+  ///
+  /// With `file`, the frames lie there. What they hold already is as free memory until `recover` has
+  /// been told what is in use.
+  public init(
+    limit bytes: UInt64, capacity: UInt64? = nil, file: ArenaFile? = nil
+  ) throws(ArenaError) {
     let most = max(bytes, capacity ?? bytes)
     guard bytes >= UInt64(FrameGeometry.hugeSize), most <= 1 << 43 else {
       throw .invalidLimit(bytes)
@@ -77,15 +85,21 @@ import Primitives
     let blocks =
       (self.capacity + FrameGeometry.framesPerHuge - 1) / FrameGeometry.framesPerHuge + 1
     let reserved = blocks * FrameGeometry.framesPerHuge
-    guard let base = unsafe hm_reserve(reserved << FrameGeometry.frameShift, 1) else {
-      throw .reservationFailed(most)
-    }
+    let length = reserved << FrameGeometry.frameShift
+    let mapped =
+      if let file {
+        unsafe hm_map_file(file.descriptor, file.offset, length, 1)
+      } else {
+        unsafe hm_reserve(length, 1)
+      }
+    guard let base = unsafe mapped else { throw .reservationFailed(most) }
     guard let table = unsafe hm_reserve(Self.metadataBytes(reserved), 0) else {
-      unsafe hm_release(base, reserved << FrameGeometry.frameShift)
+      unsafe hm_release(base, length)
       throw .reservationFailed(most)
     }
     unsafe self.base = base
     unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
+    isShared = file != nil
     limitLocked = limit
     reserveLocked = Self.reserve(of: limit)
     self.reserved = reserved
@@ -170,6 +184,14 @@ import Primitives
   /// `framesResident`, under the lock.
   var residentLocked: Int { framesOut + freeDirty + held }
 
+  /// Gives the memory of a range of frames back to the system. The range reads as zeros afterwards.
+  /// Returns 0 or the errno.
+  func giveBackMemory(_ frame: FrameNumber, frames: Int) -> Int32 {
+    let length = frames << FrameGeometry.frameShift
+    return unsafe isShared
+      ? hm_punch(address(frame), length) : hm_give_back(address(frame), length)
+  }
+
   /// Bytes given back to the system since the start.
   public var bytesGivenBack: UInt64 { lock.withLock { givenBack } }
 }
@@ -186,6 +208,16 @@ struct Block {
   var isSplit: Bool
   /// Whether the system may not back it with a huge page until it is wholly free.
   var isKeptSmall: Bool
+}
+
+/// Where an arena's frames lie if they are to outlive the process: a file of memory, from an offset on
+/// that is a multiple of 2 MiB. The file is at least as long as the arena's capacity and 4 MiB more.
+public struct ArenaFile: Sendable {
+  public var descriptor: Int32
+  public var offset: Int64
+  public init(descriptor: Int32, offset: Int64) {
+    (self.descriptor, self.offset) = (descriptor, offset)
+  }
 }
 
 /// Why an arena could not be made.

@@ -5,11 +5,15 @@ public import Frames
 /// ```
 ///  63        44 43                12 11 10  9   8   7   6  5   4   3  2    0
 /// ┌────────────┬────────────────────┬─────┬───┬───┬───┬───┬───┬───┬───┬──────┐
-/// │     0      │ frame number       │  0  │ C │ K │ N │ 0 │ A │ D │ W │ kind │
+/// │ check code │ frame number       │  0  │ C │ K │ N │ 0 │ A │ D │ W │ kind │
 /// └────────────┴────────────────────┴─────┴───┴───┴───┴───┴───┴───┴───┴──────┘
 /// ```
 /// The kind is part of the entry, so a zero entry cannot be mistaken for memory (history items 10
-/// and 13). A zero entry is never writable or dirty (item 9). The bits:
+/// and 13). A zero entry is never writable or dirty (item 9).
+///
+/// The check code is a hash of kind and frame. Nothing reads it but a recovery of memory that outlived
+/// its process (`init(recovering:)`): an entry with a flipped bit must not lead to somebody else's
+/// memory. The bits:
 ///
 /// - `W` (writable): nobody else refers to the table or frame that the entry names. If every entry
 ///   on the path from the root has `W`, the memory may be written without a look at any reference
@@ -43,9 +47,31 @@ public import Frames
   public init(_ kind: Kind, _ frame: FrameNumber, writable: Bool) {
     precondition(kind == .huge || kind == .small || kind == .table, "entry: the kind maps no frame")
     raw =
-      kind.rawValue | UInt64(frame) << 12
+      kind.rawValue | UInt64(frame) << 12 | Entry.checkCode(kind.rawValue, frame)
       | (writable
         ? Entry.writableBit | Entry.chargedBit | (kind == .table ? 0 : Entry.dirtyBit) : 0)
+  }
+
+  /// The high 20 bits of the product of what it is for and an odd constant, in their place.
+  @inlinable @inline(__always)
+  static func checkCode(_ kind: UInt64, _ frame: FrameNumber) -> UInt64 {
+    (UInt64(frame) << 3 | kind) &* 0x9e37_79b9_7f4a_7c15 & ~(1 << 44 - 1)
+  }
+
+  /// The entry that a word of a table was, or nil if it is none that a writer can have stored. Zero
+  /// entries become none, since the zero page does not outlive its process, and `W`, `C` and `N` go,
+  /// since they follow from what is counted anew.
+  public init?(recovering raw: UInt64) {
+    let kind = raw & 7
+    guard kind > Kind.zero.rawValue else {
+      self = .none
+      return
+    }
+    guard kind <= Kind.table.rawValue else { return nil }
+    let frame = FrameNumber(truncatingIfNeeded: raw >> 12)
+    guard raw & ~(1 << 44 - 1) == Entry.checkCode(kind, frame) else { return nil }
+    self.raw =
+      raw & ~(Entry.writableBit | Entry.chargedBit | Entry.hiddenBit | 1 << 5 | 1 << 6 | 3 << 10)
   }
 
   @inlinable @inline(__always)

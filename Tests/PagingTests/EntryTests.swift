@@ -13,10 +13,31 @@ import Testing
           let isDirty = entry.raw & Entry.dirtyBit != 0
           #expect(isDirty == (writable && kind != .table))
           #expect(Entry(raw: entry.raw) == entry)
-          #expect(entry.raw >> 44 == 0)
+          let recovered = Entry(recovering: entry.raw)
+          #expect(recovered?.kind == kind && recovered?.frame == frame)
+          #expect(recovered?.isWritable == false && recovered?.isCharged == false)
         }
       }
     }
+  }
+
+  /// Every flipped bit of kind, frame and code is found. The others change neither.
+  @Test func aFlippedBitLeadsNowhereElse() {
+    for kind in [Entry.Kind.huge, .small, .table] {
+      for frame in [1, 511, 512, 0x1234_5678, UInt32.max] as [UInt32] {
+        let raw = Entry(kind, frame, writable: true).raw
+        for bit in 0..<64 {
+          let recovered = Entry(recovering: raw ^ 1 << UInt64(bit))
+          if bit < 3 || bit >= 12 {
+            // A kind of none or zero names no frame.
+            #expect(recovered == nil || recovered == Entry.none, "\(kind) \(frame) bit \(bit)")
+          } else {
+            #expect(recovered?.kind == kind && recovered?.frame == frame)
+          }
+        }
+      }
+    }
+    #expect(Entry(recovering: 0) == Entry.none && Entry(recovering: Entry.zero.raw) == Entry.none)
   }
 
   @Test func protectingTakesOnlyTheWritability() {

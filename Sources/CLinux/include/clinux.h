@@ -15,6 +15,13 @@ int hm_current_core(void);
 /// advises huge pages; otherwise forbids them, for memory that is used and given back in small parts.
 /// Returns NULL and sets errno on failure.
 void *hm_reserve(size_t length, int huge);
+/// Maps `length` bytes of a memory file from `offset` on, which is a multiple of 2 MiB, at an address
+/// aligned to 2 MiB, read-write and shared. `huge` is as in `hm_reserve`. Returns NULL and sets errno on
+/// failure.
+void *hm_map_file(int file, int64_t offset, size_t length, int huge);
+/// Gives the memory of a range of a mapped memory file back to the system: makes a hole in the file.
+/// Returns 0 or the errno.
+int hm_punch(void *address, size_t length);
 /// Gives the memory of a range back to the system. The range reads as zeros afterwards.
 /// Returns 0 or the errno.
 int hm_give_back(void *address, size_t length);
@@ -36,7 +43,7 @@ int hm_release(void *address, size_t length);
 int hm_protect(void *address, size_t length, int writable);
 /// For tests: lets `after` more calls of this kind succeed on this thread and makes the next one fail
 /// with `error`, and with `forever` all later ones too. `error` 0 switches this off. `call` is
-/// 0 for reserve, 1 for give back, 2 for protect, 3 for split backing.
+/// 0 for reserve and map, 1 for give back and punch, 2 for protect, 3 for split backing.
 void hm_fail(int call, int after, int error, int forever);
 /// Makes an event counter that does not block and is closed on exec. Returns its descriptor, or
 /// minus the errno.

@@ -46,7 +46,7 @@ extension AddressSpace {
     let entry = Entry(raw: root.load(.relaxed))
     guard look(entry, level, base: 0, range).inside else { return }
     if range.covers(0, Radix.span(level + 1)) {
-      root.store(Entry.none.raw, .release)
+      storeRoot(.none)
       return retire(entry, level: level)
     }
     // Everything that can fail comes before anything is removed.

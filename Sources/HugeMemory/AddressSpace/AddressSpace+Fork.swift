@@ -64,7 +64,7 @@ extension AddressSpace {
       let entry = Entry(raw: space.root.load(.relaxed))
       guard entry.kind == .table, entry.isWritable else { continue }
       try space.promiseAll()
-      space.root.store(entry.shared.raw, .release)
+      space.storeRoot(entry.shared)
     }
     // From here on every writer takes a lock, and those that were past a root finish.
     machine.flushTranslations()
@@ -146,7 +146,7 @@ extension AddressSpace {
         try promiseAll()
         // From here on, writers take the lock. Those that were past the root already finish their
         // copies before any other space can refer to the tables.
-        root.store(entry.shared.raw, .release)
+        storeRoot(entry.shared)
         machine.flushTranslations()
       }
       arena.retain(entry.frame)
@@ -159,7 +159,7 @@ extension AddressSpace {
     lock.withLock {
       alongside()
       let old = Entry(raw: root.load(.relaxed))
-      root.store(entry.raw, .release)
+      storeRoot(entry)
       retire(old, level: level)
     }
     machine.settle()

@@ -233,7 +233,7 @@ extension AddressSpace {
     guard entry.kind == .table, !entry.isWritable, arena.references(entry.frame) == 1 else {
       return
     }
-    root.store(entry.madeWritable.raw, .release)
+    storeRoot(entry.madeWritable)
     regain(entry)
   }
 

@@ -14,7 +14,7 @@ extension AddressSpace {
     var table =
       top.isWritableTable
       ? Table(top.frame, in: arena)
-      : try exclusive(top, level: level) { root.store($0.raw, .release) }
+      : try exclusive(top, level: level) { storeRoot($0) }
     var depth = level
     while depth > target {
       let index = Radix.index(offset, depth)

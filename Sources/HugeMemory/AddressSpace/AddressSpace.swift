@@ -45,9 +45,11 @@ public final class AddressSpace: Sendable {
   @usableFromInline package let grace: GracePeriod
   /// (C) The level of the root table.
   @usableFromInline package let level: Int
-  /// (A) A table entry or none; written under the lock.
+  /// (A) A table entry or none; written under the lock, by `storeRoot`.
   @usableFromInline package let root: AtomicWord
   let lock = Lock()
+  /// (L) lock: where the root also is if it outlives the process (`AddressSpace+Durable`).
+  @safe nonisolated(unsafe) var durableRoot: DurableRoot?
   /// (L) lock: what is mapped where; nil as long as the whole space is one mapping that allows
   /// reads and writes.
   @safe nonisolated(unsafe) var mappings: MappingList?

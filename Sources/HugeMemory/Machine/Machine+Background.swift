@@ -18,6 +18,10 @@ extension Machine {
     background: Background = .own
   ) throws(MemoryError) {
     try self.init(limit: limit, capacity: capacity, policy: policy, grace: .shared)
+    try begin(background)
+  }
+
+  func begin(_ background: Background) throws(MemoryError) {
     guard background.isOwn else { return }
     if let budget = background.budget {
       self.budget = budget

@@ -61,10 +61,11 @@ public final class Machine: Sendable {
 
   /// A machine without a background.
   init(
-    limit: UInt64, capacity: UInt64? = nil, policy: Policy, grace: GracePeriod
+    limit: UInt64, capacity: UInt64? = nil, policy: Policy, grace: GracePeriod,
+    file: ArenaFile? = nil
   ) throws(MemoryError) {
     do {
-      arena = try Arena(limit: limit, capacity: capacity)
+      arena = try Arena(limit: limit, capacity: capacity, file: file)
     } catch .invalidLimit(let bytes) {
       throw .invalidSize(bytes, reason: "a memory limit must be 2 MiB to 8 TiB")
     } catch {

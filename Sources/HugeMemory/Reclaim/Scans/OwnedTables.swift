@@ -87,7 +87,7 @@ extension AddressSpace {
     guard entry.isWritableTable,
       isEmptied(Table(entry.frame, in: arena), level, slot)
     else { return }
-    root.store(Entry.none.raw, .release)
+    storeRoot(.none)
     retire(entry, level: level)
   }
 
