@@ -53,9 +53,12 @@ let package = Package(
     .target(
       name: "TLS", dependencies: ["CGnuTLS", "CLinux", "Primitives"], swiftSettings: settings),
     .target(
+      name: "DiskDirectory", dependencies: ["HugeMemory", "Frames", "Primitives", "CLinux"],
+      swiftSettings: settings),
+    .target(
       name: "NBDServer",
       dependencies: [
-        "CLinux", "HugeMemory", "NBD", "TLS",
+        "CLinux", "DiskDirectory", "HugeMemory", "NBD", "TLS",
         .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
       ],
       swiftSettings: settings),

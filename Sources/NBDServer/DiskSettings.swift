@@ -16,6 +16,9 @@ public final class DiskSettings: Sendable {
   /// (C) The size that a reset restores.
   let original: UInt64
   private let resizing = Lock()
+  /// What the disk is called in the directory of a memory file, and where its record is; nil if the disk
+  /// ends with the process. Changed under the lock of the registry.
+  let record = Mutex<(id: UInt64, slot: Int)?>(nil)
 
   /// What people call the disk. Also changed under the lock of the registry.
   private let labels: Mutex<(name: String, description: String)>

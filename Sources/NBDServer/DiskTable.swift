@@ -1,7 +1,11 @@
+internal import DiskDirectory
+
 /// The disks by name, and their names in order. A list is read in pieces, and disks may come and go
 /// between two pieces.
 struct DiskTable {
   let events: DiskEvents
+  /// Where disks are recorded that outlive the process; nil if none do.
+  let directory: DiskDirectory?
   private(set) var disks: [String: Disk] = [:]
   /// The keys of `disks`, sorted. An insertion moves at most 16 bytes for each disk.
   private var names: [String] = []
@@ -14,14 +18,17 @@ struct DiskTable {
   /// Numbers the disks that belong to a connection of the control socket.
   var held = 0
 
-  init(_ events: DiskEvents) { self.events = events }
+  init(_ events: DiskEvents, _ directory: DiskDirectory? = nil) {
+    (self.events, self.directory) = (events, directory)
+  }
 
   subscript(name: String) -> Disk? { disks[name] }
 
   var count: Int { disks.count }
 
-  /// Adds disks. Their names must be free.
-  mutating func insert(_ new: [Disk]) {
+  /// Adds disks. Their names must be free. With `areRecorded`, the directory has them already.
+  mutating func insert(_ new: [Disk], areRecorded: Bool = false) {
+    if !areRecorded { record(new) }
     for disk in new {
       let old = disks.updateValue(disk, forKey: disk.name)
       precondition(old == nil, "disks: \(disk.name) is there already")
@@ -40,6 +47,7 @@ struct DiskTable {
   /// Removes the disks with these names, and returns those that existed.
   mutating func remove(_ gone: [String]) -> [Disk] {
     let removed = gone.compactMap { disks.removeValue(forKey: $0) }
+    forget(removed)
     for disk in removed {
       if disk.isMadeByConnecting { madeByConnecting -= 1 }
       if !disk.isTemporary && !disk.isHeld { lasting -= 1 }
@@ -63,6 +71,7 @@ struct DiskTable {
     disk.settings.name = new
     if wasHeld { noteBirth(disk) } else { events.note(.renamed, new, old) }
     disks[new] = disk
+    if wasHeld { record([disk]) } else { recordRename(of: disk) }
     names.insert(new, at: index(after: new))
   }
 

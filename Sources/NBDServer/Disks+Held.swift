@@ -47,9 +47,9 @@ extension Disks {
     try table.withLock { (table) throws(DiskError) in
       guard table[held.name]?.settings === held.settings else { throw .notFound(held.name) }
       guard table[name] == nil else { throw .exists(name) }
-      table.rename(held.name, to: name)
       held.settings.description = options.description ?? ""
       held.settings.isReadOnly = options.isReadOnly == true
+      table.rename(held.name, to: name)
     }
   }
 

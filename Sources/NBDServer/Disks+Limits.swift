@@ -61,6 +61,7 @@ extension Disks {
         disk.quota.join(nil)
         member?.account.leave(member!.number)
       }
+      table.recordChange(of: disk)
       if disk.quota.account == nil { disk.quota.pins.follow(quota: limits.quota) }
       events.note(.changed, name)
     }

@@ -18,6 +18,7 @@ extension Disks {
     let disk = try lookup(name)
     if let description = options.description { disk.settings.description = description }
     if let isReadOnly = options.isReadOnly { disk.settings.isReadOnly = isReadOnly }
+    recordChange(of: disk)
     events.note(.changed, disk.name)
   }
 
@@ -31,6 +32,7 @@ extension Disks {
     }
     guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
     do { try disk.settings.resize(to: size, disk.space, disk.quota) } catch { throw .memory(error) }
+    recordChange(of: disk)
     events.note(.resized, disk.name)
   }
 

@@ -1,3 +1,4 @@
+package import DiskDirectory
 import Glibc
 public import HugeMemory
 public import Logging
@@ -64,12 +65,22 @@ public final class Disks: Sendable {
   public let events: DiskEvents
   let table: Mutex<DiskTable>
 
-  public init(
+  public convenience init(
     machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit,
     access: AccessControl? = nil, log: Logger? = nil
   ) {
+    self.init(
+      machine: machine, directory: nil, connectForks: connectForks, limit: limit, access: access,
+      log: log)
+  }
+
+  /// With a directory, the disks outlive the process. The machine's memory is in the same file.
+  package init(
+    machine: Machine, directory: DiskDirectory?, connectForks: ConnectForks = ConnectForks(),
+    limit: Int = standardLimit, access: AccessControl? = nil, log: Logger? = nil
+  ) {
     events = DiskEvents(log: log)
-    table = Mutex(DiskTable(events))
+    table = Mutex(DiskTable(events, directory))
     self.access = access ?? AccessControl(.standard(user: getuid()))
     self.machine = machine
     self.limit = limit
@@ -148,6 +159,7 @@ public final class Disks: Sendable {
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
+    recordChange(of: disk)
     events.note(.reset, disk.name)
   }
 
@@ -275,7 +287,7 @@ extension DiskTable {
 extension Disk {
   /// Returns the account of this disk's quota, or nil if it has no quota. Makes the account if
   /// there is none yet.
-  fileprivate func joinedAccount(_ machine: Machine) -> AccountMember? {
+  func joinedAccount(_ machine: Machine) -> AccountMember? {
     if let member = quota.account { return member.account.total == nil ? nil : member }
     guard let total = space.quota else { return nil }
     let account = QuotaAccount(total: total, pins: quota.pins, machine: machine)

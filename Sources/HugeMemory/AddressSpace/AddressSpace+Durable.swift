@@ -21,11 +21,16 @@
 
   /// (A)
   let word: AtomicWordPointer
+  /// Which of the file's words it is.
+  package let number: Int
   private let end: @Sendable () -> Void
 
   /// `end` is called when the word is no longer in use: when the space is gone, with all that its root
   /// named.
-  package init(_ word: UnsafeMutableRawPointer, end: @escaping @Sendable () -> Void = {}) {
+  package init(
+    _ word: UnsafeMutableRawPointer, number: Int = 0, end: @escaping @Sendable () -> Void = {}
+  ) {
+    self.number = number
     unsafe self.word = word.assumingMemoryBound(to: AtomicWord.self)
     self.end = end
   }

@@ -133,6 +133,13 @@ final class Ownership: Sendable {
     self.account = account
   }
 
+  /// For a disk that an earlier server made, which counts even if the owner may have no more.
+  init(recovered owner: Identity, _ account: ClientAccount) {
+    account.addFork()
+    self.owner = owner
+    self.account = account
+  }
+
   deinit { account.giveFork() }
 }
 
@@ -175,6 +182,7 @@ final class ClientAccount: Sendable {
   func takeConnection() -> Bool { take(connections, mostConnections) }
   func giveConnection() { connections.subtract(1, .relaxed) }
   func takeFork() -> Bool { take(forks, mostForks) }
+  func addFork() { forks.add(1, .relaxed) }
   func giveFork() { forks.subtract(1, .relaxed) }
 
   /// The quota that all disks of this identity share; nil without a limit of memory.

@@ -76,11 +76,13 @@ final class QuotaAccount: Sendable {
     return AccountMember(account: self, number: number, birth: nil)
   }
 
-  /// Adds a disk that shares nothing with the other members. It gets leases as it writes.
+  /// Adds a disk that shares nothing with the other members, or nothing that is not shared with their
+  /// origin too. Its lease is the memory that it has. It gets more as it writes.
   func adopt(_ space: AddressSpace) -> AccountMember {
     let number = state.withLock { state in
-      if state.total != nil { try? space.setLimits(quota: 0, reserve: 0) }
-      return state.add(Member(space: space, lease: 0))
+      let lease = state.total == nil ? 0 : space.charge
+      if state.total != nil { try? space.setLimits(quota: lease, reserve: 0) }
+      return state.add(Member(space: space, lease: lease))
     }
     return AccountMember(account: self, number: number, birth: nil, isOwner: false)
   }

@@ -1,0 +1,24 @@
+/// Why a memory file cannot be used.
+public enum DirectoryError: Error, CustomStringConvertible, Equatable {
+  /// It has something else in it.
+  case noMemory
+  /// It was written in a format that this version does not know.
+  case otherVersion(UInt64)
+  /// Its description of itself is wrong.
+  case damaged(String)
+  /// A call of the system failed.
+  case system(call: String, errno: Int32)
+
+  public var description: String {
+    switch self {
+    case .noMemory:
+      "the memory file is no memory of hugemem, and was left as it is; name another file"
+    case .otherVersion(let version):
+      "the memory has format \(version), and this hugemem knows format \(Layout.version); it was left as it is: use the hugemem that wrote it, or save its disks with `hugemem checkpoint` there and restore them here"
+    case .damaged(let reason):
+      "the memory is damaged and was left as it is: \(reason)"
+    case .system(let call, let errno):
+      "\(call): errno \(errno)"
+    }
+  }
+}

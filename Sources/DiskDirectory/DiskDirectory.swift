@@ -1,0 +1,177 @@
+public import Frames
+import Glibc
+package import HugeMemory
+import Synchronization
+
+/// The directory of a memory file: which disks there are, and where their roots lie.
+///
+/// A server that ends at any instruction leaves each disk whole, as it was before a change or after it:
+/// a record is written to an unused slot and published by one store, and only then the old one goes.
+/// Several disks can be added by one store too.
+///
+/// - Thread safety: you may call every method on any thread.
+public final class DiskDirectory: Sendable {
+  private let mapped: MappedDirectory
+  private let state = Mutex(State())
+  /// Where the frames lie.
+  public let frames: ArenaFile
+
+  private struct State {
+    var records = FreeNumbers(count: Layout.recordCount)
+    var roots = FreeNumbers(count: Layout.rootCount)
+    var lastBatch: UInt64 = 0
+    var lastID: UInt64 = 0
+  }
+
+  /// Opens a memory file, and makes a directory in a new one. Throws, and leaves the file as it was, if
+  /// it has something else in it, or a directory of another version. The caller keeps others out.
+  ///
+  /// - Parameter capacity: The most bytes of frames. The file grows to have room for them.
+  public init(_ file: Int32, capacity: UInt64) throws(DirectoryError) {
+    var status = stat()
+    guard unsafe fstat(file, &status) == 0 else { throw .system(call: "fstat", errno: errno) }
+    // One block more is never used, and the last one may be half.
+    let length = off_t(Layout.frames) + off_t(capacity) + 4 << 20
+    if status.st_size < length, ftruncate(file, length) != 0 {
+      throw .system(call: "ftruncate", errno: errno)
+    }
+    mapped = try MappedDirectory(file)
+    frames = ArenaFile(descriptor: file, offset: Int64(Layout.frames))
+  }
+
+  /// A disk that the server before this one left.
+  package struct Found: Sendable {
+    package let disk: DiskRecord
+    /// Where its record is.
+    package let slot: Int
+  }
+
+  /// The disks in the file, and the number of records that are damaged. Records of which the addition
+  /// was not complete are removed. Call this once, first.
+  package func recover() -> (disks: [Found], damaged: Int) {
+    state.withLock { state in
+      var newest: [UInt64: (found: Found, generation: UInt64)] = [:]
+      var damaged = 0
+      let pending = mapped.word(.pendingBatch)
+      for slot in mapped.touchedSlots where mapped.state(slot) != 0 {
+        guard let read = mapped.read(slot) else {
+          damaged += 1
+          mapped.clear(slot)
+          continue
+        }
+        state.lastBatch = max(state.lastBatch, read.batch)
+        let old = newest[read.disk.id]
+        let isOlder = old.map { $0.generation > read.generation } ?? false
+        guard pending == 0 || read.batch != pending, !isOlder else {
+          mapped.clear(slot)
+          continue
+        }
+        if let old { mapped.clear(old.found.slot) }
+        newest[read.disk.id] = (Found(disk: read.disk, slot: slot), read.generation)
+        state.lastID = max(state.lastID, read.disk.id)
+      }
+      state.records.keep(Set(newest.values.map(\.found.slot)))
+      mapped.set(.pendingBatch, 0)
+      let disks = newest.values.map(\.found).sorted { $0.disk.id < $1.disk.id }
+      state.roots.keep(Set(disks.flatMap { [$0.disk.root] + ($0.disk.snapshot.map { [$0] } ?? []) }))
+      return (disks, damaged)
+    }
+  }
+
+  // MARK: Roots
+
+  /// A root that is in the file already.
+  package func root(_ number: Int) -> DurableRoot {
+    unsafe DurableRoot(mapped.root(number), number: number) { [weak self] in
+      self?.state.withLock { $0.roots.give(number) }
+    }
+  }
+
+  /// Keeps the root of a space in the file from now on, if it is not there yet. Returns its number. It
+  /// counts only once a record names it.
+  package func keep(_ space: AddressSpace) -> Int {
+    if let kept = space.keptRoot { return kept.number }
+    let number = state.withLock { $0.roots.take() }
+    space.keepRoot(in: root(number))
+    return number
+  }
+
+  // MARK: Records
+
+  /// A number for a new disk.
+  package func newID() -> UInt64 {
+    state.withLock { state in
+      state.lastID += 1
+      return state.lastID
+    }
+  }
+
+  /// Adds disks: when the server ends in the middle, either all are there or none. Returns the slots of
+  /// their records.
+  package func add(_ disks: [DiskRecord]) -> [Int] {
+    state.withLock { state in
+      guard disks.count > 1 else { return disks.map { publish($0, 1, batch: 0, &state) } }
+      state.lastBatch += 1
+      // From here on records of this batch are not there, until the last store.
+      mapped.set(.pendingBatch, state.lastBatch)
+      let slots = disks.map { publish($0, 1, batch: state.lastBatch, &state) }
+      mapped.set(.pendingBatch, 0)
+      return slots
+    }
+  }
+
+  /// Replaces the record of a disk. Returns the slot of the new one.
+  package func replace(_ slot: Int, with disk: DiskRecord) -> Int {
+    state.withLock { state in
+      let generation = mapped.state(slot) + 1
+      let new = publish(disk, generation, batch: 0, &state)
+      mapped.clear(slot)
+      state.records.give(slot)
+      return new
+    }
+  }
+
+  /// Removes the records of disks. Call this before anything that they name is given back.
+  package func remove(_ slots: [Int]) {
+    state.withLock { state in
+      for slot in slots {
+        mapped.clear(slot)
+        state.records.give(slot)
+      }
+    }
+  }
+
+  private func publish(
+    _ disk: DiskRecord, _ generation: UInt64, batch: UInt64, _ state: inout State
+  ) -> Int {
+    let slot = state.records.take()
+    mapped.publish(disk.encoded, generation: generation, batch: batch, in: slot)
+    return slot
+  }
+}
+
+/// Numbers from 0 on, of which some are in use. The lowest free ones that were used before come first,
+/// so that a file is touched as little as possible.
+struct FreeNumbers {
+  private let count: Int
+  private var free: [Int] = []
+  /// All numbers from here on are free.
+  private var fresh = 0
+
+  init(count: Int) { self.count = count }
+
+  mutating func take() -> Int {
+    if let number = free.popLast() { return number }
+    precondition(fresh < count, "directory: there are more disks than a server may have")
+    defer { fresh += 1 }
+    return fresh
+  }
+
+  mutating func give(_ number: Int) { free.append(number) }
+
+  /// These are in use, and no others.
+  mutating func keep(_ used: Set<Int>) {
+    fresh = used.max().map { $0 + 1 } ?? 0
+    free = (0..<fresh).filter { !used.contains($0) }.reversed()
+  }
+}

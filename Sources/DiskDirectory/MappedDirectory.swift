@@ -1,0 +1,147 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// The part of a memory file before the frames, in memory.
+@safe final class MappedDirectory: @unchecked Sendable {
+  // Sendable: constant pointers. Words are atomic, and the rest of a record changes only while its state
+  // is 0.
+
+  private let file: Int32
+  private let start: UnsafeMutableRawPointer
+  /// (A) The words of the header.
+  private let words: AtomicWordPointer
+
+  /// Maps a file. A new one, which is empty, gets its header.
+  init(_ file: Int32) throws(DirectoryError) {
+    guard let start = unsafe hm_map_file(file, 0, Layout.frames, 0) else {
+      throw .system(call: "mmap", errno: errno)
+    }
+    self.file = file
+    unsafe self.start = start
+    unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
+    do throws(DirectoryError) { try checkHeader() } catch {
+      unsafe hm_release(start, Layout.frames)
+      throw error
+    }
+  }
+
+  deinit { unsafe hm_release(start, Layout.frames) }
+
+  func word(_ word: Layout.Word) -> UInt64 { unsafe words[word.rawValue].load(.acquire) }
+  func set(_ word: Layout.Word, _ value: UInt64) {
+    unsafe words[word.rawValue].store(value, .release)
+  }
+
+  private func checkHeader() throws(DirectoryError) {
+    let magic = word(.magic)
+    if magic == 0 {
+      // The magic is stored last, so a file whose first server ended before that is new too.
+      let isEmpty = (Layout.Word.version.rawValue..<512).allSatisfy {
+        let value = unsafe words[$0].load(.relaxed)
+        return value == 0 || $0 <= Layout.words.count && value == Layout.words[$0 - 1]
+          || $0 == Layout.Word.checksum.rawValue
+      }
+      guard isEmpty else { throw .noMemory }
+      for (index, value) in Layout.words.enumerated() {
+        unsafe words[index + 1].store(value, .relaxed)
+      }
+      set(.checksum, checksum)
+      set(.magic, Layout.magic)
+      return
+    }
+    guard magic == Layout.magic else { throw .noMemory }
+    guard word(.checksum) == checksum else {
+      throw .damaged("the checksum of its first page is wrong")
+    }
+    guard word(.version) == Layout.version else { throw .otherVersion(word(.version)) }
+    for (index, value) in Layout.words.enumerated() {
+      guard unsafe words[index + 1].load(.relaxed) == value else {
+        throw .damaged("its layout is none of format \(Layout.version)")
+      }
+    }
+  }
+
+  private var checksum: UInt64 {
+    let first = Layout.Word.version.rawValue * 8
+    let length = Layout.Word.checksum.rawValue * 8 - first
+    return UInt64(unsafe hm_crc32c(0, start + first, length))
+  }
+
+  /// Where the root of a space lies.
+  func root(_ index: Int) -> UnsafeMutableRawPointer { unsafe start + Layout.roots + index * 8 }
+
+  // MARK: Records
+  //
+  //   0   state: 0 if there is none, else which of several records of one disk is the newest
+  //   8   the batch that it was added with, or 0
+  //   16  length of what follows, and in the upper half the checksum of all of this
+  //   24  the disk (`DiskRecord.encoded`)
+
+  private func record(_ slot: Int) -> UnsafeMutableRawPointer {
+    unsafe start + Layout.records + slot * Layout.recordSize
+  }
+
+  /// (A)
+  private func fields(_ slot: Int) -> AtomicWordPointer {
+    unsafe record(slot).assumingMemoryBound(to: AtomicWord.self)
+  }
+
+  /// The slots that were ever used, and some beside them. To read the others would make the system find
+  /// memory for them.
+  var touchedSlots: [Int] {
+    // Linux's SEEK_DATA is 3 and SEEK_HOLE is 4. Glibc's module lacks both.
+    var slots: [Int] = []
+    var at = off_t(Layout.records)
+    let end = off_t(Layout.records + Layout.recordCount * Layout.recordSize)
+    while at < end {
+      let data = lseek(file, at, 3)
+      // No more data, or a file system that cannot tell.
+      if data < 0, errno == ENXIO { break }
+      let first = max(at, data)
+      guard first < end else { break }
+      let hole = data < 0 ? end : min(end, lseek(file, first, 4))
+      func slot(_ offset: off_t) -> Int { (Int(offset) - Layout.records) / Layout.recordSize }
+      slots += slot(first)..<slot(hole - 1) + 1
+      at = hole
+    }
+    return slots
+  }
+
+  func state(_ slot: Int) -> UInt64 { unsafe fields(slot)[0].load(.acquire) }
+
+  /// Writes a record to a slot without one, and publishes it by its last store.
+  func publish(_ disk: [UInt8], generation: UInt64, batch: UInt64, in slot: Int) {
+    precondition(disk.count <= Layout.recordSize - 24 && state(slot) == 0)
+    let target = unsafe UnsafeMutableRawBufferPointer(start: record(slot) + 24, count: disk.count)
+    unsafe target.copyBytes(from: disk)
+    let sum = checksum(of: disk, generation, batch)
+    unsafe fields(slot)[1].store(batch, .relaxed)
+    unsafe fields(slot)[2].store(UInt64(disk.count) | sum << 32, .relaxed)
+    // All of the above is there before this.
+    unsafe fields(slot)[0].store(generation, .release)
+  }
+
+  func clear(_ slot: Int) { unsafe fields(slot)[0].store(0, .release) }
+
+  /// The record in a slot with one; nil if it is damaged.
+  func read(_ slot: Int) -> (disk: DiskRecord, generation: UInt64, batch: UInt64)? {
+    let generation = state(slot)
+    let batch = unsafe fields(slot)[1].load(.relaxed)
+    let sized = unsafe fields(slot)[2].load(.relaxed)
+    let length = Int(sized & 0xffff_ffff)
+    guard length <= Layout.recordSize - 24 else { return nil }
+    let bytes = unsafe [UInt8](UnsafeRawBufferPointer(start: record(slot) + 24, count: length))
+    guard checksum(of: bytes, generation, batch) == sized >> 32, let disk = DiskRecord(bytes) else {
+      return nil
+    }
+    return (disk, generation, batch)
+  }
+
+  private func checksum(of disk: [UInt8], _ generation: UInt64, _ batch: UInt64) -> UInt64 {
+    var numbers: [3 of UInt64] = [generation, batch, UInt64(disk.count)]
+    var sum = unsafe hm_crc32c(0, &numbers, 24)
+    unsafe disk.withUnsafeBytes { sum = unsafe hm_crc32c(sum, $0.baseAddress, $0.count) }
+    return UInt64(sum)
+  }
+}
