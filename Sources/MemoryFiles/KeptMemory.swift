@@ -57,7 +57,7 @@ public final class KeptMemory: Sendable {
       log.warning(
         "the service manager ends the keeper with the server; set FileDescriptorStoreMax=1 in the unit")
     }
-    let (file, connection, isNew) = try Keeper.obtain(in: directory, program: program)
+    let (connection, file, isNew) = try Keeper.obtain(in: directory, program: program)
     let keeper = try WatchedKeeper(connection, of: file, in: directory, program: program, log)
     return KeptMemory(file, isNew: isNew, .keeper(keeper))
   }
@@ -83,6 +83,20 @@ public final class KeptMemory: Sendable {
   /// closed, and free for another server, with the last reference to it.
   public func close() {
     if case .keeper(let keeper) = holder { keeper.stop() }
+  }
+
+  /// Starts a keeper of new memory, if the directory has none. Returns its process number.
+  public static func startKeeper(
+    in directory: String
+  ) throws(MemoryFileError) -> (process: Int32, isNew: Bool) {
+    let (keeper, made) = try Keeper.find(in: directory, program: "/proc/self/exe")
+    return (keeper.process, made != nil)
+  }
+
+  /// Makes the keeper of a directory drop its memory, and end. Returns its process number, or nil if
+  /// there is none. Throws if a server uses the memory.
+  public static func endKeeper(in directory: String) throws(MemoryFileError) -> Int32? {
+    try KeeperConnection.end(in: directory)
   }
 
   /// Warns of memory of an earlier server that is still kept, and that this one does not use. Takes over

@@ -51,9 +51,11 @@ public final class MemoryFile: Sendable {
   convenience init(adopting kept: Int32) throws(MemoryFileError) {
     defer { close(kept) }
     try Self.checkKept(kept)
-    let kind: Kind = hm_never_shrinks(kept) ? .memfd : .tmpfs
-    try self.init(owning: Self.reopen(kept), kind: kind)
+    try self.init(owning: Self.reopen(kept), kind: Self.kind(of: kept))
   }
+
+  /// The kind of a file without a name.
+  static func kind(of descriptor: Int32) -> Kind { hm_never_shrinks(descriptor) ? .memfd : .tmpfs }
 
   /// An open file description of the same file, for someone who keeps it. The caller closes it.
   func another() throws(MemoryFileError) -> Int32 { try Self.reopen(descriptor) }

@@ -24,24 +24,38 @@ enum Keeper {
   }
 
   /// The memory that the keeper of a directory has; if there is none, makes memory and starts a keeper.
-  /// Of several that do so at once, one makes it and one gets to use it.
   static func obtain(
     in directory: String, program: String
-  ) throws(MemoryFileError) -> (MemoryFile, KeeperConnection, isNew: Bool) {
-    for _ in 0..<Self.attempts {
-      if let connection = try KeeperConnection(to: directory) {
-        do throws(MemoryFileError) {
-          return (try connection.adopt(), connection, false)
-        } catch {
-          // A keeper that is told to end has the lock of the file until it has ended.
-          guard connection.hasEnded else { throw error }
-        }
-      } else if let lock = try lock(directory) {
-        defer { close(lock) }
-        let file = try MemoryFile.make()
-        return (file, try start(file, in: directory, lock: lock, program: program), true)
+  ) throws(MemoryFileError) -> (KeeperConnection, MemoryFile, isNew: Bool) {
+    for _ in 0..<attempts {
+      let (connection, made) = try find(in: directory, program: program)
+      if let made { return (connection, made, true) }
+      do throws(MemoryFileError) {
+        return (connection, try connection.adopt(), false)
+      } catch {
+        // A keeper that is told to end has the lock of the file until it has ended.
+        guard connection.hasEnded else { throw error }
       }
-      usleep(Self.pause)
+    }
+    throw late(directory)
+  }
+
+  /// A connection to the keeper of a directory. If there is none, makes memory and starts one, and returns
+  /// the memory too. Of several that do so at once, one starts it.
+  static func find(
+    in directory: String, program: String
+  ) throws(MemoryFileError) -> (KeeperConnection, MemoryFile?) {
+    for _ in 0..<attempts {
+      if let connection = try KeeperConnection(to: directory) { return (connection, nil) }
+      if let lock = try lock(directory) {
+        defer { close(lock) }
+        // Since the look before, one may have been started, and may even have ended.
+        if let connection = try KeeperConnection(to: directory) { return (connection, nil) }
+        let file = try MemoryFile.make()
+        return (try start(file, in: directory, lock: lock, program: program), file)
+      }
+      // The lock comes a little before the socket, and goes a little after the connections.
+      usleep(pause)
     }
     throw late(directory)
   }
@@ -50,13 +64,12 @@ enum Keeper {
   static func replace(
     for file: MemoryFile, in directory: String, program: String
   ) throws(MemoryFileError) -> KeeperConnection {
-    for _ in 0..<Self.attempts {
+    for _ in 0..<attempts {
       if let lock = try lock(directory) {
         defer { close(lock) }
         return try start(file, in: directory, lock: lock, program: program)
       }
-      // The lock goes a little after the connection.
-      usleep(Self.pause)
+      usleep(pause)
     }
     throw late(directory)
   }
