@@ -45,6 +45,17 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "MemoryPressure", dependencies: ["Primitives", "CLinux"], swiftSettings: settings),
+    // Memory that outlives the server. The engine knows nothing of it.
+    .target(
+      name: "MemoryFiles",
+      dependencies: [
+        "CLinux", "Primitives",
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "MemoryFilesTests", dependencies: ["MemoryFiles", "CLinux", "Primitives"],
+      swiftSettings: settings),
     .target(name: "Benchmarks", dependencies: ["HugeMemory", "CLinux"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),
     // Only the server uses it. The library products are free of it (scripts/dependencies).
@@ -100,7 +111,7 @@ let package = Package(
       name: "hugemem",
       dependencies: [
         "Benchmarks", "CLinux", "Checkpoints", "ControlPlane", "HTTPAPI", "HugememClient",
-        "MemoryPressure", "NBD",
+        "MemoryFiles", "MemoryPressure", "NBD",
         "Primitives",
         "TLS",
         .product(

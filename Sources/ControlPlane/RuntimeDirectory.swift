@@ -54,10 +54,22 @@ public struct RuntimeDirectory: Sendable {
     }
   }
 
-  /// Makes the directory, checks that only this user can enter it, and locks it for the lifetime of
-  /// the process. The returned descriptor holds the lock. The lock file stays at the end: a server that
+  /// Makes the directory as `make` does, and locks it for the lifetime of the process. The returned descriptor holds the lock. The lock file stays at the end: a server that
   /// has it open could otherwise lock a file that no other server can see.
   public func lock() throws(ControlError) -> Int32 {
+    try make()
+    let descriptor = unsafe open(lockFile, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw failure("open lock file in") }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      close(descriptor)
+      throw ControlError(
+        "--directory \(path): another hugemem serves there; choose another directory or stop it")
+    }
+    return descriptor
+  }
+
+  /// Makes the directory, and checks that only this user can enter it.
+  package func make() throws(ControlError) {
     try checkLength()
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("make directory") }
     var status = stat()
@@ -73,14 +85,6 @@ public struct RuntimeDirectory: Sendable {
         "--directory \(path): must be yours and open to nobody else (chmod 0700), since anyone who "
           + "can reach the sockets in it can read every disk")
     }
-    let descriptor = unsafe open(lockFile, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw failure("open lock file in") }
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-      close(descriptor)
-      throw ControlError(
-        "--directory \(path): another hugemem serves there; choose another directory or stop it")
-    }
-    return descriptor
   }
 
   private func failure(_ what: String) -> ControlError {

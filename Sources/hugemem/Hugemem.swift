@@ -17,13 +17,16 @@ struct Hugemem: ParsableCommand {
       Reset.self, Rename.self,
       SetOptions.self,
       Resize.self, Remove.self, List.self, Stat.self, Top.self, Shrink.self, Limit.self, Tune.self,
-      RulesCommand.self, Doctor.self,
+      KeeperCommand.self, RulesCommand.self, Doctor.self,
       Bench.self,
     ])
 
   static func main() {
     let given = Array(CommandLine.arguments.dropFirst())
     do {
+      if let directory = KeeperCommand.Run.directory(given) {
+        return try KeeperCommand.Run.keep(in: directory)
+      }
       let arguments = try ConfigFile.expand(given)
       do { _ = try parseAsRoot(arguments) } catch  where arguments != given {
         writeToStandardError("note: some of the options come from the file of --config\n")

@@ -1,11 +1,14 @@
 import ControlPlane
 import Glibc
+import MemoryFiles
 import NBDServer
 
 /// Listening sockets that systemd, or another service manager, has opened: `sd_listen_fds(3)`.
 struct SocketActivation {
   /// The sockets by name. They stay open when the server ends.
   private var named: [String: [Listener]] = [:]
+  /// What the manager has kept of an earlier server's memory. The caller closes it, or hands it on.
+  private(set) var memory: [Int32] = []
 
   /// The names, which `FileDescriptorName=` gives to sockets of a unit. Without one, a socket is for NBD.
   static let names = ["nbd", "control", "http"]
@@ -20,6 +23,11 @@ struct SocketActivation {
       separator: ":", omittingEmptySubsequences: false)
     for index in 0..<Int(count) {
       let name = index < given.count ? String(given[index]) : ""
+      guard name != DescriptorStore.name else {
+        _ = fcntl(3 + Int32(index), F_SETFD, FD_CLOEXEC)
+        memory.append(3 + Int32(index))
+        continue
+      }
       // systemd's own name for a socket is that of its unit.
       let isOwn = name.isEmpty || name == "unknown" || name.hasSuffix(".socket")
       let use = isOwn ? "nbd" : name

@@ -1,0 +1,127 @@
+import CLinux
+import Glibc
+
+extension MemoryFile {
+  /// Opens a file of the user's on a tmpfs, or makes it. The file keeps the memory by its name, so it needs no
+  /// keeper: it outlives every process, and is gone when it is removed or the tmpfs unmounted.
+  ///
+  /// `bytes` is the most memory that will be in it. A write beyond the room of the tmpfs would end the
+  /// server with SIGBUS, so a tmpfs with less room is refused.
+  /// Returns whether the file is empty, too.
+  public static func open(
+    path: String, room bytes: UInt64
+  ) throws(MemoryFileError) -> (file: MemoryFile, isNew: Bool) {
+    let isEmpty: Bool
+    let found = try pin(path)
+    defer { close(found) }
+    let place = try check(found, path)
+    var status = stat()
+    guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
+    isEmpty = status.st_size == 0
+    let available = place.free + UInt64(status.st_blocks) * 512
+    guard place.total == 0 || available >= bytes else {
+      throw MemoryFileError(
+        "\(path): its tmpfs has room for \(mebibytes(available)), and the memory limit is "
+          + "\(mebibytes(bytes)); a write beyond the room would end the server, so lower --memory, or "
+          + "lift the limit of the tmpfs with `mount -o remount,size=0 DIR`")
+    }
+    let opened = hm_reopen(found)
+    guard opened >= 0 else { throw failure("open", path, -opened) }
+    let file = try MemoryFile(owning: opened, kind: .named(path), canRunOut: place.total != 0)
+    return (file, isEmpty)
+  }
+
+  /// A descriptor that pins the file without opening it, since to open a device or a pipe has effects.
+  private static func pin(_ path: String) throws(MemoryFileError) -> Int32 {
+    // Of two servers that make the file at once, one finds that of the other.
+    for _ in 0..<2 {
+      let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
+      if found >= 0 { return found }
+      guard errno == ENOENT else { throw failure("open", path) }
+      try checkDirectory(of: path)
+      let made = unsafe Glibc.open(
+        path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+      if made >= 0 {
+        defer { close(made) }
+        // Whatever the umask is.
+        fchmod(made, 0o600)
+        let pinned = unsafe Glibc.open("/proc/self/fd/\(made)", pathOnly | O_CLOEXEC)
+        guard pinned >= 0 else { throw failure("open", path) }
+        return pinned
+      }
+      guard errno == EEXIST else { throw failure("make", path) }
+    }
+    throw failure("open", path, ENOENT)
+  }
+
+  /// Refuses a directory in which the file would be refused, before it is made.
+  private static func checkDirectory(of path: String) throws(MemoryFileError) {
+    let directory =
+      path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let found = unsafe Glibc.open(directory, pathOnly | O_DIRECTORY | O_CLOEXEC)
+    guard found >= 0 else { throw failure("open directory", directory) }
+    defer { close(found) }
+    _ = try checkPlace(found, path)
+  }
+
+  private static func check(
+    _ found: Int32, _ path: String
+  ) throws(MemoryFileError) -> hm_place {
+    var status = stat()
+    guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
+    let kind = status.st_mode & S_IFMT
+    guard kind != S_IFLNK else {
+      throw MemoryFileError("\(path): is a link; name the file that it leads to")
+    }
+    guard kind == S_IFREG else {
+      let what = kind == S_IFDIR ? "a directory" : "no regular file"
+      throw MemoryFileError("\(path): is \(what); name a file on a tmpfs, or one that is not there yet")
+    }
+    let place = try checkPlace(found, path)
+    guard status.st_uid == geteuid() else {
+      throw MemoryFileError(
+        "\(path): belongs to the user \(status.st_uid), and the server runs as \(geteuid()); every disk "
+          + "would be theirs, so name another file")
+    }
+    guard status.st_mode & 0o077 == 0 else {
+      throw MemoryFileError(
+        "\(path): is open to others, who could read every disk; `chmod 0600` it, or name another file")
+    }
+    guard status.st_nlink == 1 else {
+      throw MemoryFileError(
+        "\(path): has \(status.st_nlink) names (hard links); remove the others, or name another file")
+    }
+    return place
+  }
+
+  private static func checkPlace(
+    _ found: Int32, _ path: String
+  ) throws(MemoryFileError) -> hm_place {
+    var place = hm_place()
+    let error = unsafe hm_place_of(found, &place)
+    guard error == 0 else { throw failure("look at the file system of", path, error) }
+    switch place.kind {
+    case HM_TMPFS: return place
+    case HM_HUGETLBFS:
+      throw MemoryFileError(
+        "\(path): is on hugetlbfs, which gives memory back only in whole huge pages, so that a disk would "
+          + "keep what was trimmed; name a file on a tmpfs mounted with huge=advise")
+    default:
+      throw MemoryFileError(
+        "\(path): is not on a tmpfs (its file system is 0x\(String(place.magic, radix: 16))), so its memory "
+          + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or leave the name out")
+    }
+  }
+
+  /// O_PATH, which Glibc's module lacks.
+  private static let pathOnly: Int32 = 0o10000000
+
+  private static func failure(
+    _ what: String, _ path: String, _ code: Int32 = errno
+  ) -> MemoryFileError {
+    let hint =
+      code == EACCES || code == EPERM
+      ? "; name a file that the user \(geteuid()) may read and write" : ""
+    return MemoryFileError("\(what) \(path): \(unsafe String(cString: strerror(code)))\(hint)")
+  }
+}
