@@ -23,18 +23,16 @@ public final class DiskDirectory: Sendable {
     var lastID: UInt64 = 0
   }
 
-  /// Opens a memory file, and makes a directory in a new one. Throws, and leaves the file as it was, if
-  /// it has something else in it, or a directory of another version. The caller keeps others out.
-  ///
-  /// - Parameter capacity: The most bytes of frames. The file grows to have room for them.
-  public init(_ file: Int32, capacity: UInt64) throws(DirectoryError) {
-    var status = stat()
-    guard unsafe fstat(file, &status) == 0 else { throw .system(call: "fstat", errno: errno) }
+  /// How long a memory file must be to have room for `capacity` bytes of frames.
+  public static func length(capacity: UInt64) -> UInt64 {
     // One block more is never used, and the last one may be half.
-    let length = off_t(Layout.frames) + off_t(capacity) + 4 << 20
-    if status.st_size < length, ftruncate(file, length) != 0 {
-      throw .system(call: "ftruncate", errno: errno)
-    }
+    UInt64(Layout.frames) + capacity + 4 << 20
+  }
+
+  /// Opens a memory file, and makes a directory in a new one. Throws, and leaves the file as it was, if
+  /// it has something else in it, or a directory of another version. The caller keeps others out, and has
+  /// made the file as long as `length` says.
+  public init(_ file: Int32) throws(DirectoryError) {
     mapped = try MappedDirectory(file)
     frames = ArenaFile(descriptor: file, offset: Int64(Layout.frames))
   }

@@ -14,7 +14,7 @@ struct Serve: ParsableCommand {
     abstract: "Serve disks until SIGINT or SIGTERM.",
     discussion: """
       The first SIGINT or SIGTERM stops the server within a second: clients are disconnected and the \
-      disks are gone. A second one ends the process at once. SIGHUP loads the TLS credentials \
+      disks are gone, unless you use --survive. A second one ends the process at once. SIGHUP loads the TLS credentials \
       and the rules again, if there are any, and stops nothing, so the disks stay when the terminal closes.
       """)
   @OptionGroup var server: ServerOptions
@@ -41,6 +41,7 @@ struct Serve: ParsableCommand {
   var config: String?
   @Flag(help: "Check the options and the files that they name, and serve nothing.")
   var check = false
+  @OptionGroup(title: "Disks that outlive the server") var survival: SurviveOptions
   @OptionGroup(title: "Listening") var listening: ListenOptions
   @OptionGroup(title: "HTTP") var http: HTTPOptions
   @Option(
@@ -90,11 +91,16 @@ struct Serve: ParsableCommand {
     let access = AccessControl(
       try rules.map { try RulesFile.load($0) } ?? .standard(user: getuid()))
     let pressure = try pressureMonitor(log)
-    let machine = try machine(pressure)
+    let survivor = try survival.obtain(
+      in: directory, stored: activation.memory, room: limit, log)
+    let recovered = try survivor?.recover(
+      limit: limit, capacity: capacity, background: background(pressure), log)
+    let machine = try recovered?.machine ?? machine(pressure)
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
     let disks = Disks(
-      machine: machine, connectForks: connections.connectForks,
+      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
       limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
+    if let recovered { try recovered.restore(to: disks) }
     let checkpoints = Checkpoints(machine: machine)
     try fill(disks, checkpoints)
 
@@ -210,16 +216,22 @@ struct Serve: ParsableCommand {
   /// still gets huge frames: a write of a whole 2 MiB takes one, and the background makes one of
   /// 512 pages that are all present and shared with nobody.
   private func machine(_ pressure: PressureMonitor) throws -> Machine {
-    // The budget sets the limit. The machine's whole memory is the capacity, since a control
-    // group's limit can be lifted.
-    let total = (try? MemoryTotals())?.total ?? 1 << 40
     do {
       return try Machine(
-        limit: memory?.bytes ?? total, capacity: max(memory?.bytes ?? 0, total),
-        background: .own(budget: SystemBudget(ceiling: memory?.bytes), pressure: pressure))
+        limit: limit, capacity: capacity, background: background(pressure))
     } catch {
       throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
     }
+  }
+
+  /// The budget sets the limit. The machine's whole memory is the capacity, since a control group's limit
+  /// can be lifted.
+  private var limit: UInt64 { memory?.bytes ?? Self.totalMemory }
+  private var capacity: UInt64 { max(memory?.bytes ?? 0, Self.totalMemory) }
+  private static let totalMemory = (try? MemoryTotals())?.total ?? 1 << 40
+
+  private func background(_ pressure: PressureMonitor) -> Machine.Background {
+    .own(budget: SystemBudget(ceiling: memory?.bytes), pressure: pressure)
   }
 
   /// Monitors memory pressure outside of this process. The budget watches what the process itself
@@ -234,8 +246,11 @@ struct Serve: ParsableCommand {
     return monitor
   }
 
+  /// Makes the disks that the options name. With memory of an earlier server, only those that are not
+  /// there yet, so that the same command line starts the server again.
   private func fill(_ disks: Disks, _ checkpoints: Checkpoints) throws {
-    if let restore {
+    let there = Set(disks.list().map(\.name))
+    if let restore, there.isEmpty {
       let bar = ProgressBar("restore")
       do {
         _ = try disks.restore(from: CheckpointDirectory(path: restore), checkpoints) {
@@ -246,9 +261,9 @@ struct Serve: ParsableCommand {
       }
       bar.finish()
     }
-    try create(in: disks)
+    try create(in: disks, unless: there)
     for text in imports {
-      guard let (name, path) = pair(text) else { continue }
+      guard let (name, path) = pair(text), !there.contains(name) else { continue }
       let bar = ProgressBar("import \(name)")
       do {
         try disks.load(name, from: ImageSource(path: path)) { bar.show($0, $1) }
@@ -259,9 +274,10 @@ struct Serve: ParsableCommand {
     }
   }
 
-  private func create(in disks: Disks) throws {
+  private func create(in disks: Disks, unless there: Set<String> = []) throws {
     for text in create {
-      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
+      guard let (name, size) = pair(text), let size = ByteSize(size), !there.contains(name)
+      else { continue }
       do { try disks.create(name, size: size.bytes) } catch {
         throw ControlError("--create \(text): \(error)")
       }

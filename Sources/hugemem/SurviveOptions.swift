@@ -1,0 +1,39 @@
+import ArgumentParser
+import ControlPlane
+import DiskDirectory
+import Logging
+import MemoryFiles
+
+/// Options for memory that belongs to no process.
+struct SurviveOptions: ParsableArguments {
+  @Flag(
+    help:
+      "Keep the disks when the server ends, in whatever way: the next server with this option goes on from them. A keeper process, or systemd's file-descriptor store, has the memory meanwhile. `hugemem keeper end` drops it."
+  )
+  var survive = false
+  @Option(
+    help: ArgumentHelp(
+      "Like --survive, with the memory in this file, which must be on a tmpfs. Remove the file to drop it.",
+      valueName: "file"), completion: .file())
+  var memoryFile: String?
+
+  var isOn: Bool { survive || memoryFile != nil }
+
+  /// Gets the memory; nil if the options do not ask for it. `room` is the most that will be used, in
+  /// bytes.
+  func obtain(
+    in directory: RuntimeDirectory, stored: [Int32], room: UInt64, _ log: Logger
+  ) throws -> SurvivingMemory? {
+    guard isOn else {
+      KeptMemory.tellOfLeftovers(in: directory.path, stored: stored, log: log)
+      return nil
+    }
+    do {
+      let kept = try KeptMemory.obtain(
+        in: directory.path, path: memoryFile, room: room, stored: stored, log: log)
+      return SurvivingMemory(kept, name: name)
+    } catch { throw ControlError("\(name): \(error)") }
+  }
+
+  private var name: String { memoryFile.map { "--memory-file \($0)" } ?? "--survive" }
+}
