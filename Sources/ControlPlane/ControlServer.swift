@@ -15,6 +15,10 @@ public struct ControlServer: Sendable {
   /// server takes its first request.
   public var pressure: @Sendable () -> (level: String, cause: String?) = { ("normal", nil) }
 
+  /// Hands everything over to a process at the other end of a socket, which it takes; nil if the disks
+  /// would not outlive that. Throws the reason why not.
+  public var handOver: (@Sendable (Int32) throws(ControlError) -> Void)?
+
   /// Ends imports, exports and forks that are under way when the server stops.
   public var stop: StopEvent?
   package let slots = MessageSlots()

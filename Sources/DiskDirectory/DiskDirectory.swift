@@ -33,8 +33,13 @@ public final class DiskDirectory: Sendable {
   /// it has something else in it, or a directory of another version. The caller keeps others out, and has
   /// made the file as long as `length` says.
   public init(_ file: Int32) throws(DirectoryError) {
-    mapped = try MappedDirectory(file)
+    mapped = try MappedDirectory(file, formats: true)
     frames = ArenaFile(descriptor: file, offset: Int64(Layout.frames))
+  }
+
+  /// Throws what `init` would throw, and changes nothing. A server may be using the file.
+  public static func check(_ file: Int32) throws(DirectoryError) {
+    _ = try MappedDirectory(file, formats: false)
   }
 
   /// A disk that the server before this one left.

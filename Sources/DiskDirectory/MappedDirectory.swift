@@ -12,15 +12,15 @@ import Primitives
   /// (A) The words of the header.
   private let words: AtomicWordPointer
 
-  /// Maps a file. A new one, which is empty, gets its header.
-  init(_ file: Int32) throws(DirectoryError) {
+  /// Maps a file. With `formats`, a new one, which is empty, gets its header.
+  init(_ file: Int32, formats: Bool) throws(DirectoryError) {
     guard let start = unsafe hm_map_file(file, 0, Layout.frames, 0) else {
       throw .system(call: "mmap", errno: errno)
     }
     self.file = file
     unsafe self.start = start
     unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
-    do throws(DirectoryError) { try checkHeader() } catch {
+    do throws(DirectoryError) { try checkHeader(formats: formats) } catch {
       unsafe hm_release(start, Layout.frames)
       throw error
     }
@@ -33,7 +33,7 @@ import Primitives
     unsafe words[word.rawValue].store(value, .release)
   }
 
-  private func checkHeader() throws(DirectoryError) {
+  private func checkHeader(formats: Bool) throws(DirectoryError) {
     let magic = word(.magic)
     if magic == 0 {
       // The magic is stored last, so a file whose first server ended before that is new too.
@@ -42,7 +42,7 @@ import Primitives
         return value == 0 || $0 <= Layout.words.count && value == Layout.words[$0 - 1]
           || $0 == Layout.Word.checksum.rawValue
       }
-      guard isEmpty else { throw .noMemory }
+      guard isEmpty, formats else { throw .noMemory }
       for (index, value) in Layout.words.enumerated() {
         unsafe words[index + 1].store(value, .relaxed)
       }

@@ -32,6 +32,7 @@ extension Route {
     Route(.POST, "/v1/held") { api, call in try api.hold(call) },
     Route(.POST, "/v1/held/{name}/publish") { api, call in try api.publish(call) },
     Route(.POST, "/v1/checkpoints") { api, call in try api.checkpoint(call) },
+    Route(.POST, "/v1/takeover", hasBody: false) { api, call in try api.takeover(call) },
     Route(.POST, "/v1/ranges") { api, call in try api.addRanges(call) },
     Route(.POST, "/v1/remove") { api, call in try api.remove(call) },
 

@@ -39,10 +39,10 @@ package final class Connection {
   private static func reason() -> String { unsafe String(cString: strerror(errno)) }
 
   /// Sends a request and waits for the whole answer.
-  package func ask(_ method: HTTPMethod, _ path: String, _ body: ByteBuffer) throws -> (
-    Int, ByteBuffer
-  ) {
-    try send(method, path, body)
+  package func ask(
+    _ method: HTTPMethod, _ path: String, _ body: ByteBuffer, file: Int32 = -1
+  ) throws -> (Int, ByteBuffer) {
+    try send(method, path, body, file: file)
     var status = 0
     var answer = ByteBuffer()
     while true {

@@ -38,6 +38,8 @@ public final class Acceptor: Sendable {
   let state = Mutex(State())
   struct State {
     var isStopped = false
+    /// The listening sockets are another process's from now on.
+    var isHandedOver = false
     var listeners: [Int32] = []
     /// The number of accepting threads that still run.
     var accepting = 0
@@ -85,7 +87,8 @@ public final class Acceptor: Sendable {
       logDue(kind)
       guard isReady(listener, kind) else { continue }
       // A client that comes to a shared socket now is for the next server.
-      if listener.isShared, state.withLock({ $0.isStopped }) { return }
+      let isOver = state.withLock { $0.isHandedOver || listener.isShared && $0.isStopped }
+      if isOver { return }
       let socket = acceptOne(listener.descriptor)
       if socket < 0 {
         let code = errno

@@ -8,6 +8,11 @@ extension Listener {
     return listener
   }
 
+  /// Takes over a listening socket of a server that ends. From now on it is this one's.
+  public static func takeOver(_ descriptor: Int32) throws(SocketError) -> Listener {
+    try identify(descriptor)
+  }
+
   private static func identify(_ descriptor: Int32) throws(SocketError) -> Listener {
     func option(_ name: Int32) -> Int32? {
       var value: Int32 = 0

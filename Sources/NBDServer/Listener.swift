@@ -19,7 +19,10 @@ public struct Listener: Sendable {
   }
 
   /// Listens on a Unix socket. Replaces a socket that a dead server left, but no other file.
-  public static func unix(_ path: String) throws(SocketError) -> Listener {
+  public static func unix(
+    _ path: String, from open: OpenListeners? = nil
+  ) throws(SocketError) -> Listener {
+    if let open = open?.take(where: { $0.kind == .unix && $0.address == path }) { return open }
     let descriptor = try unsafe Socket.unix(path) { descriptor, address, size in
       if isDeadSocket(path) { unsafe unlink(path) }
       let failed = unsafe bind(descriptor, address, size)
@@ -44,7 +47,7 @@ public struct Listener: Sendable {
   /// machine, and port 0 any free port, the same on each address. Unless `anywhere` is true, refuses
   /// an address that other machines can reach.
   public static func tcp(
-    host: String, port: UInt16, anywhere: Bool = true
+    host: String, port: UInt16, anywhere: Bool = true, from open: OpenListeners? = nil
   ) throws(SocketError) -> [Listener] {
     var hints = unsafe addrinfo()
     unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -61,7 +64,7 @@ public struct Listener: Sendable {
     var port = port
     while let entry = unsafe next {
       do throws(SocketError) {
-        let listener = unsafe try tcp(entry.pointee, port: port, anywhere: anywhere)
+        let listener = unsafe try tcp(entry.pointee, port: port, anywhere: anywhere, from: open)
         if case .tcp(let bound) = listener.kind { port = bound }
         listeners.append(listener)
       } catch {
@@ -79,7 +82,7 @@ public struct Listener: Sendable {
   }
 
   private static func tcp(
-    _ info: addrinfo, port: UInt16, anywhere: Bool
+    _ info: addrinfo, port: UInt16, anywhere: Bool, from open: OpenListeners?
   ) throws(SocketError) -> Listener {
     var address = sockaddr_in6()
     let size = unsafe Int(info.ai_addrlen)
@@ -90,6 +93,12 @@ public struct Listener: Sendable {
     address.sin6_port = port.bigEndian
     let isLocal = isLoopback(address)
     guard anywhere || isLocal else { throw openToOthers }
+    let host = Self.shown(&address, socklen_t(size))
+    let known = open?.take { listener in
+      guard case .tcp(let bound) = listener.kind else { return false }
+      return listener.address == "\(host):\(bound)" && (port == 0 || port == bound)
+    }
+    if let known { return known }
     let descriptor = unsafe socket(
       info.ai_family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw SocketError("socket", errno: errno) }
@@ -108,7 +117,6 @@ public struct Listener: Sendable {
     }
     let code = errno
     guard !failed else {
-      let host = Self.shown(&address, length)
       close(descriptor)
       errno = code
       throw SocketError("listen on \(host):\(port)", errno: code)
@@ -134,7 +142,10 @@ public struct Listener: Sendable {
       + "machine alone, such as 127.0.0.1, use TLS, or add --insecure")
 
   /// Listens on a port of vsock, for virtual machines on this host, or for the host itself.
-  public static func vsock(port: UInt32) throws(SocketError) -> Listener {
+  public static func vsock(
+    port: UInt32, from open: OpenListeners? = nil
+  ) throws(SocketError) -> Listener {
+    if let open = open?.take(where: { $0.kind == .vsock(port: port) }) { return open }
     // `struct sockaddr_vm`: the family, 2 bytes, the port, the context, and zeros.
     var address: [4 of UInt32] = [UInt32(AF_VSOCK), port, UInt32.max, 0]
     let descriptor = socket(AF_VSOCK, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)

@@ -42,13 +42,14 @@ struct HTTPOptions: ParsableArguments {
   /// Opens the listeners, or ones on any free ports. Other machines need a token, and TLS unless
   /// `--insecure` is given.
   func listeners(
-    _ listening: ListenOptions, hasToken: Bool, anyPort: Bool = false
+    _ listening: ListenOptions, hasToken: Bool, anyPort: Bool = false,
+    from open: OpenListeners? = nil
   ) throws -> [Listener] {
     var listeners: [Listener] = []
     for text in http {
       guard let (host, chosen) = ListenOptions.parse(text) else { continue }
       let port = anyPort ? 0 : chosen
-      do { listeners += try Listener.tcp(host: host, port: port) } catch {
+      do { listeners += try Listener.tcp(host: host, port: port, from: open) } catch {
         throw ControlError("--http \(text): \(error)")
       }
     }

@@ -82,7 +82,9 @@ struct ListenOptions: ParsableArguments {
     let anywhere = insecure || remoteMode == .required
     for text in tcp {
       guard let (host, port) = Self.parse(text) else { continue }
-      do { listeners += try Listener.tcp(host: host, port: port, anywhere: anywhere) } catch {
+      do { listeners += try Listener.tcp(
+          host: host, port: port, anywhere: anywhere, from: sockets.open)
+      } catch {
         throw ControlError("--tcp \(text): \(error)")
       }
     }
@@ -94,7 +96,7 @@ struct ListenOptions: ParsableArguments {
     if let vsock {
       do throws(SocketError) {
         guard anywhere else { throw Listener.openToOthers }
-        listeners.append(try Listener.vsock(port: vsock))
+        listeners.append(try Listener.vsock(port: vsock, from: sockets.open))
       } catch {
         throw ControlError("--vsock \(vsock): \(error)")
       }
@@ -135,14 +137,27 @@ struct ListenOptions: ParsableArguments {
 
 /// The files of Unix sockets that the server removes at its end.
 final class SocketFiles: Sendable {
-  private let paths = Mutex<[String]>([])
+  private let paths = Mutex<(own: [String], taken: [String])>(([], []))
+  /// Sockets that are open already, to be used before others are opened.
+  let open: OpenListeners
+
+  init(_ open: OpenListeners = OpenListeners()) { self.open = open }
 
   /// Listens on a socket that goes with the server.
   func listen(_ path: String) throws(SocketError) -> Listener {
-    let listener = try Listener.unix(path)
-    paths.withLock { $0.append(path) }
+    let listener = try Listener.unix(path, from: open)
+    let isTaken = open.hasGiven(listener)
+    paths.withLock { isTaken ? $0.taken.append(path) : $0.own.append(path) }
     return listener
   }
 
-  func remove() { paths.withLock { for path in $0 { unsafe unlink(path) } } }
+  /// The server that had the sockets before is gone.
+  func keepTaken() {
+    paths.withLock {
+      $0.own += $0.taken
+      $0.taken = []
+    }
+  }
+
+  func remove() { paths.withLock { for path in $0.own { unsafe unlink(path) } } }
 }

@@ -73,10 +73,11 @@ struct Serve: ParsableCommand {
   func run() throws {
     if check { return try checkFiles() }
     var directory = RuntimeDirectory(server.directory)
-    let lock = try directory.lock()
+    let taken = try survival.takeover ? Takeover(from: directory) : nil
+    let lock = try taken?.lock ?? directory.lock()
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
-    let sockets = SocketFiles()
+    let sockets = SocketFiles(taken?.listeners ?? OpenListeners())
     let clean: @Sendable () -> Void = { sockets.remove() }
     defer { clean() }
     let signals = StopSignals(atExit: clean)
@@ -91,6 +92,18 @@ struct Serve: ParsableCommand {
     let access = AccessControl(
       try rules.map { try RulesFile.load($0) } ?? .standard(user: getuid()))
     let pressure = try pressureMonitor(log)
+    // Clients that come before there is anything to serve wait.
+    let own = try activation.unix("nbd") ?? sockets.listen(directory.diskSocket)
+    directory.diskSocket = own.address
+    let others = activation.listeners("nbd").filter { $0.descriptor != own.descriptor }
+    let listeners = try [own] + listening.checked(others) + listening.listeners(noting: sockets)
+    let pages =
+      try http.checked(activation.listeners("http"), listening, hasToken: token != nil)
+      + http.listeners(listening, hasToken: token != nil, from: sockets.open)
+    let administration =
+      try activation.unix("control") ?? sockets.listen(directory.controlSocket)
+    try taken?.complete()
+    sockets.keepTaken()
     let survivor = try survival.obtain(
       in: directory, stored: activation.memory, room: limit, log)
     let recovered = try survivor?.recover(
@@ -108,13 +121,6 @@ struct Serve: ParsableCommand {
     let nbd = Server(
       disks: disks, log: log, acceptor: acceptor, timeouts: connections.timeouts,
       overhead: overhead)
-    let own = try activation.unix("nbd") ?? sockets.listen(directory.diskSocket)
-    directory.diskSocket = own.address
-    let others = activation.listeners("nbd").filter { $0.descriptor != own.descriptor }
-    let listeners = try [own] + listening.checked(others) + listening.listeners(noting: sockets)
-    let pages =
-      try http.checked(activation.listeners("http"), listening, hasToken: token != nil)
-      + http.listeners(listening, hasToken: token != nil)
     func security(_ listener: Listener) -> Security {
       tls.map { Security(listening.mode(for: listener), $0) } ?? .none
     }
@@ -145,9 +151,13 @@ struct Serve: ParsableCommand {
       disks: disks, directory: directory, log: log, checkpoints: checkpoints)
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
+    if let survivor {
+      let handover = Handover(
+        lock: lock, memory: survivor.kept.file, listeners: listeners + pages + [administration],
+        acceptor: acceptor, log: log, lines: lines)
+      control.handOver = { socket throws(ControlError) in try handover.begin(on: socket) }
+    }
     let api = API(control, acceptor: acceptor)
-    let administration =
-      try activation.unix("control") ?? sockets.listen(directory.controlSocket)
     try acceptor.accept(on: administration, as: .control) { api.serve($0) }
     for listener in pages {
       let security = security(listener)

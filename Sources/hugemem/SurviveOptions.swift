@@ -17,6 +17,18 @@ struct SurviveOptions: ParsableArguments {
       valueName: "file"), completion: .file())
   var memoryFile: String?
 
+  @Flag(
+    help:
+      "Take the disks and the listening sockets over from the server of the same directory, which ends, and whose clients connect again. If this server cannot read its memory, that one goes on. Needs --survive or --memory-file."
+  )
+  var takeover = false
+
+  func validate() throws {
+    guard !takeover || isOn else {
+      throw ValidationError("--takeover: needs --survive or --memory-file")
+    }
+  }
+
   var isOn: Bool { survive || memoryFile != nil }
 
   /// Gets the memory; nil if the options do not ask for it. `room` is the most that will be used, in

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 /// The socket of a keeper: packets over a Unix socket in the server's directory.
-enum KeeperSocket {
+package enum KeeperSocket {
   /// The longest request or answer, in bytes.
   static let longest = 512
 
@@ -51,7 +51,7 @@ enum KeeperSocket {
   }
 
   /// Sends a packet. Returns whether the system took it.
-  static func send(_ text: String, to socket: Int32, with descriptor: Int32 = -1) -> Bool {
+  package static func send(_ text: String, to socket: Int32, with descriptor: Int32 = -1) -> Bool {
     let bytes = Array(text.utf8.prefix(longest))
     while true {
       let sent = unsafe hm_send(socket, bytes, bytes.count, descriptor)
@@ -60,7 +60,7 @@ enum KeeperSocket {
     }
   }
 
-  enum Received {
+  package enum Received {
     /// A packet, and the descriptor that came with it.
     case packet(String, Int32?)
     case end
@@ -68,7 +68,7 @@ enum KeeperSocket {
     case failure(Int32)
   }
 
-  static func receive(from socket: Int32) -> Received {
+  package static func receive(from socket: Int32) -> Received {
     var bytes = [UInt8](repeating: 0, count: longest)
     var (descriptor, count): (Int32, Int32) = (-1, 1)
     while true {

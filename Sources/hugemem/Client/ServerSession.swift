@@ -62,12 +62,19 @@ final class ServerSession {
     }
   }
 
-  /// A call whose answer is one document.
+  /// Makes the server hand its disks over, by a socket whose other end the caller has.
+  func takeOver(_ socket: OpenFile) throws(ControlError) {
+    try explaining { let _: [String: String] = try call(.POST, "/takeover", with: socket) }
+  }
+
+  /// A call whose answer is one document. An open file can go with it.
   func call<Answer: Decodable>(
-    _ method: HTTPMethod, _ path: String, _ body: (some Encodable)? = nil as Fields?
+    _ method: HTTPMethod, _ path: String, _ body: (some Encodable)? = nil as Fields?,
+    with file: OpenFile? = nil
   ) throws -> Answer {
     let bytes = try body.map { ByteBuffer(bytes: try JSONEncoder().encode($0)) } ?? ByteBuffer()
-    let (status, answer) = try connection.ask(method, "/v1" + path, bytes)
+    let (status, answer) = try connection.ask(
+      method, "/v1" + path, bytes, file: file?.descriptor ?? -1)
     return try Self.decode(status, Data(answer.readableBytesView))
   }
 

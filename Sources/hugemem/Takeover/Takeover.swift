@@ -1,0 +1,71 @@
+import ControlPlane
+import DiskDirectory
+import Glibc
+import MemoryFiles
+import NBDServer
+import NIOCore
+
+/// Takes over from the server of a directory. That one serves until `complete`, and goes on if this process
+/// ends before.
+final class Takeover {
+  /// The lock of the directory, which is this process's too from now on.
+  let lock: Int32
+  let listeners: OpenListeners
+  private let socket: Int32
+  /// What the other server uses. It is only looked at.
+  private let memory: Int32
+
+  init(from directory: RuntimeDirectory) throws {
+    var pair: [2 of Int32] = [-1, -1]
+    let made = unsafe withUnsafeMutablePointer(to: &pair) {
+      unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) {
+        unsafe socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, $0)
+      }
+    }
+    guard made == 0 else { throw ControlError("--takeover: no descriptor is left") }
+    socket = pair[0]
+    do {
+      let session = try ServerSession(directory)
+      try session.takeOver(OpenFile(pair[1]))
+    } catch { throw ControlError("--takeover: \(error)") }
+    var lock: Int32?
+    var memory: Int32?
+    var open: [Listener] = []
+    receiving: while true {
+      guard case .packet(let text, let descriptor) = KeeperSocket.receive(from: socket) else {
+        throw ControlError("--takeover: the server ended before it had given everything")
+      }
+      switch (TakeoverPacket(rawValue: text), descriptor) {
+      case (.lock, let descriptor?): lock = descriptor
+      case (.memory, let descriptor?): memory = descriptor
+      case (.listener, let descriptor?): open.append(try Listener.takeOver(descriptor))
+      case (.all, _): break receiving
+      default: throw ControlError("--takeover: the server is of another version; stop it first")
+      }
+    }
+    guard let lock, let memory else {
+      throw ControlError("--takeover: the server is of another version; stop it first")
+    }
+    (self.lock, self.memory, listeners) = (lock, memory, OpenListeners(open))
+  }
+
+  /// Throws, and leaves the other server as it is, if this one cannot read its memory.
+  func check() throws {
+    do { try DiskDirectory.check(memory) } catch {
+      throw ControlError("--takeover: \(error); the server goes on")
+    }
+  }
+
+  /// Lets the other server end, and waits until it has. Its memory is free then.
+  func complete() throws {
+    try check()
+    close(memory)
+    guard KeeperSocket.send(TakeoverPacket.go.rawValue, to: socket) else {
+      throw ControlError("--takeover: the server ended before it had given everything")
+    }
+    // The socket ends with the last thread of the process.
+    while case .packet = KeeperSocket.receive(from: socket) {}
+    close(socket)
+    listeners.closeRest()
+  }
+}
