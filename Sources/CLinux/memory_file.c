@@ -187,6 +187,12 @@ int hm_place_of(int descriptor, struct hm_place *place) {
   place->total = (uint64_t)status.f_blocks * (uint64_t)status.f_bsize;
   return 0;
 }
+int hm_next_data(int descriptor, int64_t from, int64_t *start, int64_t *end) {
+  *start = lseek(descriptor, from, SEEK_DATA);
+  if (*start < 0) return errno;
+  *end = lseek(descriptor, *start, SEEK_HOLE);
+  return *end < 0 ? errno : 0;
+}
 int hm_populate(void *address, size_t length) {
   return madvise(address, length, MADV_POPULATE_WRITE) ? errno : 0;
 }

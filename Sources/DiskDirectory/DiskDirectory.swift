@@ -29,12 +29,17 @@ public final class DiskDirectory: Sendable {
     UInt64(Layout.frames) + capacity + 4 << 20
   }
 
+  /// Where the frames lie in a memory file.
+  public static func frames(of file: Int32) -> ArenaFile {
+    ArenaFile(descriptor: file, offset: Int64(Layout.frames))
+  }
+
   /// Opens a memory file, and makes a directory in a new one. Throws, and leaves the file as it was, if
   /// it has something else in it, or a directory of another version. The caller keeps others out, and has
   /// made the file as long as `length` says.
   public init(_ file: Int32) throws(DirectoryError) {
     mapped = try MappedDirectory(file, formats: true)
-    frames = ArenaFile(descriptor: file, offset: Int64(Layout.frames))
+    frames = Self.frames(of: file)
   }
 
   /// Throws what `init` would throw, and changes nothing. A server may be using the file.

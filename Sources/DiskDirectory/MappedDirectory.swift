@@ -90,20 +90,11 @@ import Primitives
   /// The slots that were ever used, and some beside them. To read the others would make the system find
   /// memory for them.
   var touchedSlots: [Int] {
-    // Linux's SEEK_DATA is 3 and SEEK_HOLE is 4. Glibc's module lacks both.
     var slots: [Int] = []
-    var at = off_t(Layout.records)
-    let end = off_t(Layout.records + Layout.recordCount * Layout.recordSize)
-    while at < end {
-      let data = lseek(file, at, 3)
-      // No more data, or a file system that cannot tell.
-      if data < 0, errno == ENXIO { break }
-      let first = max(at, data)
-      guard first < end else { break }
-      let hole = data < 0 ? end : min(end, lseek(file, first, 4))
-      func slot(_ offset: off_t) -> Int { (Int(offset) - Layout.records) / Layout.recordSize }
-      slots += slot(first)..<slot(hole - 1) + 1
-      at = hole
+    var (start, end) = (Int64(0), Int64(Layout.records))
+    func slot(_ offset: Int64) -> Int { (Int(offset) - Layout.records) / Layout.recordSize }
+    while unsafe hm_next_data(file, end, &start, &end) == 0, start < Layout.frames {
+      slots += slot(start)..<min(slot(end - 1) + 1, Layout.recordCount)
     }
     return slots
   }

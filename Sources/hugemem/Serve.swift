@@ -102,13 +102,15 @@ struct Serve: ParsableCommand {
       + http.listeners(listening, hasToken: token != nil, from: sockets.open)
     let administration =
       try activation.unix("control") ?? sockets.listen(directory.controlSocket)
+    let options = MachineOptions(
+      limit: limit, capacity: capacity, background: background(pressure))
+    let prepared = try taken?.prepare(options)
     try taken?.complete()
     sockets.keepTaken()
     let survivor = try survival.obtain(
       in: directory, stored: activation.memory, room: limit, log)
-    let recovered = try survivor?.recover(
-      limit: limit, capacity: capacity, background: background(pressure), log)
-    let machine = try recovered?.machine ?? machine(pressure)
+    let recovered = try survivor?.recover(prepared, options, log)
+    let machine = try recovered?.machine ?? machine(options)
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
     let disks = Disks(
       machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
@@ -225,10 +227,10 @@ struct Serve: ParsableCommand {
   /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data
   /// still gets huge frames: a write of a whole 2 MiB takes one, and the background makes one of
   /// 512 pages that are all present and shared with nobody.
-  private func machine(_ pressure: PressureMonitor) throws -> Machine {
+  private func machine(_ options: MachineOptions) throws -> Machine {
     do {
       return try Machine(
-        limit: limit, capacity: capacity, background: background(pressure))
+        limit: options.limit, capacity: options.capacity, background: options.background)
     } catch {
       throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
     }

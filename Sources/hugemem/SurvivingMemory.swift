@@ -25,14 +25,16 @@ final class SurvivingMemory {
     }
   }
 
-  /// Finds the disks that an earlier server left, if there was one.
-  func recover(
-    limit: UInt64, capacity: UInt64, background: Machine.Background, _ log: Logger
-  ) throws -> Recovered {
+  /// Finds the disks that an earlier server left, if there was one. A machine that is `prepared` has been
+  /// made for the same file.
+  func recover(_ prepared: Machine?, _ options: MachineOptions, _ log: Logger) throws -> Recovered {
     do {
-      try kept.file.grow(to: DiskDirectory.length(capacity: capacity))
+      try kept.file.grow(to: DiskDirectory.length(capacity: options.capacity))
       let directory = try DiskDirectory(kept.file.descriptor)
       self.directory = directory
+      let machine =
+        try prepared
+        ?? .prepare(directory.frames, limit: options.limit, capacity: options.capacity)
       let (found, damaged) = directory.recover()
       if damaged > 0 {
         log.error("records of disks are damaged: they are gone", metadata: ["records": "\(damaged)"])
@@ -46,8 +48,7 @@ final class SurvivingMemory {
           spaces.append(KeptSpace(root: directory.root(root), size: disk.spaceSize))
         }
       }
-      let (machine, made, report) = try Machine.recover(
-        spaces, from: directory.frames, limit: limit, capacity: capacity, background: background)
+      let (made, report) = try machine.recover(spaces, background: options.background)
       if report.damaged > 0 {
         log.error(
           "memory is damaged: some parts of disks read as zeros",
@@ -79,4 +80,12 @@ final class SurvivingMemory {
       return Recovered(machine: machine, disks: disks, name: name)
     } catch { throw ControlError("\(name): \(error)") }
   }
+}
+
+/// How a server makes its machine.
+struct MachineOptions {
+  /// In bytes.
+  var limit: UInt64
+  var capacity: UInt64
+  var background: Machine.Background
 }

@@ -48,14 +48,14 @@ import Testing
     func recover(
       policy: Policy = Policy(), crashes: Bool = true
     ) throws -> (machine: Machine, spaces: [AddressSpace?], report: RecoveryReport) {
-      let recovered = try Machine.recover(
-        kept, from: ArenaFile(descriptor: descriptor, offset: 0), limit: Self.limit,
-        policy: policy, background: .none)
+      let machine = try Machine.prepare(
+        ArenaFile(descriptor: descriptor, offset: 0), limit: Self.limit, policy: policy)
+      let (spaces, report) = try machine.recover(kept, background: .none)
       // Never freed: see above.
       if crashes {
-        for space in recovered.spaces { _ = unsafe space.map { unsafe Unmanaged.passRetained($0) } }
+        for space in spaces { _ = unsafe space.map { unsafe Unmanaged.passRetained($0) } }
       }
-      return recovered
+      return (machine, spaces, report)
     }
   }
 

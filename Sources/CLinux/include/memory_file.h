@@ -30,6 +30,9 @@ enum hm_file_system { HM_OTHER, HM_TMPFS, HM_HUGETLBFS };
 /// a limit. Returns 0 or the errno.
 struct hm_place { enum hm_file_system kind; unsigned long magic; uint64_t free, total; };
 int hm_place_of(int descriptor, struct hm_place *place);
+/// Finds the next bytes of a file, from an offset on, that have memory or disk behind them. Returns 0, or
+/// the errno: ENXIO if there are none.
+int hm_next_data(int descriptor, int64_t from, int64_t *start, int64_t *end);
 /// Touches every page of a range for writing. Where a file system is full, this returns EFAULT, and a
 /// write to the range would end the process with SIGBUS. Returns 0 or the errno.
 int hm_populate(void *address, size_t length);

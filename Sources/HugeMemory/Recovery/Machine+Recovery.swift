@@ -23,27 +23,35 @@ package struct RecoveryReport: Sendable {
 }
 
 extension Machine {
-  /// A machine whose frames lie in a memory file, with the spaces that the process before it left
-  /// there. Nothing that can be derived is taken from the file: this counts all references anew.
+  /// A machine whose frames lie in a memory file. `recover` comes next, before anything else.
+  ///
+  /// - Complexity: O(memory that the file has), for what the machine needs to know about it. The process
+  ///   before this one may still use the file.
+  package static func prepare(
+    _ file: ArenaFile, limit: UInt64, capacity: UInt64? = nil, policy: Policy = Policy()
+  ) throws(MemoryError) -> Machine {
+    let machine = try Machine(
+      limit: limit, capacity: capacity, policy: policy, grace: .shared, file: file)
+    machine.arena.populateMetadata(of: file)
+    return machine
+  }
+
+  /// Takes over the spaces that the process before this one left in the memory file. Nothing that can
+  /// be derived is taken from there: this counts all references anew.
   ///
   /// A space is nil if its root was damaged. The caller makes sure that no other process uses the file.
   ///
-  /// - Complexity: O(tables), O(frames up to the last one in use), on all cores.
-  package static func recover(
-    _ kept: [KeptSpace], from file: ArenaFile, limit: UInt64, capacity: UInt64? = nil,
-    policy: Policy = Policy(), background: Background
-  ) throws(MemoryError) -> (machine: Machine, spaces: [AddressSpace?], report: RecoveryReport) {
+  /// - Complexity: O(tables), and O(frames up to the last one in use), on all cores.
+  package func recover(
+    _ kept: [KeptSpace], background: Background
+  ) throws(MemoryError) -> (spaces: [AddressSpace?], report: RecoveryReport) {
     let start = monotonicTime()
-    let machine = try Machine(
-      limit: limit, capacity: capacity, policy: policy, grace: .shared, file: file)
-    var (roots, report) = machine.markAll(kept)
-    let spaces = zip(kept, roots).map { kept, entry in
-      entry.map { machine.space(of: kept, root: $0) }
-    }
+    var (roots, report) = markAll(kept)
+    let spaces = zip(kept, roots).map { kept, entry in entry.map { space(of: kept, root: $0) } }
     roots.removeAll()
     report.time = monotonicTime() - start
-    try machine.begin(background)
-    return (machine, spaces, report)
+    try begin(background)
+    return (spaces, report)
   }
 
   /// Counts what the roots name. Returns their entries, nil for those that were damaged.

@@ -1,6 +1,7 @@
 import ControlPlane
 import DiskDirectory
 import Glibc
+import HugeMemory
 import MemoryFiles
 import NBDServer
 import NIOCore
@@ -49,16 +50,22 @@ final class Takeover {
     (self.lock, self.memory, listeners) = (lock, memory, OpenListeners(open))
   }
 
-  /// Throws, and leaves the other server as it is, if this one cannot read its memory.
-  func check() throws {
-    do { try DiskDirectory.check(memory) } catch {
-      throw ControlError("--takeover: \(error); the server goes on")
-    }
+  /// Makes as much of a machine as possible while the other server still serves. Throws, and leaves that
+  /// one as it is, if this one cannot read its memory.
+  func prepare(_ options: MachineOptions) throws -> Machine {
+    do {
+      try DiskDirectory.check(memory)
+      let length = DiskDirectory.length(capacity: options.capacity)
+      guard lseek(memory, 0, SEEK_END) >= length || ftruncate(memory, off_t(length)) == 0 else {
+        throw ControlError("the memory file cannot grow: \(unsafe String(cString: strerror(errno)))")
+      }
+      return try .prepare(
+        DiskDirectory.frames(of: memory), limit: options.limit, capacity: options.capacity)
+    } catch { throw ControlError("--takeover: \(error); the other server goes on") }
   }
 
   /// Lets the other server end, and waits until it has. Its memory is free then.
   func complete() throws {
-    try check()
     close(memory)
     guard KeeperSocket.send(TakeoverPacket.go.rawValue, to: socket) else {
       throw ControlError("--takeover: the server ended before it had given everything")
