@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -227,7 +228,12 @@ int hm_spawn_apart(const char *program, char *const arguments[], const int *desc
   if (!error)
     error = posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char *environment[] = {NULL};
+  // Nothing of the environment, which may have secrets, but what the loader needs.
+  char *environment[] = {"SWIFT_BACKTRACE=enable=no", NULL, NULL};
+  char libraries[4096];
+  const char *given = getenv("LD_LIBRARY_PATH");
+  if (given && (size_t)snprintf(libraries, sizeof libraries, "LD_LIBRARY_PATH=%s", given) < sizeof libraries)
+    environment[1] = libraries;
   pid_t child = 0;
   if (!error) error = posix_spawn(&child, program, &actions, &attributes, arguments, environment);
   *process = child;

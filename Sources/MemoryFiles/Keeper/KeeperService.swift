@@ -13,7 +13,7 @@ public struct KeeperService: ~Copyable {
   /// More connections are closed at once. A server has one, and so has each command.
   static let mostClients = 32
   /// How often the keeper looks whether its socket still has its name.
-  private static let milliseconds: Int32 = 60_000
+  var milliseconds: Int32 = 60_000
 
   /// The descriptors that a keeper starts with: the file, the listening socket, and the lock, which it just
   /// has open. `directory` is the server's.
@@ -26,6 +26,8 @@ public struct KeeperService: ~Copyable {
     for ignored in [SIGINT, SIGHUP, SIGPIPE, SIGQUIT] { signal(ignored, SIG_IGN) }
     unsafe hm_name_thread("hugemem-keeper")
     _ = fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK)
+    // So that clients see this process at the other end, not the one that started it.
+    listen(listener, 64)
   }
 
   /// Serves until a client ends it, or until nobody can reach it any more.
@@ -33,7 +35,7 @@ public struct KeeperService: ~Copyable {
     while true {
       var waits = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
       waits += clients.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-      let ready = unsafe poll(&waits, nfds_t(waits.count), Self.milliseconds)
+      let ready = unsafe poll(&waits, nfds_t(waits.count), milliseconds)
       if ready <= 0 {
         // The directory can be removed, as at the end of a session. What nobody can reach must not be kept.
         if ready == 0, clients.isEmpty, !isReachable { return }
@@ -83,7 +85,7 @@ public struct KeeperService: ~Copyable {
     var reply = KeeperReply.refused("this keeper does not know the request; it may be of an older version")
     var sent = -1 as Int32
     switch KeeperRequest(rawValue: text) {
-    case .take: (reply, sent) = (.file(since: since), file)
+    case .take: (reply, sent) = (.file(keeper: getpid(), since: since), file)
     case .end:
       // Clients have this description too, and lock their own. With this lock no server can begin.
       if flock(file, LOCK_EX | LOCK_NB) == 0 {
