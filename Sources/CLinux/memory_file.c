@@ -32,6 +32,9 @@
 #define SYS_fsconfig 431
 #define SYS_fsmount 432
 #endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 enum { OPEN_CLOEXEC = 1, SET_STRING = 1, CREATE = 6, MOUNT_CLOEXEC = 1 };
 
 static const char *const steps[] = {"fsopen", "user namespace", "fsconfig", "fsmount", "O_TMPFILE"};
@@ -88,6 +91,9 @@ int hm_tmpfs_file(struct hm_refusal *refusal) {
   }
   pid_t child = fork();
   if (child == 0) {
+    // With a copy of a locked descriptor, the child would have the lock too.
+    if (pair[1] > 0) syscall(SYS_close_range, 0, pair[1] - 1, 0);
+    syscall(SYS_close_range, pair[1] + 1, ~0u, 0);
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
     struct outcome outcome = {0};

@@ -1,8 +1,10 @@
 """`hugemem doctor` on copies of /proc and /sys, and under limits."""
 
+import ctypes
 import json
 import os
 import resource
+import struct
 import subprocess
 
 import pytest
@@ -110,6 +112,26 @@ def test_memory_that_survives_is_tried_on_this_machine(doctor):
     assert "huge pages" in finding["value"] or "pages of 4 KiB" in finding["value"]
     assert ("effect" in finding) == ("with huge pages" not in finding["value"])
     assert "effect" not in finding or finding["change"]
+
+
+def filter_of_system_calls():
+    """Ends a process that calls fsopen, as systemd's SystemCallFilter= does."""
+    # Loads the number; fsopen, the same on all processors: ends the process; else: allows it.
+    code = struct.pack("HBBIHBBIHBBIHBBI", 0x20, 0, 0, 0, 0x15, 0, 1, 430, 0x06, 0, 0, 0x80000000, 0x06, 0, 0, 0x7FFF0000)
+    keep = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxQ", 4, ctypes.addressof(keep))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0):
+        os._exit(99)
+
+
+def test_a_filter_that_ends_who_mounts_ends_no_command():
+    done = subprocess.run([BINARY, "doctor", "--json"], capture_output=True, text=True, timeout=60, preexec_fn=filter_of_system_calls)
+    if done.returncode == 99:
+        pytest.skip("no filters of system calls here")
+    finding = {one["subject"]: one for one in json.loads(done.stdout)}["memory that survives"]
+    assert finding["value"].startswith("a memfd")
+    assert "effect" not in finding or "a filter of system calls forbids it" in finding["value"]
 
 
 def test_without_a_mount_of_its_own_memory_survives_in_a_memfd(doctor):

@@ -30,7 +30,9 @@ enum KeeperReply: Equatable {
     let words = text.split(separator: " ", maxSplits: 2)
     switch words.first {
     case "file":
-      guard words.count == 3, let keeper = Int32(words[1]), let since = Int(words[2]) else { return nil }
+      guard words.count == 3, let keeper = Int32(words[1]), let since = Int(words[2]) else {
+        return nil
+      }
       self = .file(keeper: keeper, since: since)
     case "ended" where words.count == 1: self = .ended
     case "in" where text == "in use": self = .inUse

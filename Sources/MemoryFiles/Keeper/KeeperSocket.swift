@@ -23,7 +23,8 @@ enum KeeperSocket {
     unsafe unlink(path)
     let socket = try make()
     // A client cannot connect before `listen`, so nobody gets in before the mode is right.
-    if unsafe withAddress(path, { unsafe bind(socket, $0, $1) }) == 0, unsafe chmod(path, 0o600) == 0,
+    if unsafe withAddress(path, { unsafe bind(socket, $0, $1) }) == 0,
+      unsafe chmod(path, 0o600) == 0,
       Glibc.listen(socket, 64) == 0
     {
       return socket
