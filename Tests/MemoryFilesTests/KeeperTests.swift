@@ -16,7 +16,9 @@ extension Apart {
         in: scratch.path, path: nil, room: 1 << 30, stored: [], program: program ?? "", log: log)
     }
     private var status: KeeperStatus? { try? KeeperStatus(of: scratch.path) }
-    private func keeper() throws -> Int32 { try #require(try KeeperStatus(of: scratch.path)).process }
+    private func keeper() throws -> Int32 {
+      try #require(try KeeperStatus(of: scratch.path)).process
+    }
 
     @Test func aServerGoesOnWithWhatTheLastOneLeft() throws {
       do {
