@@ -54,7 +54,11 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "MemoryFilesTests", dependencies: ["MemoryFiles", "CLinux", "Primitives"],
+      name: "MemoryFilesTests",
+      dependencies: [
+        "MemoryFiles", "CLinux", "Primitives",
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
+      ],
       swiftSettings: settings),
     .target(name: "Benchmarks", dependencies: ["HugeMemory", "CLinux"], swiftSettings: settings),
     .target(name: "NBD", swiftSettings: settings),

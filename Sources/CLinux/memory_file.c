@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -30,6 +31,9 @@
 #define SYS_fsopen 430
 #define SYS_fsconfig 431
 #define SYS_fsmount 432
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
 #endif
 enum { OPEN_CLOEXEC = 1, SET_STRING = 1, CREATE = 6, MOUNT_CLOEXEC = 1 };
 
@@ -87,6 +91,9 @@ int hm_tmpfs_file(struct hm_refusal *refusal) {
   }
   pid_t child = fork();
   if (child == 0) {
+    // With a copy of a locked descriptor, the child would have the lock too.
+    if (pair[1] > 0) syscall(SYS_close_range, 0, pair[1] - 1, 0);
+    syscall(SYS_close_range, pair[1] + 1, ~0u, 0);
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
     struct outcome outcome = {0};
@@ -233,7 +240,12 @@ int hm_spawn_apart(const char *program, char *const arguments[], const int *desc
   if (!error)
     error = posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char *environment[] = {NULL};
+  // Nothing of the environment, which may have secrets, but what the loader needs.
+  char *environment[] = {"SWIFT_BACKTRACE=enable=no", NULL, NULL};
+  char libraries[4096];
+  const char *given = getenv("LD_LIBRARY_PATH");
+  if (given && (size_t)snprintf(libraries, sizeof libraries, "LD_LIBRARY_PATH=%s", given) < sizeof libraries)
+    environment[1] = libraries;
   pid_t child = 0;
   if (!error) error = posix_spawn(&child, program, &actions, &attributes, arguments, environment);
   *process = child;

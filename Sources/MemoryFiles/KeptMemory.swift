@@ -55,7 +55,8 @@ public final class KeptMemory: Sendable {
     }
     if DescriptorStore.isMissing {
       log.warning(
-        "the service manager ends the keeper with the server; set FileDescriptorStoreMax=1 in the unit")
+        "the service manager ends the keeper with the server; set FileDescriptorStoreMax=1 in the unit"
+      )
     }
     let (connection, file, isNew) = try Keeper.obtain(in: directory, program: program)
     let keeper = try WatchedKeeper(connection, of: file, in: directory, program: program, log)

@@ -5,6 +5,7 @@ import Glibc
 import HTTPAPI
 import HugeMemory
 import Logging
+import MemoryFiles
 import MemoryPressure
 import NBDServer
 import TLS
@@ -87,6 +88,7 @@ struct Serve: ParsableCommand {
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
     let activation = try SocketActivation()
+    KeptMemory.tellOfLeftovers(in: directory.path, stored: activation.memory, log: log)
     let tls = try listening.context()
     let token = try http.token()
     let access = AccessControl(

@@ -1,8 +1,10 @@
 """`hugemem doctor` on copies of /proc and /sys, and under limits."""
 
+import ctypes
 import json
 import os
 import resource
+import struct
 import subprocess
 
 import pytest
@@ -50,7 +52,7 @@ def limiting(found):
 
 
 # What the machine that runs the tests has of its own.
-OWN = {"cores", "AES instructions", "open files", "threads", "address space"}
+OWN = {"cores", "AES instructions", "open files", "threads", "address space", "memory that survives"}
 
 
 def test_a_good_machine(doctor):
@@ -102,3 +104,42 @@ def test_this_machine():
     done = run(BINARY, "doctor", check=False)
     assert done.returncode in (0, 1) and "huge pages" in done.stdout
     assert os.path.exists("/sys/kernel/mm/transparent_hugepage") == ("not in this kernel" not in done.stdout.split("huge pages, on")[0])
+
+
+def test_memory_that_survives_is_tried_on_this_machine(doctor):
+    found, _ = doctor()
+    finding = found["memory that survives"]
+    assert "huge pages" in finding["value"] or "pages of 4 KiB" in finding["value"]
+    assert ("effect" in finding) == ("with huge pages" not in finding["value"])
+    assert "effect" not in finding or finding["change"]
+
+
+def filter_of_system_calls():
+    """Ends a process that calls fsopen, as systemd's SystemCallFilter= does."""
+    # Loads the number; fsopen, the same on all processors: ends the process; else: allows it.
+    code = struct.pack("HBBIHBBIHBBIHBBI", 0x20, 0, 0, 0, 0x15, 0, 1, 430, 0x06, 0, 0, 0x80000000, 0x06, 0, 0, 0x7FFF0000)
+    keep = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxQ", 4, ctypes.addressof(keep))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0):
+        os._exit(99)
+
+
+def test_a_filter_that_ends_who_mounts_ends_no_command():
+    done = subprocess.run([BINARY, "doctor", "--json"], capture_output=True, text=True, timeout=60, preexec_fn=filter_of_system_calls)
+    if done.returncode == 99:
+        pytest.skip("no filters of system calls here")
+    finding = {one["subject"]: one for one in json.loads(done.stdout)}["memory that survives"]
+    assert finding["value"].startswith("a memfd")
+    assert "effect" not in finding or "a filter of system calls forbids it" in finding["value"]
+
+
+def test_without_a_mount_of_its_own_memory_survives_in_a_memfd(doctor):
+    """In a namespace that allows no others, there is neither the right to mount nor a namespace to get it in."""
+    deny = ["unshare", "-Ur", "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"', "-"]
+    if subprocess.run([*deny, "true"], capture_output=True).returncode:
+        pytest.skip("user namespaces cannot be made, or cannot be forbidden")
+    done = subprocess.run([*deny, BINARY, "doctor", "--json"], capture_output=True, text=True, timeout=60)
+    finding = {one["subject"]: one for one in json.loads(done.stdout)}["memory that survives"]
+    assert finding["value"].startswith("a memfd")
+    assert "effect" not in finding or "user namespace: " in finding["value"] and "shmem_enabled" in finding["change"]

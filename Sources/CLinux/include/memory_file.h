@@ -38,8 +38,8 @@ int hm_next_data(int descriptor, int64_t from, int64_t *start, int64_t *end);
 int hm_populate(void *address, size_t length);
 /// The major and the minor number of a device, as in /proc/locks.
 void hm_device_numbers(uint64_t device, unsigned *major, unsigned *minor);
-/// Starts a program in a session of its own, in the directory /, with no environment, no signals blocked or
-/// ignored, and no descriptors but /dev/null for 0 to 2 and the given ones from 3 on. Stores its process
+/// Starts a program in a session of its own, in the directory /, with no environment but the path of libraries,
+/// no signals blocked or ignored, and no descriptors but /dev/null for 0 to 2 and the given ones from 3 on. Stores its process
 /// number. Returns 0 or the errno.
 int hm_spawn_apart(const char *program, char *const arguments[], const int *descriptors, int count, int *process);
 #endif

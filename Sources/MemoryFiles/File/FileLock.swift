@@ -8,7 +8,9 @@ enum FileLock {
   static func take(_ descriptor: Int32, of kind: MemoryFile.Kind) throws(MemoryFileError) {
     while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       if errno == EINTR { continue }
-      guard errno == EWOULDBLOCK else { throw MemoryFileError("lock the memory file", errno: errno) }
+      guard errno == EWOULDBLOCK else {
+        throw MemoryFileError("lock the memory file", errno: errno)
+      }
       let what = if case .named(let path) = kind { path } else { "the memory that is kept" }
       throw MemoryFileError(
         "\(what): \(user(of: descriptor)) uses it; stop that first, since one server at a time can")

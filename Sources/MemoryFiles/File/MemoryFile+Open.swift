@@ -75,7 +75,8 @@ extension MemoryFile {
     }
     guard kind == S_IFREG else {
       let what = kind == S_IFDIR ? "a directory" : "no regular file"
-      throw MemoryFileError("\(path): is \(what); name a file on a tmpfs, or one that is not there yet")
+      throw MemoryFileError(
+        "\(path): is \(what); name a file on a tmpfs, or one that is not there yet")
     }
     let place = try checkPlace(found, path)
     guard status.st_uid == geteuid() else {
@@ -85,11 +86,13 @@ extension MemoryFile {
     }
     guard status.st_mode & 0o077 == 0 else {
       throw MemoryFileError(
-        "\(path): is open to others, who could read every disk; `chmod 0600` it, or name another file")
+        "\(path): is open to others, who could read every disk; `chmod 0600` it, or name another file"
+      )
     }
     guard status.st_nlink == 1 else {
       throw MemoryFileError(
-        "\(path): has \(status.st_nlink) names (hard links); remove the others, or name another file")
+        "\(path): has \(status.st_nlink) names (hard links); remove the others, or name another file"
+      )
     }
     return place
   }
@@ -109,7 +112,8 @@ extension MemoryFile {
     default:
       throw MemoryFileError(
         "\(path): is not on a tmpfs (its file system is 0x\(String(place.magic, radix: 16))), so its memory "
-          + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or leave the name out")
+          + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or leave the name out"
+      )
     }
   }
 

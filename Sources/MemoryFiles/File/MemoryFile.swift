@@ -77,9 +77,11 @@ public final class MemoryFile: Sendable {
     guard size < UInt64(Int.max), ftruncate(descriptor, Int(size)) == 0 else {
       // RLIMIT_FSIZE counts for files of memory too.
       let hint =
-        errno == EFBIG ? "; the limit of file sizes is in the way, so use `ulimit -f unlimited`" : ""
+        errno == EFBIG
+        ? "; the limit of file sizes is in the way, so use `ulimit -f unlimited`" : ""
       throw MemoryFileError(
-        "grow the memory file to \(mebibytes(size)): \(unsafe String(cString: strerror(errno)))\(hint)")
+        "grow the memory file to \(mebibytes(size)): \(unsafe String(cString: strerror(errno)))\(hint)"
+      )
     }
   }
 

@@ -80,7 +80,8 @@ enum Keeper {
 
   private static func late(_ directory: String) -> MemoryFileError {
     MemoryFileError(
-      "\(directory)/keeper.lock: another process has the lock, but no keeper answers; look for it with `fuser`")
+      "\(directory)/keeper.lock: another process has the lock, but no keeper answers; look for it with `fuser`"
+    )
   }
 
   /// Starts a keeper of a file, and connects to it. Give the lock, which the keeper gets. The socket
@@ -94,7 +95,7 @@ enum Keeper {
     let given = [kept, listener, lock]
     var process: Int32 = 0
     let words = unsafe arguments(directory).map { unsafe strdup($0) } + [nil]
-    defer { for unsafe word in unsafe words { unsafe free(word) } }
+    defer { unsafe words.forEach { unsafe free($0) } }
     let error = unsafe hm_spawn_apart(program, words, given, Int32(given.count), &process)
     // With this one open, nobody would see that the keeper ended.
     close(listener)

@@ -16,17 +16,16 @@ package final class KeeperConnection: Sendable {
   package init?(to directory: String) throws(MemoryFileError) {
     guard let socket = try Self.open(directory) else { return nil }
     self.socket = socket
-    process = KeeperSocket.peer(of: socket)?.process ?? 0
-    guard let (reply, descriptor) = try Self.ask(.take, of: socket, process) else {
+    guard let (reply, descriptor) = try Self.ask(.take, of: socket) else {
       close(socket)
       return nil
     }
-    guard case .file(let since) = reply, let descriptor else {
+    guard case .file(let process, let since) = reply, let descriptor else {
       close(socket)
       if let descriptor { close(descriptor) }
-      throw Self.surprise(reply, process)
+      throw Self.surprise(reply)
     }
-    (file, self.since) = (descriptor, since)
+    (file, self.process, self.since) = (descriptor, process, since)
   }
 
   deinit {
@@ -53,7 +52,7 @@ package final class KeeperConnection: Sendable {
     guard let socket = try open(directory) else { return nil }
     defer { close(socket) }
     let process = KeeperSocket.peer(of: socket)?.process ?? 0
-    guard let (reply, _) = try ask(.end, of: socket, process) else { return nil }
+    guard let (reply, _) = try ask(.end, of: socket) else { return nil }
     switch reply {
     case .ended: return process
     case .inUse:
@@ -61,18 +60,18 @@ package final class KeeperConnection: Sendable {
       if let held = try KeeperConnection(to: directory) { user = FileLock.user(of: held.file) }
       throw MemoryFileError(
         "\(directory): \(user) uses the memory that is kept; stop that first")
-    default: throw surprise(reply, process)
+    default: throw surprise(reply)
     }
   }
 
   private static func open(_ directory: String) throws(MemoryFileError) -> Int32? {
     let path = KeeperSocket.path(in: directory)
     guard let socket = try KeeperSocket.connect(path) else { return nil }
-    guard KeeperSocket.isTrusted(socket) else {
+    guard KeeperSocket.isTrusted(socket, byRoot: true) else {
       close(socket)
       throw MemoryFileError("\(path): another user listens there; choose another --directory")
     }
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 5, tv_usec: 0)
     unsafe setsockopt(
       socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     return socket
@@ -80,7 +79,7 @@ package final class KeeperConnection: Sendable {
 
   /// Nil if the keeper has ended.
   private static func ask(
-    _ request: KeeperRequest, of socket: Int32, _ process: Int32
+    _ request: KeeperRequest, of socket: Int32
   ) throws(MemoryFileError) -> (KeeperReply, Int32?)? {
     // The keeper may have closed the connection, with its reason in it.
     _ = KeeperSocket.send(request.rawValue, to: socket)
@@ -90,19 +89,20 @@ package final class KeeperConnection: Sendable {
     case .end: return nil
     case .failure(let code) where code != EAGAIN: return nil
     case .failure:
+      let process = KeeperSocket.peer(of: socket)?.process ?? 0
       throw MemoryFileError(
         "the keeper (process \(process)) does not answer; if it is stopped, `kill -CONT \(process)`, or "
           + "end it with `kill -9 \(process)`, which loses the memory unless a server uses it")
     }
     guard let reply = KeeperReply(text) else {
       if let descriptor { close(descriptor) }
-      throw surprise(.refused("an unknown answer"), process)
+      throw surprise(.refused("an unknown answer"))
     }
     return (reply, descriptor)
   }
 
-  private static func surprise(_ reply: KeeperReply, _ process: Int32) -> MemoryFileError {
+  private static func surprise(_ reply: KeeperReply) -> MemoryFileError {
     let why = if case .refused(let why) = reply { why } else { reply.text }
-    return MemoryFileError("the keeper (process \(process)) refused: \(why)")
+    return MemoryFileError("the keeper refused: \(why)")
   }
 }

@@ -9,8 +9,9 @@ enum KeeperRequest: String {
 
 /// The answers of a keeper, a packet each.
 enum KeeperReply: Equatable {
-  /// With the file's descriptor. `since` is in seconds since 1970.
-  case file(since: Int)
+  /// With the file's descriptor, the keeper's process number, and since when it is there, in seconds since
+  /// 1970.
+  case file(keeper: Int32, since: Int)
   case ended
   /// A server uses the file.
   case inUse
@@ -18,7 +19,7 @@ enum KeeperReply: Equatable {
 
   var text: String {
     switch self {
-    case .file(let since): "file \(since)"
+    case .file(let keeper, let since): "file \(keeper) \(since)"
     case .ended: "ended"
     case .inUse: "in use"
     case .refused(let why): "refused \(why)"
@@ -26,14 +27,16 @@ enum KeeperReply: Equatable {
   }
 
   init?(_ text: String) {
-    let words = text.split(separator: " ", maxSplits: 1)
+    let words = text.split(separator: " ", maxSplits: 2)
     switch words.first {
     case "file":
-      guard words.count == 2, let since = Int(words[1]) else { return nil }
-      self = .file(since: since)
+      guard words.count == 3, let keeper = Int32(words[1]), let since = Int(words[2]) else {
+        return nil
+      }
+      self = .file(keeper: keeper, since: since)
     case "ended" where words.count == 1: self = .ended
     case "in" where text == "in use": self = .inUse
-    case "refused": self = .refused(words.count == 2 ? String(words[1]) : "")
+    case "refused": self = .refused(words.dropFirst().joined(separator: " "))
     default: return nil
     }
   }

@@ -8,12 +8,20 @@ public struct KeeperService: ~Copyable {
   private let listener: Int32
   private let path: String
   private let since = time(nil)
-  private var clients: [Int32] = []
+  private var clients: [Client] = []
 
-  /// More connections are closed at once. A server has one, and so has each command.
+  private struct Client {
+    let socket: Int32
+    /// Why its request will be refused. It is told in answer to the request: what is closed with a request
+    /// in it is reset, and the reason would be lost.
+    let refusal: String?
+  }
+  /// A server has one connection, and so has each command. More are refused, and many more closed
+  /// at once.
   static let mostClients = 32
+  static let mostRefusals = 16
   /// How often the keeper looks whether its socket still has its name.
-  private static let milliseconds: Int32 = 60_000
+  var milliseconds: Int32 = 60_000
 
   /// The descriptors that a keeper starts with: the file, the listening socket, and the lock, which it just
   /// has open. `directory` is the server's.
@@ -26,14 +34,16 @@ public struct KeeperService: ~Copyable {
     for ignored in [SIGINT, SIGHUP, SIGPIPE, SIGQUIT] { signal(ignored, SIG_IGN) }
     unsafe hm_name_thread("hugemem-keeper")
     _ = fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK)
+    // So that clients see this process at the other end, not the one that started it.
+    listen(listener, 64)
   }
 
   /// Serves until a client ends it, or until nobody can reach it any more.
   public mutating func run() {
     while true {
       var waits = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
-      waits += clients.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-      let ready = unsafe poll(&waits, nfds_t(waits.count), Self.milliseconds)
+      waits += clients.map { pollfd(fd: $0.socket, events: Int16(POLLIN), revents: 0) }
+      let ready = unsafe poll(&waits, nfds_t(waits.count), milliseconds)
       if ready <= 0 {
         // The directory can be removed, as at the end of a session. What nobody can reach must not be kept.
         if ready == 0, clients.isEmpty, !isReachable { return }
@@ -60,16 +70,18 @@ public struct KeeperService: ~Copyable {
     }
     // No client can make the keeper wait.
     _ = fcntl(client, F_SETFL, O_NONBLOCK)
-    guard KeeperSocket.isTrusted(client) else {
-      return refuse(client, "only the user \(geteuid()) and root may ask")
+    let accepted = clients.count { $0.refusal == nil }
+    var refusal: String?
+    if !KeeperSocket.isTrusted(client) {
+      refusal = "only the user \(geteuid()) and root may ask"
+    } else if accepted >= Self.mostClients {
+      refusal = "too many connections"
     }
-    guard clients.count < Self.mostClients else { return refuse(client, "too many connections") }
-    clients.append(client)
-  }
-
-  private func refuse(_ client: Int32, _ why: String) {
-    _ = KeeperSocket.send(KeeperReply.refused(why).text, to: client)
-    close(client)
+    guard refusal == nil || clients.count - accepted < Self.mostRefusals else {
+      close(client)
+      return
+    }
+    clients.append(Client(socket: client, refusal: refusal))
   }
 
   /// Answers one request. Returns whether the keeper goes on.
@@ -80,10 +92,13 @@ public struct KeeperService: ~Copyable {
     }
     // Nobody is asked for one.
     if let descriptor { close(descriptor) }
-    var reply = KeeperReply.refused("this keeper does not know the request; it may be of an older version")
+    var reply = KeeperReply.refused(
+      "this keeper does not know the request; it may be of an older version")
     var sent = -1 as Int32
-    switch KeeperRequest(rawValue: text) {
-    case .take: (reply, sent) = (.file(since: since), file)
+    let refusal = clients.first { $0.socket == client }?.refusal
+    if let refusal { reply = .refused(refusal) }
+    switch refusal == nil ? KeeperRequest(rawValue: text) : nil {
+    case .take: (reply, sent) = (.file(keeper: getpid(), since: since), file)
     case .end:
       // Clients have this description too, and lock their own. With this lock no server can begin.
       if flock(file, LOCK_EX | LOCK_NB) == 0 {
@@ -102,6 +117,6 @@ public struct KeeperService: ~Copyable {
 
   private mutating func drop(_ client: Int32) {
     close(client)
-    clients.removeAll { $0 == client }
+    clients.removeAll { $0.socket == client }
   }
 }

@@ -25,7 +25,9 @@ final class WatchedKeeper: Sendable {
     stopped = hm_event_counter()
     guard stopped >= 0 else { throw MemoryFileError("watch the keeper", errno: -stopped) }
     let thread = WorkerThread { [self] in watch() }
-    guard let thread else { throw MemoryFileError("start a thread that watches the keeper", errno: EAGAIN) }
+    guard let thread else {
+      throw MemoryFileError("start a thread that watches the keeper", errno: EAGAIN)
+    }
     thread.detach()
   }
 

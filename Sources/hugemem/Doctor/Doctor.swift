@@ -20,7 +20,7 @@ struct Doctor: ParsableCommand {
   var root = ""
 
   func run() throws {
-    let findings = Machine(root: root).findings + Process().findings
+    let findings = Machine(root: root).findings + Process().findings + [Self.survival]
     if json { try printJSON(findings) } else { Self.show(findings) }
     if findings.contains(where: \.limits) { throw ExitCode(1) }
   }
