@@ -63,6 +63,8 @@ void *hm_map_file(int file, int64_t offset, size_t length, int huge) {
     return NULL;
   }
   madvise(start, length, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  // The first advice for a mapping of a file does not tell khugepaged of the process, the second does.
+  if (huge) madvise(start, length, MADV_HUGEPAGE);
   return start;
 }
 int hm_punch(void *address, size_t length) {
@@ -74,7 +76,7 @@ int hm_give_back(void *address, size_t length) {
   return madvise(address, length, MADV_DONTNEED) ? errno : 0;
 }
 _Static_assert(sizeof(struct hm_range) == sizeof(struct iovec), "a range is an iovec");
-int hm_give_back_all(const struct hm_range *ranges, int count) {
+static int advise_all(const struct hm_range *ranges, int count, int advice) {
   // One call for all ranges interrupts the cores only once (Linux 6.13 and later).
   static int process;
   int descriptor = __atomic_load_n(&process, __ATOMIC_RELAXED);
@@ -93,11 +95,17 @@ int hm_give_back_all(const struct hm_range *ranges, int count) {
   size_t bytes = 0;
   for (int i = 0; i < count; i++) bytes += ranges[i].length;
   if (descriptor > 0 &&
-      syscall(SYS_process_madvise, descriptor, ranges, (size_t)count, MADV_DONTNEED, 0) == (long)bytes)
+      syscall(SYS_process_madvise, descriptor, ranges, (size_t)count, advice, 0) == (long)bytes)
     return 0;
   for (int i = 0; i < count; i++)
-    if (madvise(ranges[i].start, ranges[i].length, MADV_DONTNEED)) return errno;
+    if (madvise(ranges[i].start, ranges[i].length, advice)) return errno;
   return 0;
+}
+int hm_give_back_all(const struct hm_range *ranges, int count) {
+  return advise_all(ranges, count, MADV_DONTNEED);
+}
+int hm_punch_all(const struct hm_range *ranges, int count) {
+  return advise_all(ranges, count, MADV_REMOVE);
 }
 int hm_split_backing(void *address, size_t length) {
   if (fails(SPLIT_BACKING)) return errno;

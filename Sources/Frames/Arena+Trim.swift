@@ -109,7 +109,9 @@ extension Arena {
           returning.add(UInt64(count), .relaxed)
         }
         guard count > 0 else { return 0 }
-        let failed = unsafe giveBackAll(UnsafeMutableBufferPointer(rebasing: ranges[..<count]))
+        let start = unsafe ranges.baseAddress
+        let failed = unsafe isShared
+          ? hm_punch_all(start, Int32(count)) : hm_give_back_all(start, Int32(count))
         if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]
@@ -131,17 +133,6 @@ extension Arena {
         return frames
       }
     }
-  }
-
-  private func giveBackAll(_ ranges: UnsafeMutableBufferPointer<hm_range>) -> Int32 {
-    guard isShared else {
-      return unsafe hm_give_back_all(ranges.baseAddress, Int32(ranges.count))
-    }
-    for index in ranges.indices {
-      let failed = unsafe hm_punch(ranges[index].start, ranges[index].length)
-      guard failed == 0 else { return failed }
-    }
-    return 0
   }
 
   /// Gives back the metadata of a wholly free block, which holds no information. It reads as zeros

@@ -29,6 +29,20 @@ public final class KeptMemory: Sendable {
       in: directory, path: path, room: room, stored: stored, program: "/proc/self/exe", log: log)
   }
 
+  /// Goes on keeping a file that another server of the directory has handed over.
+  public static func goOn(
+    with file: MemoryFile, in directory: String, log: Logger
+  ) throws(MemoryFileError) -> KeptMemory {
+    if case .named(let path) = file.kind { return KeptMemory(file, isNew: false, .name(path)) }
+    let program = "/proc/self/exe"
+    var connection = try KeeperConnection(to: directory)
+    if connection == nil {
+      connection = try Keeper.replace(for: file, in: directory, program: program)
+    }
+    let keeper = try WatchedKeeper(connection!, of: file, in: directory, program: program, log)
+    return KeptMemory(file, isNew: false, .keeper(keeper))
+  }
+
   /// `program` is what keepers are started from: tests name it, since they are another program.
   static func obtain(
     in directory: String, path: String?, room: UInt64, stored: [Int32], program: String, log: Logger

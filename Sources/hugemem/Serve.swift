@@ -110,7 +110,7 @@ struct Serve: ParsableCommand {
     try taken?.complete()
     sockets.keepTaken()
     let survivor = try survival.obtain(
-      in: directory, stored: activation.memory, room: limit, log)
+      in: directory, from: taken, stored: activation.memory, room: limit, log)
     let recovered = try survivor?.recover(prepared, options, log)
     let machine = try recovered?.machine ?? machine(options)
     let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)

@@ -34,13 +34,19 @@ struct SurviveOptions: ParsableArguments {
   /// Gets the memory; nil if the options do not ask for it. `room` is the most that will be used, in
   /// bytes.
   func obtain(
-    in directory: RuntimeDirectory, stored: [Int32], room: UInt64, _ log: Logger
+    in directory: RuntimeDirectory, from taken: Takeover?, stored: [Int32], room: UInt64,
+    _ log: Logger
   ) throws -> SurvivingMemory? {
     guard isOn else {
       KeptMemory.tellOfLeftovers(in: directory.path, stored: stored, log: log)
       return nil
     }
     do {
+      if let taken {
+        let file = try MemoryFile(takenOver: taken.memory, path: memoryFile)
+        return SurvivingMemory(
+          try KeptMemory.goOn(with: file, in: directory.path, log: log), name: name)
+      }
       let kept = try KeptMemory.obtain(
         in: directory.path, path: memoryFile, room: room, stored: stored, log: log)
       return SurvivingMemory(kept, name: name)

@@ -29,6 +29,8 @@ int hm_give_back(void *address, size_t length);
 /// range and those after it may be unchanged.
 struct hm_range { void *start; size_t length; };
 int hm_give_back_all(const struct hm_range *ranges, int count);
+/// As `hm_give_back_all`, for ranges of a mapped memory file.
+int hm_punch_all(const struct hm_range *ranges, int count);
 /// Makes the kernel split the huge pages that back a range. After you gave back parts of the range,
 /// the control group gets the memory of those parts only once the pages are split. The rest of the
 /// range is the first to be swapped from then on. Returns 0 or the errno.

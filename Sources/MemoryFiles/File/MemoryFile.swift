@@ -54,6 +54,15 @@ public final class MemoryFile: Sendable {
     try self.init(owning: Self.reopen(kept), kind: Self.kind(of: kept))
   }
 
+  /// Takes a file over from a server that ends, with its lock: `descriptor` has the open file description
+  /// of that one. Takes ownership.
+  public convenience init(
+    takenOver descriptor: Int32, path: String? = nil
+  ) throws(MemoryFileError) {
+    try self.init(
+      owning: descriptor, kind: path.map { .named($0) } ?? Self.kind(of: descriptor))
+  }
+
   /// The kind of a file without a name.
   static func kind(of descriptor: Int32) -> Kind { hm_never_shrinks(descriptor) ? .memfd : .tmpfs }
 

@@ -15,7 +15,7 @@ extension Doctor {
     } catch {
       return Finding(
         subject, "none", limits: "A server cannot start with --survive: \(error)",
-        change: "use --survive=FILE with a file on a tmpfs")
+        change: "use --memory-file FILE with a file on a tmpfs")
     }
   }
 }

@@ -13,8 +13,8 @@ final class Takeover {
   let lock: Int32
   let listeners: OpenListeners
   private let socket: Int32
-  /// What the other server uses. It is only looked at.
-  private let memory: Int32
+  /// What the other server uses, with its lock. It is only looked at before `complete`.
+  let memory: Int32
 
   init(from directory: RuntimeDirectory) throws {
     var pair: [2 of Int32] = [-1, -1]
@@ -66,7 +66,6 @@ final class Takeover {
 
   /// Lets the other server end, and waits until it has. Its memory is free then.
   func complete() throws {
-    close(memory)
     guard KeeperSocket.send(TakeoverPacket.go.rawValue, to: socket) else {
       throw ControlError("--takeover: the server ended before it had given everything")
     }
