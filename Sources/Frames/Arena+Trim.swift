@@ -110,8 +110,9 @@ extension Arena {
         }
         guard count > 0 else { return 0 }
         let start = unsafe ranges.baseAddress
-        let failed = unsafe isShared
-          ? hm_punch_all(start, Int32(count)) : hm_give_back_all(start, Int32(count))
+        let failed =
+          isShared
+          ? unsafe hm_punch_all(start, Int32(count)) : unsafe hm_give_back_all(start, Int32(count))
         if failed == 0 { lock.withLock { held += frames } }
         for index in 0..<count {
           let (block, order) = unsafe taken[index]

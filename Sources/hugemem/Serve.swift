@@ -88,7 +88,6 @@ struct Serve: ParsableCommand {
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 
     let activation = try SocketActivation()
-    KeptMemory.tellOfLeftovers(in: directory.path, stored: activation.memory, log: log)
     let tls = try listening.context()
     let token = try http.token()
     let access = AccessControl(
