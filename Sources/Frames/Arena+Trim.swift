@@ -109,7 +109,7 @@ extension Arena {
           returning.add(UInt64(count), .relaxed)
         }
         guard count > 0 else { return 0 }
-        let start = unsafe ranges.baseAddress
+        let start = ranges.baseAddress
         let failed =
           isShared
           ? unsafe hm_punch_all(start, Int32(count)) : unsafe hm_give_back_all(start, Int32(count))
