@@ -34,6 +34,8 @@
   private let arena: Arena
   /// (A) For each block, the huge entries that name it.
   private let huge: AtomicWordPointer
+  /// The frames in use of each block. Written by the thread that settles it.
+  private let taken: UnsafeMutablePointer<UInt16>
   private let blocks: Int
   /// (A) The last block with a frame in use; 0 if there is none.
   private let last = AtomicWord(0)
@@ -42,12 +44,15 @@
     self.arena = arena
     blocks = arena.reserved >> FrameGeometry.hugeOrder
     unsafe huge = .allocate(capacity: blocks)
+    unsafe taken = .allocate(capacity: blocks)
+    unsafe taken.initialize(repeating: 0, count: blocks)
     for block in 0..<blocks { unsafe (huge + block).initialize(to: AtomicWord(0)) }
   }
 
   deinit {
     unsafe huge.deinitialize(count: blocks)
     unsafe huge.deallocate()
+    unsafe taken.deallocate()
   }
 
   // MARK: Marking
@@ -108,17 +113,22 @@
     let first = FrameNumber(block << FrameGeometry.hugeOrder)
     let parts = first..<first + FrameNumber(FrameGeometry.framesPerHuge)
     let references = unsafe huge[block].load(.relaxed)
-    var small: UInt64 = 0
-    var hasTables = false
-    for frame in parts {
-      let word = unsafe arena.metadata[Int(frame)].word.load(.relaxed)
-      if word == 0 { continue }
-      if tableLevel(frame) != nil { hasTables = true } else { small += word & UInt64(UInt32.max) }
-    }
     // A huge frame with a table in it is none. Who names it finds that out by `isHuge`.
-    guard references > 0, !hasTables else {
-      for frame in parts where tableLevel(frame) == nil { settleSmall(frame) }
+    guard references > 0, !parts.contains(where: { tableLevel($0) != nil }) else {
+      var used: UInt16 = 0
+      for frame in parts {
+        let word = unsafe arena.metadata[Int(frame)].word.load(.relaxed)
+        if word == 0 { continue }
+        used += 1
+        if word >> Self.shift == Use.data.tag { settleSmall(frame, word) }
+      }
+      unsafe taken[block] = used
       return
+    }
+    unsafe taken[block] = UInt16(FrameGeometry.framesPerHuge)
+    var small: UInt64 = 0
+    for frame in parts {
+      small += unsafe arena.metadata[Int(frame)].word.load(.relaxed) & UInt64(UInt32.max)
     }
     let huge = FrameState.allocated(order: FrameGeometry.hugeOrder) - 1 + references
     guard small > 0 else {
@@ -142,11 +152,11 @@
   }
 
   /// Ends the mark of a table.
-  public func finishTable(_ frame: FrameNumber) { settleSmall(frame) }
+  public func finishTable(_ frame: FrameNumber) {
+    settleSmall(frame, unsafe arena.metadata[Int(frame)].word.load(.relaxed))
+  }
 
-  private func settleSmall(_ frame: FrameNumber) {
-    let word = unsafe arena.metadata[Int(frame)].word.load(.relaxed)
-    guard word != 0 else { return }
+  private func settleSmall(_ frame: FrameNumber, _ word: UInt64) {
     let count = UInt64(FrameState.references(word))
     unsafe arena.metadata[Int(frame)].word.store(
       FrameState.allocated(order: 0) - 1 + count, .relaxed)
@@ -161,11 +171,7 @@
     var inUse = 0
     for block in used {
       let frames = block << FrameGeometry.hugeOrder..<(block + 1) << FrameGeometry.hugeOrder
-      let isHuge = arena.isHuge(FrameNumber(frames.lowerBound))
-      let taken =
-        isHuge
-        ? frames.count
-        : frames.count { unsafe arena.metadata[$0].word.load(.relaxed) != 0 }
+      let taken = unsafe Int(self.taken[block])
       inUse += taken
       if taken == 0 {
         free = (free?.lowerBound ?? block)..<block + 1
