@@ -64,7 +64,7 @@ struct Contention {
     case .heap:
       let index = View.locations + operation.object
       return index < 64 ? index : nil
-    case .start, .fence, .processFence, .pause: return nil
+    case .start, .fence, .processFence, .pause, .cell: return nil
     }
   }
 

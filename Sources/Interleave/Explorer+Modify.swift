@@ -13,7 +13,8 @@ extension Explorer {
     schedule(
       Operation(
         kind: .modify, object: location, isWrite: true, isSequential: order == .sequential,
-        operand: mix(operand, UInt64(site.line))))
+        isRelease: order.releases,
+        operand: mix(operand, UInt64(site.line)), site: site))
     if checksOverflow {
       for age in 0..<memory.readable(location, by: running, .relaxed) {
         let value = memory.store(location, age: age).value
@@ -49,12 +50,14 @@ extension Explorer {
     let order = weaken(order, site, name)
     let failed = failure.map { weaken($0, site, "\(name) failure") } ?? order.ofFailure
     // A quiet step can have only one result.
-    if isWeak && running != 0 && contention.makeVisible(word: location) { becomeOutdated() }
+    if isWeak && running != 0 && !crash.isRecovering && contention.makeVisible(word: location) {
+      becomeOutdated()
+    }
     schedule(
       Operation(
         kind: .compareExchange, object: location, isWrite: true,
-        isSequential: order == .sequential || failed == .sequential,
-        operand: mix(mix(expected, desired), UInt64(site.line))))
+        isSequential: order == .sequential || failed == .sequential, isRelease: order.releases,
+        operand: mix(mix(expected, desired), UInt64(site.line)), site: site))
     let event =
       isTracing
       ? "\(name)(\(show(expected, location)) → \(show(desired, location)), \(order))" : ""

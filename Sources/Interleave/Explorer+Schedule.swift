@@ -6,9 +6,10 @@ extension Explorer {
   func schedule(_ operation: Operation) {
     let thread = running
     if thread == 0 { return }
+    if crash.isRecovering { return passInRecovery(operation) }
     switch contention.note(operation, by: thread, &memory.threads[thread].view) {
-    case .quiet: return passQuietly(thread, operation)
-    case .visible: break
+    case .quiet where !isKept(operation): return passQuietly(thread, operation)
+    case .quiet, .visible: break
     case .outdated: becomeOutdated()
     }
     threads[thread].pending = operation
@@ -68,7 +69,7 @@ extension Explorer {
 
   /// The thread to run; 0 if all have finished or the execution failed.
   func nextThread() -> Int {
-    if failure != nil { return 0 }
+    if failure != nil || isCrashReplayed() { return 0 }
     var enabled = ThreadSet()
     var waiting = ThreadSet()
     for thread in 1..<threads.count where !threads[thread].isFinished {
@@ -86,6 +87,8 @@ extension Explorer {
           enabled.isEmpty
             ? "livelock: nobody will change what these threads wait for: \(names)"
             : "not lock-free: these threads wait for another, which may be descheduled: \(names)")
+      } else if !isCoasting {
+        lookAtCrash()
       }
       return 0
     }
@@ -148,7 +151,7 @@ extension Explorer {
       // With a bound, the state includes how many preemptions are left and who could go on.
       if options.preemptionBound != nil { hash = mix(hash, UInt64(preemptions << 8 | previous)) }
       switch cache.visit(hash, asleep: asleep, next: UInt32(truncatingIfNeeded: stamp >> 8)) {
-      case .new: break
+      case .new: lookAtCrash()
       case .covered: return prune(enabled, preemptible)
       case .partly(let still, let woken):
         asleep = still
@@ -159,7 +162,10 @@ extension Explorer {
           "two equal states went on differently: threads share something outside the model")
         return 0
       }
+    } else {
+      lookAtCrash()
     }
+    if failure != nil { return 0 }
     var candidates = awake.subtracting(asleep)
     if let bound = options.preemptionBound, preemptible, preemptions >= bound {
       candidates = candidates.intersection(ThreadSet(previous))
@@ -215,7 +221,7 @@ extension Explorer {
   /// Chooses one of `count` values; 0 is the newest.
   @inline(__always)
   func chooseValue(_ count: Int) -> Int {
-    count <= 1 || running == 0 || isCoasting ? 0 : chooseAmong(count)
+    count <= 1 || running == 0 || isCoasting || crash.isRecovering ? 0 : chooseAmong(count)
   }
 
   private func chooseAmong(_ count: Int) -> Int {
@@ -239,7 +245,8 @@ extension Explorer {
     var running = ThreadSet()
     for thread in 1..<threads.count where !threads[thread].isFinished { running.insert(thread) }
     let state = StateHash(
-      memory, plain, contention, running: running, threadCount: threads.count)
+      memory, plain, contention, running: running, threadCount: threads.count,
+      hasCrashes: crash.isOn)
     var hash = state.ofMemory
     // Summed, because the dictionary has no fixed order.
     for (lock, variables) in guarded { hash &+= mix(UInt64(lock), variables()) }

@@ -21,10 +21,12 @@ extension Explorer {
   // MARK: Atomics
 
   func addLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
+    if crash.isRecovering { return renewLocation(value, name: name, site) }
     precondition(!isSealed, "Interleave: words are created by the set-up, not by threads")
     precondition(
       memory.locations.count < View.locations,
       "Interleave: more than \(View.locations) words in a scenario")
+    if crash.isMarking { crash.words |= 1 << UInt64(memory.locations.count) }
     return memory.add(value, name: name, site: site)
   }
 
@@ -33,7 +35,7 @@ extension Explorer {
     schedule(
       Operation(
         kind: .load, object: location, isSequential: order == .sequential,
-        operand: UInt64(site.line)))
+        operand: UInt64(site.line), site: site))
     let age = chooseValue(memory.readable(location, by: running, order))
     let value = memory.read(location, age: age, by: running, order)
     record(value)
@@ -49,7 +51,8 @@ extension Explorer {
     schedule(
       Operation(
         kind: .store, object: location, isWrite: true, isSequential: order == .sequential,
-        operand: mix(value, UInt64(site.line))))
+        isRelease: order.releases,
+        operand: mix(value, UInt64(site.line)), site: site))
     memory.write(location, value, by: running, order, site)
     record(0)
     if isTracing { note(site, "store(\(show(value, location)), \(order))", location) }
@@ -62,7 +65,8 @@ extension Explorer {
     schedule(
       Operation(
         kind: .modify, object: location, isWrite: true, isSequential: order == .sequential,
-        operand: mix(value, UInt64(site.line))))
+        isRelease: order.releases,
+        operand: mix(value, UInt64(site.line)), site: site))
     let message = memory.store(location, age: 0).message
     let before = memory.read(location, age: 0, by: running, order)
     memory.write(location, before &+ value, by: running, order, passing: message, site)
@@ -80,7 +84,9 @@ extension Explorer {
   func fence(_ order: MemoryOrder, _ site: Site) {
     let order = weaken(order, site, "fence")
     if order == .sequential {
-      schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line)))
+      schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line), site: site))
+    } else if order.releases && isReleaseKept {
+      schedule(Operation(kind: .fence, operand: UInt64(site.line), site: site))
     }
     memory.fence(by: running, order)
     record(0)
@@ -90,11 +96,15 @@ extension Explorer {
   /// Runs a full fence on every thread, one after the other, each at any point during the call.
   func processFence(_ site: Site) {
     guard running != 0, weaken(.sequential, site, "processFence") == .sequential else { return }
+    if isReleaseKept {
+      schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line), site: site))
+    }
     memory.fence(by: running, .sequential)
     for thread in threads.indices.dropFirst() where thread != running {
       schedule(
         Operation(
-          kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line)))
+          kind: .processFence, object: thread, isSequential: true, operand: UInt64(site.line),
+          site: site))
       memory.fence(on: thread)
       record(0)
       if isTracing { note(site, "fence on \(threads[thread].name)") }
@@ -105,7 +115,10 @@ extension Explorer {
   /// Ends a turn of a spin loop. The next turn begins when something that the loop read has a newer
   /// store.
   func pause(_ site: Site) {
-    schedule(Operation(kind: .pause, operand: UInt64(site.line)))
+    schedule(Operation(kind: .pause, operand: UInt64(site.line), site: site))
+    if crash.isRecovering {
+      fail(.livelock, "livelock: recovery waits, but it is alone, at \(site.description)")
+    }
     guard running != 0 else { return }
     let news = memory.news(for: running)
     memory.resume(running, seeing: news.isEmpty ? nil : news[chooseValue(news.count)])
@@ -116,11 +129,14 @@ extension Explorer {
   // MARK: Plain memory
 
   func addCell(_ value: UInt64, name: String) -> Int {
-    precondition(!isSealed, "Interleave: cells are created by the set-up, not by threads")
-    return plain.addCell(value, name: name)
+    precondition(
+      !isSealed || crash.isRecovering,
+      "Interleave: cells are created by the set-up, not by threads")
+    return plain.addCell(value, name: name, survives: crash.isMarking)
   }
 
   func readCell(_ cell: Int, _ site: Site, shown: (() -> String)? = nil) -> UInt64 {
+    verifyCell(cell, "read", site)
     var value: UInt64 = 0
     access("read", site) { () throws(PlainMemory.Problem) in
       value = try plain.read(cell, by: running, &memory.threads[running].view, site)
@@ -131,6 +147,14 @@ extension Explorer {
   }
 
   func writeCell(_ cell: Int, _ value: UInt64, _ site: Site, shown: (() -> String)? = nil) {
+    verifyCell(cell, "write", site)
+    if isKept(cell: cell) {
+      schedule(
+        Operation(
+          kind: .cell, object: cell, isWrite: true, operand: mix(value, UInt64(site.line)),
+          site: site))
+      plain.keepOlder(cell, memory.threads)
+    }
     access("write", site) { () throws(PlainMemory.Problem) in
       try plain.write(cell, value, by: running, &memory.threads[running].view, site)
     }
@@ -139,12 +163,18 @@ extension Explorer {
   }
 
   func addHeap(capacity: Int, name: String) -> Int {
-    precondition(!isSealed, "Interleave: heaps are created by the set-up, not by threads")
-    return plain.addHeap(capacity: capacity, name: name)
+    precondition(
+      !isSealed || crash.isRecovering,
+      "Interleave: heaps are created by the set-up, not by threads")
+    return plain.addHeap(capacity: capacity, name: name, survives: crash.isMarking)
   }
 
   func allocate(_ heap: Int, _ site: Site) -> Int? {
-    schedule(Operation(kind: .heap, object: heap, operand: UInt64(site.line)))
+    schedule(Operation(kind: .heap, object: heap, operand: UInt64(site.line), site: site))
+    verifyCell(plain.heaps[heap].first, "allocation", site)
+    if let cell = plain.lowestFree(heap), isKept(cell: cell) {
+      plain.keepOlder(cell, memory.threads)
+    }
     var frame: Int?
     access("allocation", site) { () throws(PlainMemory.Problem) in
       frame = try plain.allocate(heap, by: running, &memory.threads[running].view, site)
@@ -155,8 +185,11 @@ extension Explorer {
   }
 
   func free(_ heap: Int, _ frame: Int, _ site: Site) {
-    schedule(Operation(kind: .heap, object: heap, operand: mix(UInt64(frame), UInt64(site.line))))
+    schedule(
+      Operation(
+        kind: .heap, object: heap, operand: mix(UInt64(frame), UInt64(site.line)), site: site))
     let cell = cell(heap, frame, "free", site)
+    verifyCell(cell, "free", site)
     access("free", site) { () throws(PlainMemory.Problem) in
       try plain.free(cell, by: running, &memory.threads[running].view, site)
     }
@@ -191,7 +224,8 @@ extension Explorer {
         fail(
           .useAfterFree,
           "\(here) of \(plain.cells[cell].name), which is free"
-            + (freed.map { " since \($0.site.description)" } ?? ""))
+            + (freed.map { " since \($0.site.description)" }
+              ?? (crash.isRecovering ? " until recovery claims it" : "")))
       }
     }
   }

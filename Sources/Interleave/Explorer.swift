@@ -75,6 +75,8 @@ final class Explorer {
   var position = 0
   /// A number that distinguishes the words of this execution from those of others.
   private(set) var execution: UInt64 = 0
+  /// Who makes and uses words now: this execution, or a recovery in it.
+  var owner: UInt64 = 0
 
   // The search.
   var path: [Choice] = []
@@ -83,6 +85,7 @@ final class Explorer {
   /// The locks that a thread has tried, in all executions so far, one bit for each location.
   var tried: UInt64 = 0
   var codes = Codes()
+  var crash = CrashSearch()
   var pruned = 0
   var failure: Failure?
 
@@ -158,6 +161,7 @@ final class Explorer {
     report.pruned = pruned
     report.orderings = orderings
     report.states = cache.count
+    report.crashes = crash.seen.count
     report.duration = ContinuousClock.now - start
     return report
   }
@@ -175,6 +179,7 @@ final class Explorer {
     failure = nil
     path.removeAll(keepingCapacity: true)
     cache = StateCache()
+    crash.seen.removeAll(keepingCapacity: true)
     pruned = 0
   }
 
@@ -199,9 +204,11 @@ final class Explorer {
     reset()
     scenario(Scenario(self))
     isSealed = true
-    start()
+    if failure == nil { verifyCrashes() }
+    if failure == nil { start() }
     if failure == nil { switchTo(nextThread()) }
-    if failure == nil {
+    recoverFromCrashes()
+    if failure == nil && !crash.hasCrashed {
       memory.joinThreads(threads.count)
       for check in finalChecks { check() }
     }
@@ -215,11 +222,14 @@ final class Explorer {
   /// may use the model, so the main thread stays. After a failure the objects are kept for ever,
   /// because a thread was stopped in the middle of using them.
   private func endScenario() {
-    let objects = (threads, finalChecks, guarded)
+    let objects = (threads, finalChecks, guarded, crash.recover)
     threads = [threads[0]]
     finalChecks.removeAll()
     guarded.removeAll()
-    if failure != nil { _ = unsafe Unmanaged.passRetained(Kept(objects: objects)) }
+    crash.recover = nil
+    if failure != nil || crash.hasCrashed {
+      _ = unsafe Unmanaged.passRetained(Kept(objects: objects))
+    }
   }
 
   private final class Kept {
@@ -231,6 +241,7 @@ final class Explorer {
     memory.reset()
     plain.reset()
     contention.reset()
+    crash.reset()
     threadLocals.removeAll(keepingCapacity: true)
     formats.removeAll(keepingCapacity: true)
     codes.forgetAddresses()
@@ -245,6 +256,7 @@ final class Explorer {
     asleep = ThreadSet()
     position = 0
     execution &+= 1
+    owner = execution
   }
 
   /// Runs every thread up to its first step.
@@ -279,7 +291,7 @@ final class Explorer {
     if failure == nil {
       takeStart(running)
       failure = Failure(
-        kind: kind, message: message, token: ReplayToken(choices: replayed ?? taken),
+        kind: kind, message: message, token: ReplayToken(choices: replayed ?? taken + crash.token),
         preemptions: preemptions)
       if isTracing { trace.append("FAILED: \(message)") }
     }

@@ -45,6 +45,9 @@ struct Memory {
     var awaited = View()
     /// The thread's own clock when it began its last step.
     var clockAtStep = 0
+    /// The thread's own clock at its last release. Its plain writes up to there are in memory if it
+    /// stops now; a later one may not be, since a compiler may delay it up to the next release.
+    var released = 0
   }
 
   private(set) var stores: [Store] = []
@@ -116,6 +119,7 @@ struct Memory {
     if threads[thread].awaited[location: location] != 0 {
       threads[thread].awaited[location: location] = number + 1
     }
+    if order.releases { threads[thread].released = threads[thread].view[clock: thread] }
     var message = order.releases ? threads[thread].view : threads[thread].fenced
     if let passing { message.join(passing) }
     // A thread that reads this store may not read an older one afterwards.
@@ -135,7 +139,10 @@ struct Memory {
       sequential.join(threads[thread].view.locationsOnly)
       threads[thread].view.join(sequential)
     }
-    if order.releases { threads[thread].fenced = threads[thread].view }
+    if order.releases {
+      threads[thread].fenced = threads[thread].view
+      threads[thread].released = threads[thread].view[clock: thread]
+    }
   }
 
   mutating func beginStep(_ thread: Int) {
@@ -144,11 +151,13 @@ struct Memory {
 
   /// Runs a fence on a thread for another thread. Plain accesses of the thread since its last step
   /// are fused with that step, but they could also come after the fence. So the fence does not
-  /// release them.
+  /// release them. Nor does the fence keep the thread's compiler from delaying what came before.
   mutating func fence(on thread: Int) {
-    let released = threads[thread].fenced[clock: thread]
+    let fenced = threads[thread].fenced[clock: thread]
+    let released = threads[thread].released
     fence(by: thread, .sequential)
-    threads[thread].fenced[clock: thread] = max(released, threads[thread].clockAtStep)
+    threads[thread].fenced[clock: thread] = max(fenced, threads[thread].clockAtStep)
+    threads[thread].released = released
   }
 
   /// The set-up happens before every thread, and every thread happens before the final checks.
@@ -160,6 +169,23 @@ struct Memory {
     for location in locations.indices {
       threads[0].view[location: location] = locations[location].number
     }
+  }
+
+  /// Makes `thread` one that has just begun and sees the newest store to every location.
+  mutating func restart(_ thread: Int) {
+    threads[thread] = Thread()
+    for location in locations.indices {
+      threads[thread].view[location: location] = locations[location].number
+    }
+  }
+
+  /// Makes a new location out of one that nobody will use again.
+  mutating func renew(_ location: Int, _ value: UInt64, name: String, by thread: Int, site: Site) {
+    let number = locations[location].number + 1
+    stores.append(Store(value: value, message: View(), thread: 0, site: site, previous: -1))
+    locations[location] = Location(
+      newest: stores.count - 1, number: number, name: name, site: site)
+    threads[thread].view[location: location] = number
   }
 
   private mutating func raiseSequential(_ location: Int, _ number: Int) {

@@ -25,22 +25,22 @@ public struct ModelCell: Sendable {
 /// first, so a freed frame comes back at once, which finds ABA bugs. An allocation is ordered after
 /// the free of the same frame, and after nothing else.
 public struct ModelHeap: Sendable {
-  private let heap: Int
+  let index: Int
 
   /// Makes a heap of frames, all free. Call this in the set-up of a scenario. Traces show `name`.
   public init(capacity: Int, name: String = "frame") {
     precondition(capacity > 0)
-    heap = Explorer.current.addHeap(capacity: capacity, name: name)
+    index = Explorer.current.addHeap(capacity: capacity, name: name)
   }
 
   /// Allocates a frame that holds 0. Returns nil if all are allocated.
   public func allocate(file: StaticString = #fileID, line: UInt = #line) -> UInt32? {
-    Explorer.current.allocate(heap, Site(file: file, line: line)).map(UInt32.init)
+    Explorer.current.allocate(index, Site(file: file, line: line)).map(UInt32.init)
   }
 
   /// Frees a frame. The execution fails if the frame is not allocated.
   public func free(_ frame: UInt32, file: StaticString = #fileID, line: UInt = #line) {
-    Explorer.current.free(heap, Int(frame), Site(file: file, line: line))
+    Explorer.current.free(index, Int(frame), Site(file: file, line: line))
   }
 
   /// Reads a frame's word. The execution fails if the frame is not allocated.
@@ -49,7 +49,7 @@ public struct ModelHeap: Sendable {
   ) -> UInt64 {
     let site = Site(file: file, line: line)
     return Explorer.current.readCell(
-      Explorer.current.cell(heap, Int(frame), "read", site), site)
+      Explorer.current.cell(index, Int(frame), "read", site), site)
   }
 
   /// Writes a frame's word. The execution fails if the frame is not allocated.
@@ -58,13 +58,13 @@ public struct ModelHeap: Sendable {
   ) {
     let site = Site(file: file, line: line)
     Explorer.current.writeCell(
-      Explorer.current.cell(heap, Int(frame), "write", site), value, site)
+      Explorer.current.cell(index, Int(frame), "write", site), value, site)
   }
 
   /// The number of frames that are allocated now. For the final checks.
   public var liveCount: Int {
     let plain = Explorer.current.plain
-    let heap = plain.heaps[heap]
+    let heap = plain.heaps[index]
     return plain.cells[heap.first..<heap.first + heap.capacity].count { $0.isLive }
   }
 }

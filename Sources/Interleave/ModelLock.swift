@@ -8,10 +8,13 @@
 /// Create it in the set-up of a scenario. It counts as a word.
 public struct ModelLock: ~Copyable, Sendable {
   private let location: Int
+  private let execution: UInt64
 
   /// Makes a lock that nobody holds. Traces show `name`.
   public init(name: String? = nil, file: StaticString = #fileID, line: UInt = #line) {
-    location = Explorer.current.addLock(name: name, Site(file: file, line: line))
+    let explorer = Explorer.current
+    location = explorer.addLock(name: name, Site(file: file, line: line))
+    execution = explorer.owner
   }
 
   /// Declares the variables outside of the model that threads use only under this lock. `hash`
@@ -23,17 +26,32 @@ public struct ModelLock: ~Copyable, Sendable {
 
   /// Takes the lock. The thread does not run again until the lock is free.
   public borrowing func lock(file: StaticString = #fileID, line: UInt = #line) {
-    Explorer.current.lock(location, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    explorer(site).lock(location, site)
   }
 
   /// Gives the lock back. The thread must hold it.
   public borrowing func unlock(file: StaticString = #fileID, line: UInt = #line) {
-    Explorer.current.unlock(location, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    let explorer = explorer(site)
+    if explorer.isReleaseKept { explorer.scheduleUnlock(location, site) }
+    explorer.unlock(location, site)
+  }
+
+  private borrowing func explorer(_ site: Site) -> Explorer {
+    let explorer = Explorer.current
+    if execution != explorer.owner {
+      explorer.verify(execution, "a lock", site)
+    }
+    return explorer
   }
 }
 
 extension Explorer {
   func addLock(name: String?, _ site: Site) -> Int {
+    if crash.isMarking {
+      fail(.misuse, "a lock in surviving memory, at \(site.description): nobody would give it back")
+    }
     let location = addLocation(0, name: name, site)
     memory.makeLock(location)
     return location
@@ -43,7 +61,8 @@ extension Explorer {
   /// since they share variables under it that the model does not know.
   func lock(_ location: Int, _ site: Site, recordsOrder: Bool = false) {
     schedule(
-      Operation(kind: .lock, object: location, isWrite: true, operand: UInt64(site.line)))
+      Operation(
+        kind: .lock, object: location, isWrite: true, operand: UInt64(site.line), site: site))
     guard !isTaken(location) else {
       return fail(.livelock, "\(memory.locations[location].name) is never given back")
     }
@@ -72,6 +91,13 @@ extension Explorer {
     threads[running].held &= ~(1 << UInt64(location))
     memory.write(location, 0, by: running, .release, site)
     if isTracing { note(site, "unlock", location) }
+  }
+
+  func scheduleUnlock(_ location: Int, _ site: Site) {
+    schedule(
+      Operation(
+        kind: .unlock, object: location, isWrite: true, operand: UInt64(site.line),
+        site: site))
   }
 
   func isHeld(_ lock: Int) -> Bool { threads[running].held >> UInt64(lock) & 1 != 0 }

@@ -14,13 +14,14 @@ public struct ModelWord: ~Copyable, Sendable {
   ) {
     let explorer = Explorer.current
     location = explorer.addLocation(value, name: name, Site(file: file, line: line))
-    execution = explorer.execution
+    execution = explorer.owner
   }
 
-  private var explorer: Explorer {
+  private func explorer(_ site: Site?) -> Explorer {
     let explorer = Explorer.current
-    if execution != explorer.execution {
-      explorer.fail(.nondeterminism, "a word of another execution: the scenario shares it")
+    if execution != explorer.owner {
+      explorer.verify(
+        execution, "a word", site, survives: explorer.survives(word: location))
     }
     return explorer
   }
@@ -29,25 +30,28 @@ public struct ModelWord: ~Copyable, Sendable {
   public borrowing func load(
     _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) -> UInt64 {
-    explorer.load(location, order, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    return explorer(site).load(location, order, site)
   }
 
   /// Stores a value.
   public borrowing func store(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) {
-    explorer.store(location, value, order, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    return explorer(site).store(location, value, order, site)
   }
 
   /// The newest value. Reading it is no step of any thread. For `ModelLock.guards`.
-  public var peek: UInt64 { explorer.memory.store(location, age: 0).value }
+  public var peek: UInt64 { explorer(nil).memory.store(location, age: 0).value }
 
   /// Adds modulo 2⁶⁴. Returns the previous value.
   @discardableResult
   public borrowing func add(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) -> UInt64 {
-    explorer.add(location, value, order, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    return explorer(site).add(location, value, order, site)
   }
 
   /// Subtracts modulo 2⁶⁴. Returns the previous value.
@@ -55,7 +59,8 @@ public struct ModelWord: ~Copyable, Sendable {
   public borrowing func subtract(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
   ) -> UInt64 {
-    explorer.add(location, 0 &- value, order, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    return explorer(site).add(location, 0 &- value, order, site)
   }
 
   /// Strong compare-and-swap. Returns whether it swapped, and the value found.
@@ -63,7 +68,8 @@ public struct ModelWord: ~Copyable, Sendable {
     _ expected: UInt64, _ desired: UInt64, _ order: MemoryOrder,
     file: StaticString = #fileID, line: UInt = #line
   ) -> (exchanged: Bool, original: UInt64) {
-    explorer.compareExchange(location, expected, desired, order, Site(file: file, line: line))
+    let site = Site(file: file, line: line)
+    return explorer(site).compareExchange(location, expected, desired, order, site)
   }
 
   /// A fence, `sequential` by default.

@@ -3,16 +3,22 @@ struct Operation {
   enum Kind: UInt8 {
     case start, load, store, modify, compareExchange, fence, processFence, pause, heap, lock
     case tryLock, unlock
+    /// A write to a plain cell that survives a crash. Other plain accesses are no steps.
+    case cell
   }
 
   var kind = Kind.start
-  /// The location, the heap, or the thread that is made to fence.
+  /// The location, the heap, the cell, or the thread that is made to fence.
   var object = 0
   var isWrite = false
   var isSequential = false
+  /// Whether it orders all that the thread did before.
+  var isRelease = false
   /// A hash of the value to be written and of the place in the source. A variable outside the model
   /// shows here first.
   var operand: UInt64 = 0
+  /// Where the step is in the source, to tell where a crash stopped a thread.
+  var site: Site?
 
   var hash: UInt64 { mix(UInt64(kind.rawValue) << 32 | UInt64(object), operand) }
 
@@ -24,6 +30,7 @@ struct Operation {
     switch (kind, other.kind) {
     case (.start, _), (_, .start): return false
     case (.heap, _), (_, .heap): return kind == other.kind && object == other.object
+    case (.cell, _), (_, .cell): return kind == other.kind && object == other.object
     // Any store may be the news that a spinning thread waits for.
     case (.pause, _), (_, .pause): return isWrite || other.isWrite
     // Both read and raise the one order of sequential operations.

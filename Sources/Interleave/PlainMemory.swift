@@ -16,6 +16,10 @@ struct PlainMemory {
     var readers = View()
     /// The view at the last free, which the next allocation joins.
     var freed = View()
+    /// Whether it survives a crash, and what it may hold then instead of `value`:
+    /// the values before the last writes, unless a release by the writer came after them.
+    var survives = false
+    var older: [UInt64] = []
     /// The cell's name, for messages.
     let name: String
     var writeSite: Access?
@@ -31,6 +35,7 @@ struct PlainMemory {
   struct Heap {
     let first: Int
     let capacity: Int
+    let survives: Bool
   }
 
   enum Problem: Error {
@@ -51,14 +56,16 @@ struct PlainMemory {
     heaps.removeAll(keepingCapacity: true)
   }
 
-  mutating func addCell(_ value: UInt64, name: String) -> Int {
-    cells.append(Cell(value: value, isLive: true, name: name))
+  mutating func addCell(_ value: UInt64, name: String, survives: Bool) -> Int {
+    cells.append(Cell(value: value, isLive: true, survives: survives, name: name))
     return cells.count - 1
   }
 
-  mutating func addHeap(capacity: Int, name: String) -> Int {
-    heaps.append(Heap(first: cells.count, capacity: capacity))
-    for frame in 1...capacity { cells.append(Cell(isLive: false, name: "\(name) \(frame)")) }
+  mutating func addHeap(capacity: Int, name: String, survives: Bool) -> Int {
+    heaps.append(Heap(first: cells.count, capacity: capacity, survives: survives))
+    for frame in 1...capacity {
+      cells.append(Cell(isLive: false, survives: survives, name: "\(name) \(frame)"))
+    }
     return heaps.count - 1
   }
 
@@ -95,14 +102,16 @@ struct PlainMemory {
   mutating func allocate(
     _ heap: Int, by thread: Int, _ view: inout View, _ site: Site
   ) throws(Problem) -> Int? {
+    guard let cell = lowestFree(heap) else { return nil }
+    view.join(cells[cell].freed)
+    cells[cell].isLive = true
+    try write(cell, 0, by: thread, &view, site, as: "allocation")
+    return cell - heaps[heap].first + 1
+  }
+
+  func lowestFree(_ heap: Int) -> Int? {
     let heap = heaps[heap]
-    for cell in heap.first..<heap.first + heap.capacity where !cells[cell].isLive {
-      view.join(cells[cell].freed)
-      cells[cell].isLive = true
-      try write(cell, 0, by: thread, &view, site, as: "allocation")
-      return cell - heap.first + 1
-    }
-    return nil
+    return (heap.first..<heap.first + heap.capacity).first { !cells[$0].isLive }
   }
 
   mutating func free(
@@ -111,6 +120,38 @@ struct PlainMemory {
     try write(cell, cells[cell].value, by: thread, &view, site, as: "free")
     cells[cell].isLive = false
     cells[cell].freed = view
+  }
+
+  // MARK: Crashes
+
+  /// Whether the last write to a cell is in memory if all threads stop now.
+  func isSettled(_ cell: Int, _ threads: [Memory.Thread]) -> Bool {
+    cells[cell].writer == 0 || cells[cell].written <= threads[cells[cell].writer].released
+  }
+
+  /// Keeps the value that a cell may still hold if all threads stop after its next write.
+  mutating func keepOlder(_ cell: Int, _ threads: [Memory.Thread]) {
+    if isSettled(cell, threads) { cells[cell].older.removeAll() }
+    cells[cell].older.append(cells[cell].value)
+  }
+
+  /// The values that a surviving cell may hold if all threads stop now, the newest first.
+  func values(_ cell: Int, _ threads: [Memory.Thread]) -> [UInt64] {
+    isSettled(cell, threads)
+      ? [cells[cell].value] : [cells[cell].value] + cells[cell].older.reversed()
+  }
+
+  /// Makes the cell one that the next process finds in surviving memory. Which frames are allocated
+  /// is not in that memory, so none is until it is claimed.
+  mutating func leave(_ cell: Int, holding value: UInt64, isFrame: Bool) {
+    cells[cell] = Cell(
+      value: value, isLive: !isFrame, survives: true, name: cells[cell].name)
+  }
+
+  /// Makes a frame allocated as it is. Returns false if it is allocated already.
+  mutating func claim(_ cell: Int) -> Bool {
+    defer { cells[cell].isLive = true }
+    return !cells[cell].isLive
   }
 
   private func check(

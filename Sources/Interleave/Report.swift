@@ -20,6 +20,9 @@ public struct Report: Sendable, CustomStringConvertible {
   public internal(set) var pruned = 0
   /// The number of distinct states at scheduling points; 0 without the cache.
   public internal(set) var states = 0
+  /// The number of contents of surviving memory that a crash can leave and that recovery has run on;
+  /// 0 without `Scenario.afterCrash`.
+  public internal(set) var crashes = 0
   /// How long the exploration took.
   public internal(set) var duration = Duration.zero
 
@@ -33,7 +36,8 @@ public struct Report: Sendable, CustomStringConvertible {
 
   public var description: String {
     let figures =
-      "\(executions) executions, \(states) states, \(duration.formattedMilliseconds) ms"
+      "\(executions) executions, \(states) states, "
+      + (crashes > 0 ? "\(crashes) crashes, " : "") + "\(duration.formattedMilliseconds) ms"
     return switch verdict {
     case .complete: "complete: \(figures)"
     case .bounded(let bound): "bounded(\(bound)), more preemptions not explored: \(figures)"
@@ -61,6 +65,10 @@ public struct Failure: Error, Sendable, CustomStringConvertible {
     case trap
     /// The same schedule went differently the second time, or two equal states went on differently.
     case nondeterminism
+    /// After a crash, recovery used memory that did not survive.
+    case lostMemory
+    /// The scenario uses the checker wrongly.
+    case misuse
   }
 
   /// What was wrong, for code.

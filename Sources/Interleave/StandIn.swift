@@ -17,7 +17,7 @@ package enum StandIn {
   /// The explorer, for a new object of the model. Only the set-up may make one.
   static func explorer(forNew what: String, _ site: Site) -> Explorer {
     let explorer = explorer(for: what, site)
-    guard explorer.isSealed else { return explorer }
+    guard explorer.isSealed, !explorer.crash.isRecovering else { return explorer }
     let message =
       "\(what) is made at \(site.description), after the set-up: make everything that a scenario "
       + "uses in its closure, before the threads start"
@@ -63,7 +63,7 @@ package struct StandInWord: ~Copyable, Sendable {
   ) {
     let explorer = StandIn.explorer(forNew: "an atomic", site)
     location = explorer.addLocation(code, name: nil, site)
-    execution = explorer.execution
+    execution = explorer.owner
     explorer.introduce(location, "\(type()), \(format(code))", site, format)
   }
 
@@ -72,7 +72,8 @@ package struct StandInWord: ~Copyable, Sendable {
 
   private func explorer(_ site: Site) -> Explorer {
     let explorer = StandIn.explorer(for: "an atomic", site)
-    explorer.verify(execution, "an atomic", site)
+    explorer.verify(
+      execution, "an atomic", site, survives: explorer.survives(word: location))
     return explorer
   }
 
@@ -110,8 +111,14 @@ package struct StandInCells: Sendable {
     _ count: Int, _ type: @autoclosure () -> String, _ site: Site, initially code: UInt64
   ) {
     let explorer = StandIn.explorer(forNew: "plain memory", site)
+    if explorer.crash.isMarking {
+      explorer.fail(
+        .misuse,
+        "a PlainArray in surviving memory, at \(site.description): its elements are outside of the "
+          + "model, so a crash cannot take back a write. Use a ModelCell")
+    }
     first = explorer.plain.cells.count
-    execution = explorer.execution
+    execution = explorer.owner
     for index in 0..<count {
       _ = explorer.addCell(code, name: "cell\(first + index)")
     }
@@ -122,7 +129,8 @@ package struct StandInCells: Sendable {
 
   private func explorer(_ site: Site) -> Explorer {
     let explorer = StandIn.explorer(for: "plain memory", site)
-    explorer.verify(execution, "plain memory", site)
+    explorer.verify(
+      execution, "plain memory", site)
     return explorer
   }
 
@@ -152,13 +160,5 @@ extension Explorer {
     guard isTracing else { return }
     formats[location] = format
     note(site, "\(memory.locations[location].name) is \(what())")
-  }
-
-  func verify(_ execution: UInt64, _ what: String, _ site: Site) {
-    guard execution != self.execution else { return }
-    fail(
-      .nondeterminism,
-      "\(what) of another execution, at \(site.description): make it in the scenario's closure, "
-        + "not in a global variable or outside")
   }
 }

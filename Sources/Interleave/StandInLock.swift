@@ -13,7 +13,7 @@ package struct StandInLock: ~Copyable, Sendable {
   package init(_ type: @autoclosure () -> String, _ site: Site) {
     let explorer = StandIn.explorer(forNew: "a mutex", site)
     location = explorer.addLock(name: "lock\(explorer.memory.locations.count)", site)
-    execution = explorer.execution
+    execution = explorer.owner
     explorer.introduce(location, type(), site)
   }
 
@@ -47,12 +47,13 @@ extension Explorer {
   /// spuriously. A failure orders nothing.
   func tryLock(_ location: Int, _ site: Site) -> Bool {
     let bit: UInt64 = 1 << UInt64(location)
-    if running != 0 && tried & bit == 0 {
+    if running != 0 && !crash.isRecovering && tried & bit == 0 {
       tried |= bit
       if !isTracing { becomeOutdated() }
     }
     schedule(
-      Operation(kind: .tryLock, object: location, isWrite: true, operand: UInt64(site.line)))
+      Operation(
+        kind: .tryLock, object: location, isWrite: true, operand: UInt64(site.line), site: site))
     guard isTaken(location) else {
       take(location, site, recordsOrder: true)
       if isTracing { note(site, "tryLock: done", location) }
@@ -71,13 +72,11 @@ extension Explorer {
   /// The scheduling point before a lock is given back. In a replay it is always one, since a token
   /// names every step.
   func beginUnlock(_ location: Int, _ site: Site) {
-    guard running != 0 else { return }
-    let operation = Operation(
-      kind: .unlock, object: location, isWrite: true, operand: UInt64(site.line))
-    if isTracing || tried >> UInt64(location) & 1 != 0 {
-      schedule(operation)
+    guard running != 0, !crash.isRecovering else { return }
+    if isTracing || isReleaseKept || tried >> UInt64(location) & 1 != 0 {
+      scheduleUnlock(location, site)
     } else {
-      passQuietly(running, operation)
+      passQuietly(running, Operation(kind: .unlock, object: location))
     }
   }
 }

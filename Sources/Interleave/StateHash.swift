@@ -14,6 +14,7 @@ struct StateHash {
   private let plain: PlainMemory
   private let threadCount: Int
   private let contention: Contention
+  private let hasCrashes: Bool
   /// For each location, the oldest store that a running thread can still read.
   private var base = View()
   /// For each thread, one bit for each remembered clock, in rows of `rowCount` words.
@@ -22,12 +23,13 @@ struct StateHash {
 
   init(
     _ memory: Memory, _ plain: PlainMemory, _ contention: Contention, running: ThreadSet,
-    threadCount: Int
+    threadCount: Int, hasCrashes: Bool
   ) {
     self.memory = memory
     self.plain = plain
     self.threadCount = threadCount
     self.contention = contention
+    self.hasCrashes = hasCrashes
     for location in memory.locations.indices {
       var oldest = memory.locations[location].number
       base[location: location] = oldest
@@ -118,11 +120,18 @@ struct StateHash {
         store = memory.stores[store].previous
       }
     }
-    for cell in plain.cells {
+    for (index, cell) in plain.cells.enumerated() {
       if cell.isLive {
         hash = mix(hash, mix(cell.value, self.hash(cell.writer, cell.written, cell.readers)))
       } else {
         hash = mix(hash, self.hash(cell.freed))
+      }
+      // What a crash now could leave in memory, also in a frame that is free.
+      if hasCrashes && cell.survives {
+        hash = mix(hash, cell.value)
+        if !plain.isSettled(index, memory.threads) {
+          for value in cell.older { hash = mix(hash, value) }
+        }
       }
     }
     var rest = contention.accessed

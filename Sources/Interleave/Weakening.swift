@@ -66,8 +66,9 @@ extension Explorer {
   /// The order of an access: weaker than in the source if the options say so.
   @inline(__always)
   func weaken(_ order: MemoryOrder, _ site: Site, _ operation: String) -> MemoryOrder {
-    if options.recordsOrderings { note(order, site, operation) }
-    guard let weakening = options.weakening, weakening.ordering.line == site.line,
+    if options.recordsOrderings && !crash.isRecovering { note(order, site, operation) }
+    guard let weakening = options.weakening, !crash.isRecovering,
+      weakening.ordering.line == site.line,
       weakening.ordering == ordering(order, site, operation)
     else { return order }
     return weakening.weaker
