@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: arrays build checkpoints deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: arrays build checkpoints survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
 
 build:
 	scripts/deps build
@@ -135,6 +135,10 @@ arrays:
 # Checkpoints beside qemu-img and cp.
 checkpoints: deps build
 	scripts/bench-checkpoint
+
+# What it costs that disks outlive the server, how fast they are back, and a takeover.
+survive: deps build
+	scripts/bench-survive
 
 # Says which figures are faster or slower than those of another revision, BASE=. ROUNDS= makes the
 # intervals smaller.
