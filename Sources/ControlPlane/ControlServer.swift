@@ -15,6 +15,8 @@ public struct ControlServer: Sendable {
   /// server takes its first request.
   public var pressure: @Sendable () -> (level: String, cause: String?) = { ("normal", nil) }
 
+  /// Returns what keeps the disks when the server ends; nil if they end with it. Set it as `pressure`.
+  public var survival: @Sendable () -> ServerStatus.Survival? = { nil }
   /// Hands everything over to a process at the other end of a socket, which it takes; nil if the disks
   /// would not outlive that. Throws the reason why not.
   public var handOver: (@Sendable (Int32) throws(ControlError) -> Void)?
@@ -222,7 +224,8 @@ public struct ControlServer: Sendable {
       memoryGivenBack: machine.bytesGivenBack, memoryByKind: machine.memoryByKind,
       residentMemory: residentMemory(), pressure: pressure.level, pressureCause: pressure.cause,
       zeroPageReferences: machine.zeroPageReferences,
-      counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) })
+      counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) },
+      survival: survival())
   }
 }
 

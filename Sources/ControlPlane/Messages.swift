@@ -131,6 +131,16 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var zeroPageReferences: UInt32
   /// Counters with the kernel's names, in the order of `/proc/vmstat`.
   public var counters: [Counter]
+  /// What keeps the disks when the server ends; nil if they end with it.
+  public var survival: Survival?
+
+  public struct Survival: Codable, Sendable, Equatable {
+    /// Who has the memory open: a keeper process, the service manager, or a file's name.
+    public var keptBy: String
+    /// Which kind of memory file it is, and why no better one.
+    public var memory: String
+    public init(keptBy: String, memory: String) { (self.keptBy, self.memory) = (keptBy, memory) }
+  }
 
   /// One use of memory, in bytes.
   public struct Kind: Codable, Sendable, Equatable {

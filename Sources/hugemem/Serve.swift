@@ -155,6 +155,9 @@ struct Serve: ParsableCommand {
     control.stop = stop
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     if let survivor {
+      control.survival = { [kept = survivor.kept] in
+        .init(keptBy: kept.keeper, memory: kept.file.explanation)
+      }
       let handover = Handover(
         lock: lock, memory: survivor.kept.file, listeners: listeners + pages + [administration],
         acceptor: acceptor, log: log, lines: lines)

@@ -55,6 +55,9 @@ struct Stat: ParsableCommand {
       ("pressure", status.pressure + (status.pressureCause.map { " (\($0))" } ?? "")),
       ("zero page", status.zeroPage),
     ]
+    if let survival = status.survival {
+      lines += [("disks kept by", survival.keptBy), ("memory file", survival.memory)]
+    }
     return lines
   }
 }
