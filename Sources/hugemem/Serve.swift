@@ -75,7 +75,7 @@ struct Serve: ParsableCommand {
     if check { return try checkFiles() }
     var directory = RuntimeDirectory(server.directory)
     let taken = try survival.takeover ? Takeover(from: directory) : nil
-    let lock = try taken?.lock ?? directory.lock()
+    let lock = try taken?.lock ?? directory.lock(patience: survival.isOn ? 3000 : 0)
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
     let sockets = SocketFiles(taken?.listeners ?? OpenListeners())

@@ -5,9 +5,19 @@ import Glibc
 /// descriptor of that, and with the process. Those who only keep the file have a description of
 /// their own.
 enum FileLock {
+  /// In milliseconds.
+  private static let patience = 1000
+
   static func take(_ descriptor: Int32, of kind: MemoryFile.Kind) throws(MemoryFileError) {
+    var waited = 0
     while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       if errno == EINTR { continue }
+      // A server that was killed has it until the system has freed its memory.
+      if errno == EWOULDBLOCK, waited < patience {
+        usleep(10_000)
+        waited += 10
+        continue
+      }
       guard errno == EWOULDBLOCK else {
         throw MemoryFileError("lock the memory file", errno: errno)
       }
