@@ -179,6 +179,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "NBDTests", dependencies: ["NBD"], swiftSettings: settings),
     .testTarget(
+      name: "DiskDirectoryTests", dependencies: ["DiskDirectory", "CLinux"],
+      swiftSettings: settings),
+    .testTarget(
       name: "ServerTests", dependencies: ["CLinux", "ControlPlane"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
