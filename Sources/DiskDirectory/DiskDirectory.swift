@@ -38,13 +38,14 @@ public final class DiskDirectory: Sendable {
   /// it has something else in it, or a directory of another version. The caller keeps others out, and has
   /// made the file as long as `length` says.
   public init(_ file: Int32) throws(DirectoryError) {
-    mapped = try MappedDirectory(file, formats: true)
+    mapped = try MappedDirectory(file)
     frames = Self.frames(of: file)
   }
 
-  /// Throws what `init` would throw, and changes nothing. A server may be using the file.
-  public static func check(_ file: Int32) throws(DirectoryError) {
-    _ = try MappedDirectory(file, formats: false)
+  /// Throws what `init` would throw, and changes nothing. A server may be using the file, unless it may
+  /// be new.
+  public static func check(_ file: Int32, mayBeNew: Bool = false) throws(DirectoryError) {
+    guard try !HeaderPage(file).check() || mayBeNew else { throw .noMemory }
   }
 
   /// A disk that the server before this one left.

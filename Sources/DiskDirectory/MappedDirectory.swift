@@ -12,18 +12,21 @@ import Primitives
   /// (A) The words of the header.
   private let words: AtomicWordPointer
 
-  /// Maps a file. With `formats`, a new one, which is empty, gets its header.
-  init(_ file: Int32, formats: Bool) throws(DirectoryError) {
+  /// Maps a file. A new one gets its header.
+  init(_ file: Int32) throws(DirectoryError) {
+    let isNew = try HeaderPage(file).check()
     guard let start = unsafe hm_map_file(file, 0, Layout.frames, 0) else {
       throw .system(call: "mmap", errno: errno)
     }
     self.file = file
     unsafe self.start = start
     unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
-    do throws(DirectoryError) { try checkHeader(formats: formats) } catch {
-      unsafe hm_release(start, Layout.frames)
-      throw error
+    guard isNew else { return }
+    for (index, value) in Layout.words.enumerated() {
+      unsafe words[index + 1].store(value, .relaxed)
     }
+    set(.checksum, HeaderPage.checksum(of: Layout.words))
+    set(.magic, Layout.magic)
   }
 
   deinit { unsafe hm_release(start, Layout.frames) }
@@ -31,41 +34,6 @@ import Primitives
   func word(_ word: Layout.Word) -> UInt64 { unsafe words[word.rawValue].load(.acquire) }
   func set(_ word: Layout.Word, _ value: UInt64) {
     unsafe words[word.rawValue].store(value, .release)
-  }
-
-  private func checkHeader(formats: Bool) throws(DirectoryError) {
-    let magic = word(.magic)
-    if magic == 0 {
-      // The magic is stored last, so a file whose first server ended before that is new too.
-      let isEmpty = (Layout.Word.version.rawValue..<512).allSatisfy {
-        let value = unsafe words[$0].load(.relaxed)
-        return value == 0 || $0 <= Layout.words.count && value == Layout.words[$0 - 1]
-          || $0 == Layout.Word.checksum.rawValue
-      }
-      guard isEmpty, formats else { throw .noMemory }
-      for (index, value) in Layout.words.enumerated() {
-        unsafe words[index + 1].store(value, .relaxed)
-      }
-      set(.checksum, checksum)
-      set(.magic, Layout.magic)
-      return
-    }
-    guard magic == Layout.magic else { throw .noMemory }
-    guard word(.checksum) == checksum else {
-      throw .damaged("the checksum of its first page is wrong")
-    }
-    guard word(.version) == Layout.version else { throw .otherVersion(word(.version)) }
-    for (index, value) in Layout.words.enumerated() {
-      guard unsafe words[index + 1].load(.relaxed) == value else {
-        throw .damaged("its layout is none of format \(Layout.version)")
-      }
-    }
-  }
-
-  private var checksum: UInt64 {
-    let first = Layout.Word.version.rawValue * 8
-    let length = Layout.Word.checksum.rawValue * 8 - first
-    return UInt64(unsafe hm_crc32c(0, start + first, length))
   }
 
   /// Where the root of a space lies.

@@ -29,6 +29,8 @@ final class SurvivingMemory {
   /// made for the same file.
   func recover(_ prepared: Machine?, _ options: MachineOptions, _ log: Logger) throws -> Recovered {
     do {
+      // Before the file is changed.
+      try DiskDirectory.check(kept.file.descriptor, mayBeNew: true)
       try kept.file.grow(to: DiskDirectory.length(capacity: options.capacity))
       let directory = try DiskDirectory(kept.file.descriptor)
       self.directory = directory

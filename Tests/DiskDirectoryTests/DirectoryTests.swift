@@ -84,7 +84,7 @@ import Testing
   @Test func theNewerOfTwoRecordsCounts() throws {
     for isFirst in [true, false] {
       let file = File()
-      let mapped = try MappedDirectory(file.descriptor, formats: true)
+      let mapped = try MappedDirectory(file.descriptor)
       mapped.publish(disk(1, "old").encoded, generation: 1, batch: 0, in: isFirst ? 0 : 5)
       mapped.publish(disk(1, "new").encoded, generation: 2, batch: 0, in: isFirst ? 5 : 0)
       #expect(try found(file).map(\.name) == ["new"])
@@ -97,7 +97,7 @@ import Testing
   @Test func ofABatchAllAreThereOrNone() throws {
     for isComplete in [true, false] {
       let file = File()
-      let mapped = try MappedDirectory(file.descriptor, formats: true)
+      let mapped = try MappedDirectory(file.descriptor)
       mapped.publish(disk(1).encoded, generation: 1, batch: 0, in: 0)
       mapped.set(.pendingBatch, 4)
       for id in 2...5 { mapped.publish(disk(UInt64(id)).encoded, generation: 1, batch: 4, in: id) }
@@ -131,7 +131,7 @@ import Testing
     for word in 0..<Layout.Word.pendingBatch.rawValue {
       for bit: UInt64 in [0, 1, 17, 63] {
         let file = File()
-        _ = try MappedDirectory(file.descriptor, formats: true)
+        _ = try MappedDirectory(file.descriptor)
         let changed = file.word(at: word * 8) ^ 1 << bit
         file.set(word: changed, at: word * 8)
         #expect(throws: DirectoryError.self) { try DiskDirectory(file.descriptor) }
@@ -157,6 +157,10 @@ import Testing
     other.set(1, at: 4000)
     #expect(throws: DirectoryError.noMemory) { try DiskDirectory(other.descriptor) }
     #expect(other.byte(at: 0) == 0 && other.byte(at: 4000) == 1)
+    let later = File()
+    later.set(1, at: 1 << 20)
+    #expect(throws: DirectoryError.noMemory) { try DiskDirectory(later.descriptor) }
+    #expect(later.byte(at: 0) == 0)
     for count in 0...Layout.words.count {
       let file = File()
       for index in 0..<count { file.set(word: Layout.words[index], at: (index + 1) * 8) }

@@ -12,19 +12,13 @@ extension MemoryFile {
     path: String, room bytes: UInt64
   ) throws(MemoryFileError) -> (file: MemoryFile, isNew: Bool) {
     let isEmpty: Bool
-    let found = try pin(path)
+    let found = try pin(path, room: bytes)
     defer { close(found) }
     let place = try check(found, path)
     var status = stat()
     guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
     isEmpty = status.st_size == 0
-    let available = place.free + UInt64(status.st_blocks) * 512
-    guard place.total == 0 || available >= bytes else {
-      throw MemoryFileError(
-        "\(path): its tmpfs has room for \(mebibytes(available)), and the memory limit is "
-          + "\(mebibytes(bytes)); a write beyond the room would end the server, so lower --memory, or "
-          + "lift the limit of the tmpfs with `mount -o remount,size=0 DIR`")
-    }
+    try checkRoom(place, path, has: UInt64(status.st_blocks) * 512, for: bytes)
     let opened = hm_reopen(found)
     guard opened >= 0 else { throw failure("open", path, -opened) }
     let file = try MemoryFile(owning: opened, kind: .named(path), canRunOut: place.total != 0)
@@ -32,13 +26,13 @@ extension MemoryFile {
   }
 
   /// A descriptor that pins the file without opening it, since to open a device or a pipe has effects.
-  private static func pin(_ path: String) throws(MemoryFileError) -> Int32 {
+  private static func pin(_ path: String, room bytes: UInt64) throws(MemoryFileError) -> Int32 {
     // Of two servers that make the file at once, one finds that of the other.
     for _ in 0..<2 {
       let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
       if found >= 0 { return found }
       guard errno == ENOENT else { throw failure("open", path) }
-      try checkDirectory(of: path)
+      try checkDirectory(of: path, room: bytes)
       let made = unsafe Glibc.open(
         path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
       if made >= 0 {
@@ -55,13 +49,26 @@ extension MemoryFile {
   }
 
   /// Refuses a directory in which the file would be refused, before it is made.
-  private static func checkDirectory(of path: String) throws(MemoryFileError) {
+  private static func checkDirectory(
+    of path: String, room bytes: UInt64
+  ) throws(MemoryFileError) {
     let directory =
       path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let found = unsafe Glibc.open(directory, pathOnly | O_DIRECTORY | O_CLOEXEC)
     guard found >= 0 else { throw failure("open directory", directory) }
     defer { close(found) }
-    _ = try checkPlace(found, path)
+    try checkRoom(checkPlace(found, path), path, has: 0, for: bytes)
+  }
+
+  private static func checkRoom(
+    _ place: hm_place, _ path: String, has: UInt64, for bytes: UInt64
+  ) throws(MemoryFileError) {
+    let available = place.free + has
+    guard place.total != 0, available < bytes else { return }
+    throw MemoryFileError(
+      "\(path): its tmpfs has room for \(mebibytes(available)), and the memory limit is "
+        + "\(mebibytes(bytes)); a write beyond the room would end the server, so lower --memory, or "
+        + "lift the limit of the tmpfs with `mount -o remount,size=0 DIR`")
   }
 
   private static func check(

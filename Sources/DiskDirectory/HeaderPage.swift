@@ -1,0 +1,49 @@
+import CLinux
+import Glibc
+
+/// The first page of a file, as it is read before anything is mapped or changed.
+struct HeaderPage {
+  private let file: Int32
+  private var words = [UInt64](repeating: 0, count: Layout.page / 8)
+
+  /// What a short file lacks counts as zeros.
+  init(_ file: Int32) throws(DirectoryError) {
+    self.file = file
+    let read = unsafe words.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, $0.count, 0) }
+    guard read >= 0 else { throw .system(call: "pread", errno: errno) }
+  }
+
+  /// Throws unless this is a memory file that this version knows, or a new one. Returns whether it is new.
+  func check() throws(DirectoryError) -> Bool {
+    guard self[.magic] == Layout.magic else {
+      guard self[.magic] == 0, isNew else { throw .noMemory }
+      return true
+    }
+    // First, so that the rest may be another in another version.
+    guard self[.version] == Layout.version else { throw .otherVersion(self[.version]) }
+    let layout = Array(words[Layout.Word.version.rawValue..<Layout.Word.checksum.rawValue])
+    guard self[.checksum] == Self.checksum(of: layout) else {
+      throw .damaged("the checksum of its first page is wrong")
+    }
+    guard layout == Layout.words else {
+      throw .damaged("its layout is none of format \(Layout.version)")
+    }
+    return false
+  }
+
+  static func checksum(of layout: [UInt64]) -> UInt64 {
+    unsafe layout.withUnsafeBytes { UInt64(unsafe hm_crc32c(0, $0.baseAddress, $0.count)) }
+  }
+
+  private subscript(word: Layout.Word) -> UInt64 { words[word.rawValue] }
+
+  /// The magic is stored last, so a file whose first server ended before that is new too.
+  private var isNew: Bool {
+    let isEmpty = words.indices.dropFirst().allSatisfy { index in
+      words[index] == 0 || index == Layout.Word.checksum.rawValue
+        || index <= Layout.words.count && words[index] == Layout.words[index - 1]
+    }
+    var (start, end): (Int64, Int64) = (0, 0)
+    return isEmpty && unsafe hm_next_data(file, Int64(Layout.page), &start, &end) == ENXIO
+  }
+}
