@@ -43,7 +43,8 @@ struct HeaderPage {
       words[index] == 0 || index == Layout.Word.checksum.rawValue
         || index <= Layout.words.count && words[index] == Layout.words[index - 1]
     }
+    guard isEmpty else { return false }
     var (start, end): (Int64, Int64) = (0, 0)
-    return isEmpty && unsafe hm_next_data(file, Int64(Layout.page), &start, &end) == ENXIO
+    return unsafe hm_next_data(file, Int64(Layout.page), &start, &end) == ENXIO
   }
 }

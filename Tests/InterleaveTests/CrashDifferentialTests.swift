@@ -4,7 +4,8 @@ import Testing
 /// Random small programs that crash anywhere: what recovery finds with every reduction is exactly
 /// what brute force finds, over all prefixes of all interleavings.
 @Suite struct CrashDifferentialTests {
-  static let programs = 400
+  /// An unoptimized build takes fifteen times as long.
+  static let programs = isOptimized ? 400 : 60
   static let shards = 4
 
   /// The programs of a shard that have neither a race nor a livelock: those end a search, and then
@@ -114,3 +115,13 @@ import Testing
     #expect(grew > 0, "bounds made no difference to these programs")
   }
 }
+
+private let isOptimized: Bool = {
+  var optimized = true
+  assert(
+    {
+      optimized = false
+      return true
+    }())
+  return optimized
+}()
