@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: arrays build checkpoints survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms fuzz clean
+.PHONY: arrays build checkpoints survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms kills fuzz clean
 
 build:
 	scripts/deps build
@@ -96,6 +96,14 @@ churn: deps build
 # that end at every byte, and forks under writes. Takes more than ten minutes. SEED= repeats a run.
 storms: deps build
 	STORM=1 SEED=$(SEED) scripts/client-tests -s -k 'test_storms or test_killed or test_fork_consistency'
+
+# SIGKILL a thousand times under load, and at the start, and of the keeper; or KILLS= times.
+kills: deps build
+	KILLS=$(or $(KILLS),1000) scripts/client-tests -k test_kills
+
+# SIGKILL a thousand times under load, in recovery, and of the keeper; KILLS= is another number.
+kills: deps build
+	KILLS=$(or $(KILLS),1000) scripts/client-tests -k test_kills
 
 # Fuzzes the parsers. TIME= is the number of seconds for each target, JOBS= the processes at once.
 fuzz:

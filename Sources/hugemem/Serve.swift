@@ -110,13 +110,8 @@ struct Serve: ParsableCommand {
     sockets.keepTaken()
     let survivor = try survival.obtain(
       in: directory, from: taken, stored: activation.memory, room: limit, log)
-    let recovered = try survivor?.recover(prepared, options, log)
-    let machine = try recovered?.machine ?? machine(options)
-    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
-    let disks = Disks(
-      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
-      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
-    if let recovered { try recovered.restore(to: disks) }
+    let (disks, overhead) = try makeDisks(survivor, prepared, options, access, log)
+    let machine = disks.machine
     let checkpoints = Checkpoints(machine: machine)
     try fill(disks, checkpoints)
 
@@ -226,6 +221,23 @@ struct Serve: ParsableCommand {
       }
     }
     print("hugemem: the options are good")
+  }
+
+  /// The registry, with the disks of an earlier server. A function of its own, so that nothing else holds
+  /// them: the caller never returns.
+  @inline(never)
+  private func makeDisks(
+    _ survivor: SurvivingMemory?, _ prepared: Machine?, _ options: MachineOptions,
+    _ access: AccessControl, _ log: Logger
+  ) throws -> (Disks, Overhead) {
+    let recovered = try survivor?.recover(prepared, options, log)
+    let machine = try recovered?.machine ?? machine(options)
+    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
+    let disks = Disks(
+      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
+      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
+    try recovered?.restore(to: disks)
+    return (disks, overhead)
   }
 
   /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data
