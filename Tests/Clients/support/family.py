@@ -10,13 +10,20 @@ from support.wire import ENOMEM, ENOSPC, TRIM, WRITE, WRITE_ZEROES
 PAGE = 4096
 
 
+# The low bytes of the numbers from 0 on, which are enough for a disk of 256 MiB.
+NUMBERS = [bytes(number >> shift & 0xFF for number in range(1 << 20)) for shift in (0, 8, 16)]
+
+
 def stamped(identity, sequence, offset, length):
     """Bytes that say which disk they are of, when they were written, and where they belong."""
     first = offset // 16
     count = (offset + length + 15) // 16 - first
-    words = b"".join(
-        struct.pack("<HHIQ", 0xB17E, identity, sequence & 0xFFFFFFFF, first + index) for index in range(count))
-    return words[offset - first * 16:][:length]
+    words = bytearray(16 * count)
+    for at, byte in enumerate(struct.pack("<HHI", 0xB17E, identity, sequence & 0xFFFFFFFF)):
+        words[at::16] = bytes([byte]) * count
+    for at, column in enumerate(NUMBERS):
+        words[8 + at::16] = column[first:first + count]
+    return bytes(words[offset - first * 16:][:length])
 
 
 class Wrong(AssertionError):
