@@ -97,10 +97,6 @@ churn: deps build
 storms: deps build
 	STORM=1 SEED=$(SEED) scripts/client-tests -s -k 'test_storms or test_killed or test_fork_consistency'
 
-# SIGKILL a thousand times under load, and at the start, and of the keeper; or KILLS= times.
-kills: deps build
-	KILLS=$(or $(KILLS),1000) scripts/client-tests -k test_kills
-
 # SIGKILL a thousand times under load, in recovery, and of the keeper; KILLS= is another number.
 kills: deps build
 	KILLS=$(or $(KILLS),1000) scripts/client-tests -k test_kills

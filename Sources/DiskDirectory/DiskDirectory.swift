@@ -82,7 +82,8 @@ public final class DiskDirectory: Sendable {
       state.records.keep(Set(newest.values.map(\.found.slot)))
       mapped.set(.pendingBatch, 0)
       let disks = newest.values.map(\.found).sorted { $0.disk.id < $1.disk.id }
-      state.roots.keep(Set(disks.flatMap { [$0.disk.root] + ($0.disk.snapshot.map { [$0] } ?? []) }))
+      state.roots.keep(
+        Set(disks.flatMap { [$0.disk.root] + ($0.disk.snapshot.map { [$0] } ?? []) }))
       return (disks, damaged)
     }
   }

@@ -40,14 +40,18 @@ public struct DiskRecord: Equatable, Sendable {
     (self.root, self.snapshot, self.origin, self.owner) = (root, snapshot, origin, owner)
   }
 
-  public static func == (one: DiskRecord, other: DiskRecord) -> Bool { one.encoded == other.encoded }
+  public static func == (one: DiskRecord, other: DiskRecord) -> Bool {
+    one.encoded == other.encoded
+  }
 
   /// Eleven numbers, and then four strings, each as its length in one byte and its UTF-8.
   var encoded: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(512)
     func add(_ number: UInt64) {
-      for shift in stride(from: 0, to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(shift))) }
+      for shift in stride(from: 0, to: 64, by: 8) {
+        bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
+      }
     }
     add(id)
     add(size)

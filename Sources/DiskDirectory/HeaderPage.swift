@@ -9,7 +9,9 @@ struct HeaderPage {
   /// What a short file lacks counts as zeros.
   init(_ file: Int32) throws(DirectoryError) {
     self.file = file
-    let read = unsafe words.withUnsafeMutableBytes { unsafe pread(file, $0.baseAddress, $0.count, 0) }
+    let read = unsafe words.withUnsafeMutableBytes {
+      unsafe pread(file, $0.baseAddress, $0.count, 0)
+    }
     guard read >= 0 else { throw .system(call: "pread", errno: errno) }
   }
 

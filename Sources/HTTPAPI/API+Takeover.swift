@@ -11,7 +11,8 @@ extension API {
     guard let handOver = control.handOver else {
       throw Problem(
         409, .failed,
-        "this server was started without --survive, so its disks end with it; save them with `hugemem checkpoint`")
+        "this server was started without --survive, so its disks end with it; save them with `hugemem checkpoint`"
+      )
     }
     let socket = fcntl(file.descriptor, F_DUPFD_CLOEXEC, 0)
     guard socket >= 0 else { throw Problem(503, .failed, "no descriptor is left") }

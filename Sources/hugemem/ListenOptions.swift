@@ -82,7 +82,8 @@ struct ListenOptions: ParsableArguments {
     let anywhere = insecure || remoteMode == .required
     for text in tcp {
       guard let (host, port) = Self.parse(text) else { continue }
-      do { listeners += try Listener.tcp(
+      do {
+        listeners += try Listener.tcp(
           host: host, port: port, anywhere: anywhere, from: sockets.open)
       } catch {
         throw ControlError("--tcp \(text): \(error)")

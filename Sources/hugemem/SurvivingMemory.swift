@@ -39,7 +39,8 @@ final class SurvivingMemory {
         ?? .prepare(directory.frames, limit: options.limit, capacity: options.capacity)
       let (found, damaged) = directory.recover()
       if damaged > 0 {
-        log.error("records of disks are damaged: they are gone", metadata: ["records": "\(damaged)"])
+        log.error(
+          "records of disks are damaged: they are gone", metadata: ["records": "\(damaged)"])
       }
       // Forks of one point share what a reset returns to.
       var spaces: [KeptSpace] = []

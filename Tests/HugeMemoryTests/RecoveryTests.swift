@@ -209,7 +209,8 @@ import Testing
           unsafe file.root(Int.random(in: 0..<4, using: &random)).pointee ^= bit
         } else {
           let table = tables[Int.random(in: 0..<tables.count, using: &random)]
-          let words = unsafe before.machine.arena.address(table).assumingMemoryBound(to: UInt64.self)
+          let words = unsafe before.machine.arena.address(table).assumingMemoryBound(
+            to: UInt64.self)
           let used = (0..<Table.count).filter { unsafe words[$0] != 0 }
           unsafe words[used[Int.random(in: 0..<used.count, using: &random)]] ^= bit
         }
@@ -248,6 +249,7 @@ import Testing
     guard entry.kind == .table else { return [] }
     let table = Table(entry.frame, in: arena)
     return [entry.frame]
-      + (level > 1 ? (0..<Table.count).flatMap { tables(table[$0], in: arena, level: level - 1) } : [])
+      + (level > 1
+        ? (0..<Table.count).flatMap { tables(table[$0], in: arena, level: level - 1) } : [])
   }
 }

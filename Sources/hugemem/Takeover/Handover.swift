@@ -26,7 +26,8 @@ struct Handover: Sendable {
     guard unsafe getenv("NOTIFY_SOCKET") == nil else {
       close(socket)
       throw ControlError(
-        "a service manager runs this server; restart it there, which keeps the disks and the sockets")
+        "a service manager runs this server; restart it there, which keeps the disks and the sockets"
+      )
     }
     let thread = WorkerThread { run(on: socket) }
     guard let thread else {

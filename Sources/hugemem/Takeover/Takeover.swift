@@ -57,7 +57,8 @@ final class Takeover {
       try DiskDirectory.check(memory)
       let length = DiskDirectory.length(capacity: options.capacity)
       guard lseek(memory, 0, SEEK_END) >= length || ftruncate(memory, off_t(length)) == 0 else {
-        throw ControlError("the memory file cannot grow: \(unsafe String(cString: strerror(errno)))")
+        throw ControlError(
+          "the memory file cannot grow: \(unsafe String(cString: strerror(errno)))")
       }
       return try .prepare(
         DiskDirectory.frames(of: memory), limit: options.limit, capacity: options.capacity)
