@@ -14,7 +14,7 @@ import Testing
       let word = surviving { ModelWord(0) }
       scenario.thread("one") { word.store(1, .release) }
       scenario.afterCrash {
-        let all = (0..<200).map { _ in Own() }
+        let all = (0..<100).map { _ in Own() }
         for (number, own) in all.enumerated() {
           own.lock.lock()
           own.word.store(UInt64(number), .relaxed)

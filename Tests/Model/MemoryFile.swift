@@ -49,8 +49,8 @@ enum Parallel {
 
 /// Plants a bug: where a durable root is stored, or a frame filled, later than in production.
 enum Late {
-  /// The root of a space in the file, at the end of the section that changed it; or when what it no
-  /// longer names is free.
+  /// The root of a space in the file, at the end of the section that changed it; or at the end of the
+  /// next one, in which what it no longer names is freed.
   case root, rootAfterFree
   /// A frame for a write, at the end of the section that published it.
   case fill
@@ -80,6 +80,15 @@ func catchingUp<Result, Failure: Error>(
   }
   return try body()
 }
+/// Called at the end of an operation.
+func catchUp() {
+  guard !putOff.isEmpty else { return }
+  let thread = currentThread()
+  while let index = putOff.firstIndex(where: { $0.thread == thread }) {
+    putOff.remove(at: index).store()
+  }
+}
+
 /// Whether the thread holds a lock; only kept with a planted bug.
 private let depth = ModelThreadLocal(0)
 var isInSection: Bool { depth.value > 0 }
