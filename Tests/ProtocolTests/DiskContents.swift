@@ -5,6 +5,8 @@ import Interleave
 struct Requests {
   /// A request: what it does to the contents, and what it returns.
   typealias Effect = (inout DiskContents) -> UInt8
+  /// The answer to a write that found no memory. It changes nothing.
+  static let refused: UInt8 = 0xff
   let before: DiskContents
   let effects: [Effect]
   let word: UInt64
@@ -37,6 +39,7 @@ struct Requests {
       guard isPossible, done.count < 2 || !isLater(done[0]) else { continue }
       var contents = before
       let isAnswer = done.allSatisfy {
+        if isAnswered($0) && self.answer($0) == Self.refused { return true }
         let answer = effects[$0](&contents)
         return !isAnswered($0) || answer == self.answer($0)
       }

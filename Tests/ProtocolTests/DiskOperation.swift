@@ -81,9 +81,9 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     switch self {
     case .readHole: return space.byte(at: slotSize)
     case .readFork: return disks.spaces[1]!.byte(at: 0)
-    case .write, .writeFirst: space.put(value, at: UInt64(thread) * pageSize)
-    case .writeHole: space.put(value, at: slotSize + UInt64(thread) * pageSize)
-    case .writeFork: disks.spaces[1]!.put(value, at: 0)
+    case .write, .writeFirst: return write(value, to: space, page: thread)
+    case .writeHole: return write(value, to: space, page: 2 + thread)
+    case .writeFork: return write(value, to: disks.spaces[1]!, page: 0)
     case .fork: disks.name()
     case .reset: try! disks.spaces[1]!.reset(to: space)
     case .remove: disks.remove(drops: other.needsFork != true)
@@ -98,5 +98,9 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     case .revoke: disks.machine.revokeZeroPage()
     }
     return 0
+  }
+
+  private func write(_ value: UInt8, to space: AddressSpace, page: Int) -> UInt8 {
+    space.putIfAllowed(value, at: UInt64(page) * pageSize) ? 0 : Requests.refused
   }
 }
