@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: arrays build checkpoints survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms kills fuzz clean
+.PHONY: arrays build checkpoints crashes survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms kills fuzz clean
 
 build:
 	scripts/deps build
@@ -48,6 +48,12 @@ tsan:
 interleave:
 	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
 	  --no-parallel --filter 'InterleaveTests|ProtocolTests|HugeArraysTests'
+
+# Crashes of the engine: every schedule of two operations, each against each. `make interleave` explores
+# those with at most one preemption.
+crashes:
+	CRASHES=all swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
+	  --no-parallel --filter 'crashesOfEachOperationAgainstEach'
 
 # Runs random programs on the kernel and on the engine, which must agree after every step.
 # PROGRAMS=100000 makes a long run, SEED= chooses other programs. The counters are compared in a

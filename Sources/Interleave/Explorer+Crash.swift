@@ -45,8 +45,8 @@ extension Explorer {
     var isRecovering = false
     /// Whether recovery is over, and the checks run.
     var hasRecovered = false
-    /// The words that recovery has made, one bit for each location, and its first cell.
-    var ownWords: UInt64 = 0
+    /// The words that recovery has made, and its first cell.
+    var own: [OwnWord] = []
     var firstOwnCell = 0
     var steps = 0
     /// Its stores to surviving memory.
@@ -77,7 +77,7 @@ extension Explorer {
     mutating func endRecovery() {
       isRecovering = false
       hasRecovered = false
-      ownWords = 0
+      own.removeAll(keepingCapacity: true)
       steps = 0
       stores = 0
       token = []
@@ -259,23 +259,6 @@ extension Explorer {
   }
 
   // MARK: What recovery uses
-
-  /// A location for a word of recovery: one that was never used, or one of the words that are lost.
-  func renewLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
-    let name = name ?? "word\(memory.locations.count)"
-    var location = memory.locations.count
-    if location < View.locations {
-      location = memory.add(value, name: name, site: site)
-    } else {
-      location = (~(crash.words | crash.ownWords)).trailingZeroBitCount
-      precondition(
-        location < View.locations,
-        "Interleave: more than \(View.locations) words survive or are made by recovery")
-      memory.renew(location, value, name: name, by: running, site: site)
-    }
-    crash.ownWords |= 1 << UInt64(location)
-    return location
-  }
 
   /// Fails if recovery uses what did not survive. `maker` is who made the object.
   func verify(

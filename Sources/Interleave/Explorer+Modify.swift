@@ -9,6 +9,19 @@ extension Explorer {
     _ location: Int, _ order: MemoryOrder, _ site: Site, _ name: String, _ operand: UInt64,
     checksOverflow: Bool = false, _ transform: (UInt64) -> UInt64?
   ) -> UInt64 {
+    if isOwn(location) {
+      passOwn(.modify, location, releases: order.releases, site)
+      let before = own(location)
+      guard let after = transform(before) else {
+        fail(.trap, "\(name) overflows, found \(show(before)), at \(site.description)")
+        return before
+      }
+      setOwn(location, after)
+      if isTracing {
+        note(site, "\(name)(\(order)): \(show(before)) → \(show(after))", location)
+      }
+      return before
+    }
     let order = weaken(order, site, name)
     schedule(
       Operation(
@@ -47,6 +60,18 @@ extension Explorer {
     failure: MemoryOrder? = nil, isWeak: Bool = false
   ) -> (exchanged: Bool, original: UInt64) {
     let name = isWeak ? "weakCompareExchange" : "compareExchange"
+    if isOwn(location) {
+      passOwn(.compareExchange, location, releases: order.releases, site)
+      let found = own(location)
+      if found == expected { setOwn(location, desired) }
+      if isTracing {
+        let event = "\(name)(\(show(expected)) → \(show(desired)), \(order))"
+        note(
+          site, found == expected ? "\(event): done" : "\(event): failed, found \(show(found))",
+          location)
+      }
+      return (found == expected, found)
+    }
     let order = weaken(order, site, name)
     let failed = failure.map { weaken($0, site, "\(name) failure") } ?? order.ofFailure
     // A quiet step can have only one result.

@@ -21,7 +21,7 @@ extension Explorer {
   // MARK: Atomics
 
   func addLocation(_ value: UInt64, name: String?, _ site: Site) -> Int {
-    if crash.isRecovering { return renewLocation(value, name: name, site) }
+    if crash.isRecovering { return addOwn(value, name: name) }
     precondition(!isSealed, "Interleave: words are created by the set-up, not by threads")
     precondition(
       memory.locations.count < View.locations,
@@ -31,6 +31,11 @@ extension Explorer {
   }
 
   func load(_ location: Int, _ order: MemoryOrder, _ site: Site) -> UInt64 {
+    if isOwn(location) {
+      passOwn(.load, location, site)
+      if isTracing { note(site, "load(\(order)) → \(show(own(location)))", location) }
+      return own(location)
+    }
     let order = weaken(order, site, "load")
     schedule(
       Operation(
@@ -47,6 +52,12 @@ extension Explorer {
   }
 
   func store(_ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site) {
+    if isOwn(location) {
+      passOwn(.store, location, releases: order.releases, site)
+      setOwn(location, value)
+      if isTracing { note(site, "store(\(show(value)), \(order))", location) }
+      return
+    }
     let order = weaken(order, site, "store")
     schedule(
       Operation(
@@ -61,6 +72,9 @@ extension Explorer {
   func add(
     _ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site
   ) -> UInt64 {
+    if isOwn(location) {
+      return modify(location, order, site, "add", value) { $0 &+ value }
+    }
     let order = weaken(order, site, "add")
     schedule(
       Operation(
@@ -234,7 +248,7 @@ extension Explorer {
 
   func note(_ site: Site, _ event: String, _ location: Int? = nil) {
     var line = "\(threads[running].name.padded(to: 12)) \(site.description.padded(to: 24)) "
-    if let location { line += "\(memory.locations[location].name)." }
+    if let location { line += "\(name(location))." }
     trace.append(line + event)
   }
 

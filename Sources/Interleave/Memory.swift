@@ -119,7 +119,7 @@ struct Memory {
     if threads[thread].awaited[location: location] != 0 {
       threads[thread].awaited[location: location] = number + 1
     }
-    if order.releases { threads[thread].released = threads[thread].view[clock: thread] }
+    if order.releases { settleWrites(of: thread) }
     var message = order.releases ? threads[thread].view : threads[thread].fenced
     if let passing { message.join(passing) }
     // A thread that reads this store may not read an older one afterwards.
@@ -179,13 +179,9 @@ struct Memory {
     }
   }
 
-  /// Makes a new location out of one that nobody will use again.
-  mutating func renew(_ location: Int, _ value: UInt64, name: String, by thread: Int, site: Site) {
-    let number = locations[location].number + 1
-    stores.append(Store(value: value, message: View(), thread: 0, site: site, previous: -1))
-    locations[location] = Location(
-      newest: stores.count - 1, number: number, name: name, site: site)
-    threads[thread].view[location: location] = number
+  /// Makes the thread's plain writes certain, as a release does.
+  mutating func settleWrites(of thread: Int) {
+    threads[thread].released = threads[thread].view[clock: thread]
   }
 
   private mutating func raiseSequential(_ location: Int, _ number: Int) {

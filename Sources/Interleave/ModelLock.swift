@@ -53,7 +53,7 @@ extension Explorer {
       fail(.misuse, "a lock in surviving memory, at \(site.description): nobody would give it back")
     }
     let location = addLocation(0, name: name, site)
-    memory.makeLock(location)
+    if !isOwn(location) { memory.makeLock(location) }
     return location
   }
 
@@ -64,13 +64,14 @@ extension Explorer {
       Operation(
         kind: .lock, object: location, isWrite: true, operand: UInt64(site.line), site: site))
     guard !isTaken(location) else {
-      return fail(.livelock, "\(memory.locations[location].name) is never given back")
+      return fail(.livelock, "\(name(location)) is never given back")
     }
     take(location, site, recordsOrder: recordsOrder)
     if isTracing { note(site, "lock", location) }
   }
 
   func take(_ location: Int, _ site: Site, recordsOrder: Bool) {
+    if isOwn(location) { return setOwn(location, UInt64(running) + 1) }
     let message = memory.store(location, age: 0).message
     _ = memory.read(location, age: 0, by: running, .acquire)
     memory.write(location, UInt64(running) + 1, by: running, .acquire, passing: message, site)
@@ -88,8 +89,13 @@ extension Explorer {
     guard isHeld(location) else {
       return fail(.check, "unlock of a lock of another, at \(site.description)")
     }
-    threads[running].held &= ~(1 << UInt64(location))
-    memory.write(location, 0, by: running, .release, site)
+    if isOwn(location) {
+      setOwn(location, 0)
+      memory.settleWrites(of: running)
+    } else {
+      threads[running].held &= ~(1 << UInt64(location))
+      memory.write(location, 0, by: running, .release, site)
+    }
     if isTracing { note(site, "unlock", location) }
   }
 
@@ -100,6 +106,10 @@ extension Explorer {
         site: site))
   }
 
-  func isHeld(_ lock: Int) -> Bool { threads[running].held >> UInt64(lock) & 1 != 0 }
-  func isTaken(_ lock: Int) -> Bool { memory.store(lock, age: 0).value != 0 }
+  func isHeld(_ lock: Int) -> Bool {
+    isOwn(lock) ? own(lock) != 0 : threads[running].held >> UInt64(lock) & 1 != 0
+  }
+  func isTaken(_ lock: Int) -> Bool {
+    isOwn(lock) ? own(lock) != 0 : memory.store(lock, age: 0).value != 0
+  }
 }

@@ -43,7 +43,11 @@ public struct ModelWord: ~Copyable, Sendable {
   }
 
   /// The newest value. Reading it is no step of any thread. For `ModelLock.guards`.
-  public var peek: UInt64 { explorer(nil).memory.store(location, age: 0).value }
+  public var peek: UInt64 {
+    let explorer = explorer(nil)
+    return explorer.isOwn(location)
+      ? explorer.own(location) : explorer.memory.store(location, age: 0).value
+  }
 
   /// Adds modulo 2⁶⁴. Returns the previous value.
   @discardableResult

@@ -159,6 +159,6 @@ extension Explorer {
   ) {
     guard isTracing else { return }
     formats[location] = format
-    note(site, "\(memory.locations[location].name) is \(what())")
+    note(site, "\(name(location)) is \(what())")
   }
 }

@@ -59,6 +59,7 @@ extension Explorer {
       if isTracing { note(site, "tryLock: done", location) }
       return true
     }
+    if isOwn(location) { return false }
     // A loop that tries again waits for the next change.
     memory.threads[running].awaited[location: location] = memory.locations[location].number + 1
     record(0)

@@ -25,7 +25,9 @@ public struct Lock: ~Copyable, Sendable {
   public borrowing func withLock<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    plantsNoLock ? try body() : try spin.withLock(body)
+    if plantsNoLock { return try body() }
+    guard plantsLate != nil else { return try spin.withLock(body) }
+    return try spin.withLock { () throws(Failure) in try catchingUp(body) }
   }
   public borrowing func lock() { if !plantsNoLock { spin.lock() } }
   public borrowing func unlock() { if !plantsNoLock { spin.unlock() } }
@@ -47,7 +49,7 @@ func monotonicTime() -> UInt64 { 0 }
 
 /// The names of threads start again with each execution, so that an execution can be repeated.
 private let threadNames = ModelThreadLocal(0)
-@safe nonisolated(unsafe) private var threadsNamed = 0
+@safe nonisolated(unsafe) var threadsNamed = 0
 func currentThread() -> UInt64 {
   if threadNames.value == 0 {
     threadsNamed += 1
@@ -121,14 +123,19 @@ public final class Counters: Sendable {
 let slotSize = UInt64(FrameGeometry.hugeSize)
 let pageSize = UInt64(FrameGeometry.frameSize)
 
-/// Makes a machine for one execution, with room for `frames` small frames.
-func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> Machine {
+/// Makes a machine for one execution, with room for `frames` small frames. With `file`, these survive
+/// a crash.
+func makeEngine(
+  frames: Int, _ reference: Policy.ZeroReference = .perTable, in file: MemoryFile? = nil
+) -> Machine {
   physical = nil
+  memoryFile = file
   threadsNamed = 0
   var policy = Policy.linux
   policy.zeroReference = reference
   let machine = try? Machine(
-    limit: UInt64(frames) * pageSize, policy: policy, grace: GracePeriod(expedited: true))
+    limit: UInt64(frames) * pageSize, policy: policy, grace: GracePeriod(expedited: true),
+    file: file.map { _ in ArenaFile(descriptor: 0, offset: 0) })
   nameGuardedVariables(machine!)
   return machine!
 }
@@ -137,9 +144,11 @@ func makeEngine(frames: Int, _ reference: Policy.ZeroReference = .perTable) -> M
 func makeSpace(on machine: Machine, slots: UInt64 = 2) -> AddressSpace {
   let space = try? machine.makeSpace(size: slots * slotSize)
   unowned let arena = machine.arena
-  unowned let owner = space!
+  weak let known = space
   space!.lock.guards {
-    owner.holds.keys.sorted().reduce(combine(hash(counts: arena), hash(mappings: owner))) {
+    // A thread may drop the space.
+    guard let owner = known else { return 0 }
+    return owner.holds.keys.sorted().reduce(combine(hash(counts: arena), hash(mappings: owner))) {
       combine(combine($0, $1), UInt64(owner.holds[$1] ?? 0))
     }
   }

@@ -52,9 +52,17 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
   let memory = calloc(1, huge == 0 ? (physical?.cells.count ?? 0) * stride : length)!
   if huge == 0 {
     // A word and zeroed counts for each frame, except in the first block, which is never used.
-    for index in FrameGeometry.framesPerHuge..<(physical?.cells.count ?? 0) {
-      (memory + index * stride).initializeMemory(
-        as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))
+    let make = {
+      for index in FrameGeometry.framesPerHuge..<(physical?.cells.count ?? 0) {
+        (memory + index * stride).initializeMemory(
+          as: AtomicWord.self, to: AtomicWord(0, name: "metadata \(index)"))
+      }
+    }
+    if let memoryFile, memoryFile.keepsMetadata, memoryFile.metadata == nil {
+      memoryFile.metadata = memory.assumingMemoryBound(to: FrameMetadata.self)
+      surviving(make)
+    } else {
+      make()
     }
   } else {
     let physical = Physical()
@@ -76,7 +84,8 @@ public func hm_reserve(_ length: Int, _ huge: Int32) -> UnsafeMutableRawPointer!
   return memory
 }
 public func hm_release(_ address: UnsafeMutableRawPointer!, _: Int) -> Int32 {
-  free(address)
+  // The frames of a memory file outlive the machine.
+  if memoryFile?.has(address) != true { free(address) }
   return 0
 }
 public func hm_allow_huge_backing(
@@ -110,13 +119,19 @@ public func memset(
   }
   let words = UnsafeMutableRawPointer(bitPattern: physical.base)!.assumingMemoryBound(
     to: AtomicWord.self)
+  fill(physical, range, 0)
   for frame in range {
-    physical.cells[frame].store(0)
     for slot in 0..<FrameGeometry.framesPerHuge {
       words[frame * FrameGeometry.framesPerHuge + slot].store(0, .relaxed)
     }
   }
   return target
+}
+
+/// Stores the contents of frames. A planted bug puts it off.
+private func fill(_ physical: Physical, _ range: Range<Int>, _ value: UInt64) {
+  let store = { for frame in range { physical.cells[frame].store(value) } }
+  if plantsLate == .fill, isInSection { putOff(ends: 1, store) } else { store() }
 }
 
 /// Copies one value. In a frame, the cell for its contents holds it; elsewhere, the first byte
@@ -133,7 +148,7 @@ public func memcpy(
     value = UInt64(source.load(as: UInt8.self))
   }
   if let (physical, range) = frames(target, count) {
-    for frame in range { physical.cells[frame].store(value) }
+    fill(physical, range, value)
   } else {
     target.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
   }

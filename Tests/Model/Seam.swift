@@ -38,7 +38,9 @@ public struct SpinLock: ~Copyable, Sendable {
 
 /// A few adjacent slots. The model has no cache lines.
 @usableFromInline enum ReaderSlot {
-  @usableFromInline static let count = 4
+  /// One for each thread of a scenario and one for the set-up. With a memory file there are more words
+  /// of other kinds, and two threads.
+  @usableFromInline static var count: Int { memoryFile == nil ? 4 : 3 }
   @usableFromInline static let stride = 1
 
   private static let owned = ModelThreadLocal(-1)

@@ -1,9 +1,4 @@
-#if INTERLEAVE
-  import Interleave
-#else
-  import Paging
-  import Primitives
-#endif
+import Paging
 
 // Spaces that outlive their process. Their frames, page tables included, lie in a memory file, and so
 // does a copy of each root. This is what must be true there after every single store:
@@ -15,34 +10,11 @@
 // that they write to what is no longer reachable was overtaken by the change. What follows from entries
 // and roots is not in the file: reference counts, free lists, the zero page, charges, promises.
 
-/// The word in a memory file that holds the root of a space.
-@safe package final class DurableRoot: @unchecked Sendable {
-  // Sendable: the pointer is constant, and the word atomic.
-
-  /// (A)
-  let word: AtomicWordPointer
-  /// Which of the file's words it is.
-  package let number: Int
-  private let end: @Sendable () -> Void
-
-  /// `end` is called when the word is no longer in use: when the space is gone, with all that its root
-  /// named.
-  package init(
-    _ word: UnsafeMutableRawPointer, number: Int = 0, end: @escaping @Sendable () -> Void = {}
-  ) {
-    self.number = number
-    unsafe self.word = word.assumingMemoryBound(to: AtomicWord.self)
-    self.end = end
-  }
-
-  deinit { end() }
-}
-
 extension AddressSpace {
   /// Keeps the root in a memory file as well, from now on. The machine's frames lie in that file.
   package func keepRoot(in durable: DurableRoot) {
     lock.withLock {
-      unsafe durable.word.pointee.store(root.load(.relaxed), .release)
+      durable.store(Entry(raw: root.load(.relaxed)))
       durableRoot = durable
     }
   }
@@ -52,8 +24,7 @@ extension AddressSpace {
 
   /// Under the lock: changes the root. What the old one named may be retired after that.
   func storeRoot(_ entry: Entry) {
-    // `release` pairs with nothing but the end of the process: what the root names was stored before.
-    if let durableRoot { unsafe durableRoot.word.pointee.store(entry.raw, .release) }
+    durableRoot?.store(entry)
     root.store(entry.raw, .release)
   }
 }

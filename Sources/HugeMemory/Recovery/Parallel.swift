@@ -1,6 +1,8 @@
 import CLinux
 import Primitives
 
+// The model checker's build replaces this file.
+
 /// Work that many threads share.
 enum Parallel {
   /// Runs `body` on as many threads as there are cores, this one included, but at most 16. Returns when

@@ -1,0 +1,1 @@
+../../../../Sources/Frames/Arena+Recovery.swift

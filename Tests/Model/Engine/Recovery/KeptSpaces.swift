@@ -1,0 +1,1 @@
+../../../../Sources/HugeMemory/Recovery/KeptSpaces.swift

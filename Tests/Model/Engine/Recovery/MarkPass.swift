@@ -1,0 +1,1 @@
+../../../../Sources/HugeMemory/Recovery/MarkPass.swift

@@ -1,0 +1,111 @@
+import Foundation
+import Interleave
+import Testing
+
+@testable import ProtocolsModel
+
+/// The engine on a memory file, production source: two operations at once, and a crash at every step.
+///
+/// This is one suite with the engine's other tests: the engine has globals, so its scenarios run
+/// one at a time.
+extension SpaceTests {
+  static func crashScenario(
+    _ a: DiskOperation, _ b: DiskOperation, _ planted: CrashDisks.Planted? = nil
+  ) -> (Scenario) -> Void {
+    { scenario in
+      let both = [a, b]
+      let disks = CrashDisks(
+        both.compactMap(\.needsPages).first ?? .small,
+        isForked: both.contains { $0.needsFork == true },
+        hasOwn: both.contains(.remove), hasZeros: both.contains(.dropZeros),
+        hasZeroPage: both.contains(.revoke), planted)
+      disks.effects = [a.effect(0), b.effect(1)]
+      for (thread, operation) in both.enumerated() {
+        let other = both[1 - thread]
+        scenario.thread("\(thread): \(operation)") {
+          Requests.began(thread, disks.requests)
+          let answer = operation.run(on: disks, thread, with: other)
+          catchUp()
+          Requests.answered(thread, answer, disks.requests)
+        }
+      }
+      scenario.finally { disks.finish() }
+      scenario.afterCrash {
+        disks.recover()
+      } check: {
+        disks.verify($0)
+      }
+    }
+  }
+
+  /// Pairs whose operations need the same disks.
+  static let crashPairs = DiskOperation.allCases.enumerated().flatMap { index, a in
+    DiskOperation.allCases[index...].filter { b in
+      (a.needsFork == nil || b.needsFork == nil || a.needsFork == b.needsFork)
+        && (a.needsPages == nil || b.needsPages == nil || a.needsPages == b.needsPages)
+        // A disk is named once and removed once.
+        && (a != b || a != .fork && a != .remove)
+    }.map { (a, $0) }
+  }
+
+  static func runCrashes(
+    _ a: DiskOperation, _ b: DiskOperation, bound: Int?, _ planted: CrashDisks.Planted? = nil
+  ) -> Report {
+    var checker = checker
+    checker.options.preemptionBound = bound
+    if bound == nil { checker.options.maximalDuration = .seconds(1800) }
+    plantsLate = planted?.late
+    defer {
+      plantsLate = nil
+      memoryFile = nil
+    }
+    return checker.run(crashScenario(a, b, planted))
+  }
+
+  /// `make crashes` explores every schedule.
+  static let isComplete = ProcessInfo.processInfo.environment["CRASHES"] != nil
+
+  @Test(.enabled(if: isOptimized, "make interleave, make crashes"))
+  func crashesOfEachOperationAgainstEach() {
+    var executions = 0, crashes = 0
+    for (a, b) in Self.crashPairs {
+      let report = Self.runCrashes(a, b, bound: Self.isComplete ? nil : 1)
+      print("crash: engine: \(a), \(b): \(report)")
+      let isExhausted = if case .budgetExhausted = report.verdict { true } else { false }
+      #expect(report.failure == nil && !isExhausted, "\(a), \(b): \(report)")
+      executions += report.executions
+      crashes += report.crashes
+    }
+    print(
+      "crash: engine: \(Self.crashPairs.count) pairs of \(DiskOperation.allCases.count) operations: "
+        + "\(executions) executions, \(crashes) crashes")
+  }
+
+  /// A few of them, for an unoptimized build.
+  @Test(arguments: [
+    (DiskOperation.writeHole, DiskOperation.fork), (.writeFork, .remove), (.discardPage, .collapse),
+  ])
+  func crashesOfAPair(_ a: DiskOperation, _ b: DiskOperation) {
+    let report = Self.runCrashes(a, b, bound: 0)
+    #expect(report.failure == nil && report.crashes > 10, "\(a), \(b): \(report)")
+  }
+
+  /// Each bug is found by pairs with an operation that it breaks. An unoptimized build looks for one.
+  @Test(arguments: CrashDisks.Planted.allCases)
+  func aBrokenRuleOfTheEngineIsFound(_ planted: CrashDisks.Planted) {
+    let pairs = Self.crashPairs.filter {
+      planted.operations.contains($0) || planted.operations.contains($1)
+    }
+    var found: [(name: String, failure: Failure)] = []
+    for (a, b) in pairs where isOptimized || found.isEmpty {
+      let report = Self.runCrashes(a, b, bound: planted.bound, planted)
+      if let failure = report.failure { found.append(("\(a), \(b)", failure)) }
+    }
+    print("crash: engine: \(planted) is found by \(found.count) of \(pairs.count) pairs:")
+    for (name, failure) in found { print("crash: engine: \(planted): \(name): \(failure.message)") }
+    #expect(!found.isEmpty)
+    for (name, failure) in found {
+      #expect([.check, .trap].contains(failure.kind), "\(planted), \(name): \(failure)")
+    }
+  }
+}
