@@ -131,6 +131,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
   public var zeroPageReferences: UInt32
   /// Counters with the kernel's names, in the order of `/proc/vmstat`.
   public var counters: [Counter]
+  /// Nil if no checkpoint is being loaded.
+  public var loading: Loading?
 
   /// One use of memory, in bytes.
   public struct Kind: Codable, Sendable, Equatable {

@@ -55,6 +55,7 @@ struct Stat: ParsableCommand {
       ("pressure", status.pressure + (status.pressureCause.map { " (\($0))" } ?? "")),
       ("zero page", status.zeroPage),
     ]
+    if let summary = status.loadingSummary { lines.append(("checkpoint", summary)) }
     return lines
   }
 }

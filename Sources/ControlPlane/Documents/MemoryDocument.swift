@@ -12,6 +12,7 @@ package struct MemoryDocument: Codable {
   package let pressure: Pressure
   package let zeroPageReferences: UInt32
   package let counters: [String: UInt64]
+  package let loading: ServerStatus.Loading?
 
   package struct Pressure: Codable {
     package let level: String
@@ -34,6 +35,7 @@ extension MemoryDocument {
     pressure = Pressure(level: status.pressure, cause: status.pressureCause)
     zeroPageReferences = status.zeroPageReferences
     counters = Dictionary(uniqueKeysWithValues: status.counters.map { ($0.name, $0.value) })
+    loading = status.loading
   }
 }
 
@@ -52,7 +54,7 @@ extension ServerStatus {
       pressureCause: memory.pressure.cause, zeroPageReferences: memory.zeroPageReferences,
       counters: names.compactMap { name in
         memory.counters[name].map { Counter(name: name, value: $0) }
-      })
+      }, loading: memory.loading)
   }
 }
 
