@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -332,7 +331,7 @@ def test_a_file_that_cannot_be_read_any_more(checkpoint, gate, server):
     one = server("--restore", directory, "--lazy", memory="256M")
     wire = one.go("big")
     wire.read(47 * MIB, MIB)
-    closed.end()
+    closed.fail()
     eventually(lambda: loading(one)["left"] == loading(one)["failed"] > 0, "the rest fails")
     same_bytes(wire.read(47 * MIB, 512), noise(512, 47 * MIB + 1), "what was loaded")
     assert wire.error(READ, 10 * MIB, 4096) == EIO
@@ -445,9 +444,12 @@ def test_changes_of_a_fork_while_it_loads(checkpoint, gate, server, tmp_path):
     eager.run("export", "--changed", "three", tmp_path / "eager.qcow2")
     before = contents(eager, "three")
     eager.stop()
-    gate(directory / "pages.1")
+    closed = gate(directory / "pages.1", range(2 * MIB))
     one = server("--restore", directory, "--lazy", memory="256M")
-    one.run("export", "--changed", "three", tmp_path / "changes.img")
+    export = subprocess.Popen(one.command("export", "--changed", "three", tmp_path / "changes.img"))
+    assert loading(one)["left"] > 0
+    closed.open()
+    assert export.wait() == 0
     loaded(one)
     one.run("import", "--onto", "one", "again", tmp_path / "changes.img")
     assert contents(one, "again") == before == contents(one, "three")
