@@ -68,8 +68,8 @@ public final class Checkpoints: Sendable {
     var spaces: [AddressSpace]
   }
 
-  private let machine: Machine
-  private let base = Mutex<Base?>(nil)
+  let machine: Machine
+  let base = Mutex<Base?>(nil)
   private let isSaving = Mutex(false)
 
   public init(machine: Machine) {
@@ -185,7 +185,7 @@ public final class Checkpoints: Sendable {
     if let forks = try? AddressSpace.forkTogether(spaces) {
       let next = Base(
         directory: directory.identity, generation: manifest.generation,
-        numbers: reader.numbers, spaces: forks)
+        numbers: reader.frames.numbers(in: machine.frames), spaces: forks)
       base.withLock { $0 = next }
     }
     return disks

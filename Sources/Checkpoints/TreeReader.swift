@@ -5,24 +5,37 @@ import Paging
 
 /// Makes spaces from the tables and pages of a checkpoint. What they shared, they share again.
 struct TreeReader: ~Copyable {
+  /// A slot of 2 MiB that is read later: a table of level 1 that has no entries yet, or a huge frame that
+  /// is not filled yet.
+  struct AbsentSlot: Sendable {
+    var frame: FrameNumber
+    /// Its first page, or only one.
+    var page: UInt32
+    var isHuge: Bool
+  }
+
   private let reader: PageReader
   private let machine: Machine
   private let arena: Arena
-  /// The frame of each page that was read as one of data; 0 for none yet.
-  private var smalls: [FrameNumber]
-  /// The frames that were read as a whole, by their first page.
-  private var huges: [UInt32: FrameNumber] = [:]
-  /// Tables by their page. A page that is a table of two levels is damaged.
-  private var tables: [UInt32: (frame: FrameNumber, level: Int)] = [:]
+  /// What was read.
+  private(set) var frames: PageFrames
   private let progress: (Int) -> Void
   private var done = 0
+  /// Whether slots are read later.
+  private let isLazy: Bool
+  /// The slots to read later, each once, in the order in which the tables name them.
+  private(set) var absent: [AbsentSlot] = []
 
-  init(_ reader: PageReader, machine: Machine, progress: @escaping (Int) -> Void) {
+  init(
+    _ reader: PageReader, machine: Machine, isLazy: Bool = false,
+    progress: @escaping (Int) -> Void
+  ) {
     self.reader = reader
     self.machine = machine
+    self.isLazy = isLazy
     self.progress = progress
     arena = machine.frames
-    smalls = Array(repeating: 0, count: Int(reader.pages) + 1)
+    frames = PageFrames(pages: reader.pages)
   }
 
   mutating func space(_ tree: SavedDisk.Tree) throws -> AddressSpace {
@@ -33,28 +46,21 @@ struct TreeReader: ~Copyable {
     return try machine.adoptSpace(size: tree.size, root: root)
   }
 
-  /// What the frames have that were read, for a checkpoint that goes on from this one.
-  var numbers: PageNumbers {
-    var numbers = PageNumbers(frames: arena.capacity + 2 * FrameGeometry.framesPerHuge)
-    for (page, frame) in smalls.enumerated() where frame != 0 { numbers.set(frame, UInt32(page)) }
-    for (page, frame) in huges {
-      for part in 0..<FrameGeometry.framesPerHuge {
-        numbers.set(frame + FrameNumber(part), page + UInt32(part))
-      }
-    }
-    for (page, table) in tables { numbers.set(table.frame, page) }
-    return numbers
-  }
-
   /// The frame of a table, with a reference of the caller's own.
   private mutating func table(_ page: UInt32, _ level: Int) throws -> FrameNumber {
     try check(page)
-    if let known = tables[page] {
+    if let known = frames.tables[page] {
       guard known.level == level else {
         throw CheckpointError.damaged("page \(page)", reason: "is a table of two levels")
       }
       arena.retain(known.frame)
       return known.frame
+    }
+    if isLazy && level == 1 {
+      guard let table = Table.make(in: arena) else { throw full }
+      frames.tables[page] = (table.frame, level)
+      absent.append(AbsentSlot(frame: table.frame, page: page, isHuge: false))
+      return table.frame
     }
     var node = InlineArray<512, UInt64>(repeating: 0)
     try unsafe withUnsafeMutableBytes(of: &node) {
@@ -70,7 +76,7 @@ struct TreeReader: ~Copyable {
       machine.dispose(table: table.frame, level: level)
       throw error
     }
-    tables[page] = (table.frame, level)
+    frames.tables[page] = (table.frame, level)
     return table.frame
   }
 
@@ -80,18 +86,18 @@ struct TreeReader: ~Copyable {
       return Entry(.table, try table(page, level - 1), writable: false)
     case (.small, let page)? where level == 1:
       try check(page)
-      if smalls[Int(page)] != 0 {
-        arena.retainSmall(smalls[Int(page)])
+      if frames.smalls[Int(page)] != 0 {
+        arena.retainSmall(frames.smalls[Int(page)])
       } else {
         guard let frame = arena.allocateSmall() else { throw full }
         do { try unsafe reader.read(page, into: arena.address(frame)) } catch {
           arena.release(frame)
           throw error
         }
-        smalls[Int(page)] = frame
+        frames.smalls[Int(page)] = frame
         count(1)
       }
-      return Entry(.small, smalls[Int(page)], writable: false)
+      return Entry(.small, frames.smalls[Int(page)], writable: false)
     case (.huge, let page)? where level == 2: return try huge(page)
     default: throw CheckpointError.damaged("a table", reason: "has an entry that cannot be")
     }
@@ -99,7 +105,7 @@ struct TreeReader: ~Copyable {
 
   private mutating func huge(_ page: UInt32) throws -> Entry {
     try check(page)
-    if let known = huges[page], arena.retainHuge(known) {
+    if let known = frames.huges[page], arena.retainHuge(known) {
       return Entry(.huge, known, writable: false)
     }
     let count = FrameGeometry.framesPerHuge
@@ -109,11 +115,15 @@ struct TreeReader: ~Copyable {
     guard let frame = arena.allocate(order: FrameGeometry.hugeOrder, zeroed: false) else {
       throw full
     }
-    do { try unsafe reader.read(page, count: count, into: arena.address(frame)) } catch {
-      arena.release(frame)
-      throw error
+    if isLazy {
+      absent.append(AbsentSlot(frame: frame, page: page, isHuge: true))
+    } else {
+      do { try unsafe reader.read(page, count: count, into: arena.address(frame)) } catch {
+        arena.release(frame)
+        throw error
+      }
     }
-    huges[page] = frame
+    frames.huges[page] = frame
     self.count(count)
     return Entry(.huge, frame, writable: false)
   }

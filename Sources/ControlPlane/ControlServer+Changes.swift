@@ -1,3 +1,4 @@
+import HugeMemory
 import NBDServer
 
 // The changes of a fork: out to a file, and in again.
@@ -13,8 +14,10 @@ extension ControlServer {
     }
     let target =
       try file.map { try ExportFile($0, name: path) } ?? ExportFile(path: path, streams: false)
+    let fork = try disk.space.fork()
+    try bringAll(of: [fork, origin], of: name, caller)
     try DiskChanges.save(
-      disk.space.fork(), origin: origin, size: disk.size, to: target.file, name: path,
+      fork, origin: origin, size: disk.size, to: target.file, name: path,
       caller: caller, progress: { report(.progress(done: $0, total: $1)) }
     ) { report(.changes($0)) }
     try target.commit()
@@ -38,6 +41,16 @@ extension ControlServer {
       name, from: origin, size: size, limits: limits ?? DiskLimits(),
       options: options ?? DiskOptions()
     ) { space in
+      for range in ranges {
+        do throws(LateError) {
+          try disks.late?.bring(range.start..<range.start + range.length, of: space)
+        } catch {
+          switch error {
+          case .noMemory(let limit): throw MemoryError.outOfMemory(limit: limit)
+          case .unreadable(let reason): throw DiskError.notLoaded(origin, reason: reason)
+          }
+        }
+      }
       try DiskChanges.apply(ranges, from: source, to: space, caller: caller, progress: progress)
     }
   }

@@ -132,8 +132,10 @@ public struct ControlServer: Sendable {
       let target =
         try file.map { try ExportFile($0, name: path) } ?? ExportFile(path: path, streams: false)
       // Save a fork, which has the contents of one moment while clients go on writing.
+      let fork = try disk.space.fork()
+      try bringAll(of: [fork], of: name, caller)
       try DiskFile.save(
-        disk.space.fork(), size: disk.size, to: target.file, name: path, caller: caller,
+        fork, size: disk.size, to: target.file, name: path, caller: caller,
         progress: progress)
       // If the client sent an open file, the client commits it. This does so if it sent only a
       // path.
@@ -225,7 +227,12 @@ public struct ControlServer: Sendable {
       residentMemory: residentMemory(), pressure: pressure.level, pressureCause: pressure.cause,
       zeroPageReferences: machine.zeroPageReferences,
       counters: machine.counters.map { ServerStatus.Counter(name: $0.name, value: $0.value) },
-      survival: survival())
+      survival: survival(),
+      loading: disks.late.map {
+        let progress = $0.progress
+        return ServerStatus.Loading(
+          pieces: progress.pieces, left: progress.left, failed: progress.failed)
+      })
   }
 }
 

@@ -10,7 +10,13 @@ extension ControlServer {
     _ names: [String]?, to directory: CheckpointDirectory, _ caller: Caller,
     _ progress: @escaping DiskFile.Progress
   ) throws -> Checkpoints.Report {
-    let disks = try disks.atOnePoint(names).map { saved in
+    let chosen = try disks.atOnePoint(names)
+    for saved in chosen {
+      try bringAll(
+        of: [saved.contents] + (saved.origin.map { [$0.contents] } ?? []), of: saved.disk.name,
+        caller)
+    }
+    let disks = chosen.map { saved in
       let limits = saved.disk.limits
       return DiskContents(
         name: saved.disk.name, size: saved.disk.size, description: saved.disk.settings.description,
@@ -39,6 +45,13 @@ extension Disks {
     progress: @escaping DiskFile.Progress
   ) throws -> Int {
     let loaded = try checkpoints.load(from: directory) { progress(UInt64($0) * 4096, 0) }
+    try add(loaded)
+    return loaded.count
+  }
+
+  func add(
+    _ loaded: [(disk: SavedDisk, contents: AddressSpace, origin: AddressSpace?)]
+  ) throws(DiskError) {
     try restore(
       loaded.map { disk, contents, origin in
         Restored(
@@ -50,6 +63,5 @@ extension Disks {
             origin.map { (name: saved.name, size: saved.size, contents: $0) }
           })
       })
-    return loaded.count
   }
 }

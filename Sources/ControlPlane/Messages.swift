@@ -141,6 +141,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var memory: String
     public init(keptBy: String, memory: String) { (self.keptBy, self.memory) = (keptBy, memory) }
   }
+  /// Nil if no checkpoint is being loaded.
+  public var loading: Loading?
 
   /// One use of memory, in bytes.
   public struct Kind: Codable, Sendable, Equatable {

@@ -114,7 +114,7 @@ extension Problem {
       case .cannotReserve, .cannotFork: (507, .outOfMemory)
       case .memory(.outOfMemory), .memory(.overQuota): (507, .outOfMemory)
       case .memory(.invalidSize): (422, .invalidSize)
-      case .memory: (500, .failed)
+      case .memory, .notLoaded: (500, .failed)
       case .cancelled: (503, .cancelled)
       }
     self.init(status, code, "\(error)")

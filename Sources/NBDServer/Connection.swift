@@ -157,7 +157,7 @@ struct Connection {
     var transmission = Transmission(
       socket: socket, tls: tls, disk: disk, grant: grant,
       account: disks.access.account(identity), session: session,
-      machine: disks.machine, overhead: overhead, busyPoll: timeouts.busyPoll)
+      late: disks.late, machine: disks.machine, overhead: overhead, busyPoll: timeouts.busyPoll)
     transmission.run()
     return transmission.output.hasTimedOut
   }

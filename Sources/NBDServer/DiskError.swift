@@ -31,6 +31,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case wouldShrink(String, from: UInt64, to: UInt64)
   case quotaTooSmall(String, quota: UInt64)
   case reserveOverQuota(String, quota: UInt64, reserve: UInt64)
+  /// A part of the checkpoint that the disk comes from cannot be loaded.
+  case notLoaded(String, reason: String)
   case memory(MemoryError)
   /// The client is gone or the server is stopping, so nobody waits for the result.
   case cancelled(reason: String)
@@ -89,6 +91,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     case .reserveOverQuota(let name, let quota, let reserve):
       "disk \(quoted(name)): a reserve of \(reserve) bytes is more than its quota of \(quota) bytes "
         + "allows; lower the reserve or raise the quota"
+    case .notLoaded(let name, let reason):
+      "disk \(quoted(name)): a part of it is not loaded, since \(reason)"
     case .memory(let error): "\(error)"
     case .cancelled(let reason): reason
     }

@@ -52,16 +52,24 @@ public final class DiskSettings: Sendable {
   /// (A write that another client began before the disk was cut may end after that. So the range is
   /// cleared before the disk grows, too.)
   func resize(
-    to size: UInt64, _ space: AddressSpace, _ quota: DiskQuota
+    to size: UInt64, _ space: AddressSpace, _ quota: DiskQuota, _ late: (any LateContents)?
   ) throws(MemoryError) {
     try resizing.withLock { () throws(MemoryError) in
       let old = self.size
       let (low, high) = (min(old, size), max(old, size))
+      let end = min((high + 4095) & ~4095, space.size)
+      if low < end {
+        do throws(LateError) { try late?.bringEdges(of: low..<end, of: space) } catch {
+          switch error {
+          case .noMemory(let limit): throw .outOfMemory(limit: limit)
+          case .unreadable: throw .system(call: "to read the checkpoint", errno: 5)
+          }
+        }
+      }
       if size < old {
         if old > formerSize { former.store(old, .relaxed) }
         bytes.store(size, .relaxed)
       }
-      let end = min((high + 4095) & ~4095, space.size)
       if low < end { try quota.discard(space, at: low, length: end - low) }
       if size > old { bytes.store(size, .relaxed) }
     }

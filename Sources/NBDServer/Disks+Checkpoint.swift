@@ -37,6 +37,30 @@ extension Disks {
     }
   }
 
+  /// What still brings contents of disks; nil if all are there.
+  package var late: (any LateContents)? {
+    loader.withLock { late in
+      if late?.isWhole == true { late = nil }
+      return late
+    }
+  }
+
+  /// Sets what brings the contents of the disks. Before any client connects.
+  package func bring(by late: any LateContents) { loader.withLock { $0 = late } }
+
+  /// Runs `body` if there is still something to bring. An error names the disk.
+  func loaded(
+    _ name: String, _ body: (any LateContents) throws(LateError) -> Void
+  ) throws(DiskError) {
+    guard let late else { return }
+    do throws(LateError) { try body(late) } catch {
+      switch error {
+      case .noMemory(let limit): throw .memory(.outOfMemory(limit: limit))
+      case .unreadable(let reason): throw .notLoaded(name, reason: reason)
+      }
+    }
+  }
+
   /// A disk that is brought back.
   package struct Restored {
     package var name: String

@@ -31,7 +31,13 @@ extension Disks {
       throw .invalidSize(name, size: size, most: disk.space.size)
     }
     guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
-    do { try disk.settings.resize(to: size, disk.space, disk.quota) } catch { throw .memory(error) }
+    let (low, high) = (min(size, disk.size), max(size, disk.size))
+    try loaded(name) { (late) throws(LateError) in
+      try late.bringEdges(of: low..<high, of: disk.space)
+    }
+    do { try disk.settings.resize(to: size, disk.space, disk.quota, late) } catch {
+      throw .memory(error)
+    }
     recordChange(of: disk)
     events.note(.resized, disk.name)
   }

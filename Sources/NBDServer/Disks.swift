@@ -64,6 +64,8 @@ public final class Disks: Sendable {
   /// What happens to the disks.
   public let events: DiskEvents
   let table: Mutex<DiskTable>
+  /// What still brings contents of disks.
+  let loader = Mutex<(any LateContents)?>(nil)
 
   public convenience init(
     machine: Machine, connectForks: ConnectForks = ConnectForks(), limit: Int = standardLimit,
@@ -157,6 +159,11 @@ public final class Disks: Sendable {
   public func reset(_ name: String) throws(DiskError) {
     let disk = try lookup(name)
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
+    // The requests of clients that use the disk have seen that its contents are there. So what the disk gets
+    // instead has to be there too.
+    try loaded(name) { (late) throws(LateError) in
+      try late.bring(snapshot.bounds, of: snapshot)
+    }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
     recordChange(of: disk)

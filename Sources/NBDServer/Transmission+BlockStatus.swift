@@ -14,7 +14,12 @@ extension Transmission {
       case .range(let wanted, let effective): (contexts, length) = (wanted, effective)
       }
     }
-    let end = request.offset + length
+    var end = request.offset + length
+    if late != nil {
+      do throws(LateError) { end = try bringFirst(request.offset..<end) } catch {
+        return refuse(request, Self.error(for: error, changes: false))
+      }
+    }
     let to = ReplyTo(request, extended: session.extended)
     while let context = contexts.first {
       contexts.subtract(context)

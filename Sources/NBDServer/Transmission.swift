@@ -22,12 +22,15 @@ struct Transmission: ~Copyable {
   let grant: Grant
   let account: ClientAccount
   let session: Session
+  /// What brings the contents of the disk; nil if they are there.
+  var late: (any LateContents)?
   var input: Input
   var output: Output
 
   init(
     socket: Int32, tls: TLSSession?, disk: Disk, grant: Grant, account: ClientAccount,
-    session: Session, machine: Machine, overhead: Overhead, busyPoll: UInt64
+    session: Session, late: (any LateContents)?, machine: Machine, overhead: Overhead,
+    busyPoll: UInt64
   ) {
     space = disk.space
     snapshot = disk.snapshot
@@ -37,6 +40,7 @@ struct Transmission: ~Copyable {
     self.grant = grant
     self.account = account
     self.session = session
+    self.late = late
     input = Input(socket: socket, tls: tls, overhead: overhead, busyPoll: busyPoll)
     output = Output(
       socket: socket, tls: tls, machine: machine, allowance: disk.quota.pins,
@@ -103,6 +107,10 @@ struct Transmission: ~Copyable {
       guard skip(request.payload) else { return false }
       return refuse(request, error)
     }
+    if late != nil, let error = bring(request, command) {
+      guard skip(request.payload) else { return false }
+      return refuse(request, error)
+    }
     do {
       switch command {
       case .read:
@@ -137,7 +145,7 @@ struct Transmission: ~Copyable {
           return refuse(
             request, RequestError(error: .noSpace, message: "a disk cannot grow so much"))
         }
-        try settings.resize(to: request.offset, space, quota)
+        try settings.resize(to: request.offset, space, quota, late)
       }
     } catch {
       return refuse(request, Self.error(for: error))

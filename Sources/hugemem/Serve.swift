@@ -35,6 +35,11 @@ struct Serve: ParsableCommand {
       "Start with the disks of the checkpoint in this directory.", valueName: "dir"),
     completion: .directory)
   var restore: String?
+  @Flag(
+    help:
+      "With --restore: serve the disks at once, and load what they hold meanwhile. Whoever needs a part that is not there yet waits for it."
+  )
+  var lazy = false
   @Option(
     help: ArgumentHelp(
       "A file in TOML with options: each key is the name of one without its dashes, for example create = [\"golden=10G\"]. The command line counts instead of it.",
@@ -60,6 +65,14 @@ struct Serve: ParsableCommand {
   func validate() throws {
     if Logger.Level(rawValue: logLevel) == nil {
       throw ValidationError("--log-level \(logLevel): no such level")
+    }
+    if lazy, restore == nil {
+      throw ValidationError("--lazy: needs --restore, whose checkpoint it loads")
+    }
+    if lazy, survival.isOn {
+      throw ValidationError(
+        "--lazy: a crash while it loads would leave disks in the memory that lack data; leave out --lazy, or --survive and --memory-file"
+      )
     }
     for text in create {
       guard let (_, size) = pair(text), ByteSize(size) != nil else {
@@ -113,7 +126,7 @@ struct Serve: ParsableCommand {
     let (disks, overhead) = try makeDisks(survivor, prepared, options, access, log)
     let machine = disks.machine
     let checkpoints = Checkpoints(machine: machine)
-    try fill(disks, checkpoints)
+    try fill(disks, checkpoints, log)
 
     let acceptor = Acceptor(log: log, limits: connections.limits(overhead, secure: tls != nil))
     let nbd = Server(
@@ -276,9 +289,15 @@ struct Serve: ParsableCommand {
 
   /// Makes the disks that the options name. With memory of an earlier server, only those that are not
   /// there yet, so that the same command line starts the server again.
-  private func fill(_ disks: Disks, _ checkpoints: Checkpoints) throws {
+  private func fill(_ disks: Disks, _ checkpoints: Checkpoints, _ log: Logger) throws {
     let there = Set(disks.list().map(\.name))
-    if let restore, there.isEmpty {
+    if let restore, lazy {
+      do {
+        _ = try disks.restoreLazily(from: CheckpointDirectory(path: restore), checkpoints, log)
+      } catch {
+        throw ControlError("--restore \(restore): \(error)")
+      }
+    } else if let restore, there.isEmpty {
       let bar = ProgressBar("restore")
       do {
         _ = try disks.restore(from: CheckpointDirectory(path: restore), checkpoints) {

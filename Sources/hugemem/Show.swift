@@ -58,6 +58,7 @@ struct Stat: ParsableCommand {
     if let survival = status.survival {
       lines += [("disks kept by", survival.keptBy), ("memory file", survival.memory)]
     }
+    if let summary = status.loadingSummary { lines.append(("checkpoint", summary)) }
     return lines
   }
 }

@@ -13,6 +13,7 @@ package struct MemoryDocument: Codable {
   package let zeroPageReferences: UInt32
   package let counters: [String: UInt64]
   package let survival: ServerStatus.Survival?
+  package let loading: ServerStatus.Loading?
 
   package struct Pressure: Codable {
     package let level: String
@@ -36,6 +37,7 @@ extension MemoryDocument {
     zeroPageReferences = status.zeroPageReferences
     survival = status.survival
     counters = Dictionary(uniqueKeysWithValues: status.counters.map { ($0.name, $0.value) })
+    loading = status.loading
   }
 }
 
@@ -54,7 +56,7 @@ extension ServerStatus {
       pressureCause: memory.pressure.cause, zeroPageReferences: memory.zeroPageReferences,
       counters: names.compactMap { name in
         memory.counters[name].map { Counter(name: name, value: $0) }
-      }, survival: memory.survival)
+      }, survival: memory.survival, loading: memory.loading)
   }
 }
 

@@ -102,6 +102,8 @@ extension AddressSpace {
     guard mapping.advice != .noHuge else { throw refuse("it is advised against") }
     if case .scanned = limits, !mayCollapse(slot) { throw refuse("not enabled") }
     guard !isHeld(slot) else { throw refuse("it is in use in place") }
+    // Some of its pages may be still to come.
+    guard machine.absentContents == 0 else { throw refuse("contents are being loaded") }
     let found = self.slot(slot)
     let entry = found.entry
     switch entry.kind {

@@ -174,22 +174,38 @@ extension AddressSpace {
     var at = offset
     while at < size {
       let section = grace.enter()
-      let (found, span) = slotOrHole(at)
+      let (found, span) = entryOrHole(at)
       section.leave()
-      if isWanted(found) { return Radix.start(at, 2) }
+      if isWanted(found.kind) { return Radix.start(at, 2) }
       at = (at | (span - 1)) + 1
     }
     return nil
   }
 
-  /// Within a section: the kind of a slot's entry, and how large the range of that one entry is.
-  private func slotOrHole(_ offset: UInt64) -> (kind: Entry.Kind, span: UInt64) {
+  /// The first 2 MiB slot of a range that has a table or a huge frame, and the number of that frame.
+  package func nextMapped(in range: Range<UInt64>) -> (slot: UInt64, frame: FrameNumber)? {
+    var at = range.lowerBound
+    let end = min(range.upperBound, size)
+    while at < end {
+      let section = grace.enter()
+      let (found, span) = entryOrHole(at)
+      section.leave()
+      if found.kind == .table || found.kind == .huge {
+        return (Radix.start(at, 2), found.frame)
+      }
+      at = (at | (span - 1)) + 1
+    }
+    return nil
+  }
+
+  /// Within a section: a slot's entry, and how large the range of that one entry is.
+  private func entryOrHole(_ offset: UInt64) -> (entry: Entry, span: UInt64) {
     var entry = Entry(raw: root.load(.acquire))
     var depth = level
     while entry.kind == .table && depth > 1 {
       entry = Table(entry.frame, in: arena)[Radix.index(offset, depth)]
       depth -= 1
     }
-    return (entry.kind, Radix.span(depth + 1))
+    return (entry, Radix.span(depth + 1))
   }
 }

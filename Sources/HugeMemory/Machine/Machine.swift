@@ -47,6 +47,8 @@ public final class Machine: Sendable {
   /// any longer, so a change in a running machine takes effect at once. The `release` of a change
   /// pairs with the `acquire` of the check: a thread that sees the count sees the new value.
   let changes = ChangeWord(0)
+  /// (A) How many loaders bring contents that tables already name (`holdContents`).
+  private let loaders = AtomicWord(0)
   /// (L) reclaiming: the last search by direct reclaim that found nothing, of all memory and of
   /// huge frames only.
   @safe nonisolated(unsafe) var fruitless = Fruitless()
@@ -110,6 +112,15 @@ public final class Machine: Sendable {
     if root.kind == .table { space.lock.withLock { _ = space.makeScannable() } }
     return space
   }
+
+  /// From now on, until `releaseContents`, tables may lack entries and huge frames may lack contents that a
+  /// loader still brings. So no scanner makes anything of what it finds there. Call it before any other
+  /// thread knows such a table.
+  package func holdContents() { loaders.add(1, .sequential) }
+  /// All that the loader had to bring is there.
+  package func releaseContents() { loaders.subtract(1, .sequential) }
+  /// How many loaders there are. `acquire` pairs with the change in `releaseContents`.
+  var absentContents: UInt64 { loaders.load(.acquire) }
 
   /// The memory itself, for contents that are made elsewhere.
   package var frames: Arena { arena }

@@ -71,7 +71,7 @@ extension Machine {
   /// `directReclaimTime`. After a search that found nothing there is no other for a second, unless
   /// there are new huge frames. So a full machine refuses a write within a bounded time, and many
   /// writes quickly. If the search ran out of time, all huge frames are still looked at.
-  func reclaimDirectly() -> Bool {
+  package func reclaimDirectly() -> Bool {
     // If a shrinker writes and finds no memory, nothing is reclaimed for it (`PF_MEMALLOC`),
     // whichever thread asked it. It would be impossible: the scan that it is in would have to end
     // first.

@@ -13,10 +13,14 @@ import Paging
 
   init(machine: Machine) { self.machine = machine }
 
-  /// Without forks there is nothing to look at.
-  func count() -> Int { machine.events.liveForks == 0 ? 0 : machine.mappedEntries }
+  /// Without forks there is nothing to look at. While contents are loaded, the origin's memory may not be
+  /// what it will be, so that nothing may be shared with it.
+  func count() -> Int {
+    machine.events.liveForks == 0 || machine.absentContents != 0 ? 0 : machine.mappedEntries
+  }
 
   func scan(_ target: Int) -> Int? {
+    guard machine.absentContents == 0 else { return nil }
     var freed = 0
     var origin: AddressSpace?
     scanner.scanAround(
