@@ -257,7 +257,7 @@ def test_a_reset_while_it_loads_never_shows_holes(checkpoint, gate, server, toge
     # The pages of the golden disk come first.
     closed = gate(directory / "pages.1", range(4 * MIB, 8 * MIB))
     one = server("--restore", directory, "--lazy", memory="256M")
-    done, read_something = threading.Event(), threading.Barrier(3)
+    done, read_something = threading.Event(), threading.Barrier(3, timeout=30)
 
     def reset():
         try:
@@ -268,17 +268,21 @@ def test_a_reset_while_it_loads_never_shows_holes(checkpoint, gate, server, toge
     def read():
         wire, generator = one.go("job"), random.Random(1)
         turn = 0
-        while not done.is_set():
+        while turn < 50 or not done.is_set():
+            if turn < 50 and done.is_set():
+                read_something.abort()
+                raise AssertionError("the reset did not wait")
             (letter,) = set(wire.read(generator.randrange(2800) * 4096, 4096))
             assert letter in b"ab", f"a page of {letter}"
             turn += 1
             if turn == 50:
-                assert not done.is_set(), "the reset did not wait"
                 read_something.wait()
 
     def opened():
-        read_something.wait()
-        closed.open()
+        try:
+            read_something.wait()
+        finally:
+            closed.open()
 
     together(reset, read, read, opened)
     assert set(one.go("job").read(0, 12 * MIB)) == set(b"a")
@@ -422,17 +426,29 @@ def test_the_directory_may_change_or_go(checkpoint, gate, server, tmp_path):
         same_bytes(one.go("big").read(at, MIB // 2), noise(MIB // 2, at + 1), "the disk", at)
 
 
-def test_a_checkpoint_while_it_loads(checkpoint, server, tmp_path):
-    """A new checkpoint to the same directory waits for what it saves."""
+def waits(one, closed, *command):
+    """Starts a command that needs what cannot be read yet, and then lets it be read."""
+    process = subprocess.Popen(one.command(*command))
+    # It never ends before that, so this is no matter of time.
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    assert loading(one)["left"] > 0
+    closed.open()
+    assert process.wait() == 0
+
+
+def test_a_checkpoint_while_it_loads(checkpoint, gate, server, tmp_path):
+    """A checkpoint waits for what it saves."""
     directory = checkpoint(forked, create=("golden=32M",))
+    closed = gate(directory / "pages.1", range(2 * MIB))
     one = server("--restore", directory, "--lazy", memory="256M")
-    one.go("two").write(9 * MIB, b"between")
-    one.run("checkpoint", directory)
+    one.go("two").write(26 * MIB, noise(2 * MIB, 11))
+    waits(one, closed, "checkpoint", tmp_path / "new")
     before = {name: contents(one, name) for name in NAMES}
-    one.run("checkpoint", "--check", directory)
+    one.run("checkpoint", "--check", tmp_path / "new")
     one.stop()
     for options in ([], ["--lazy"]):
-        again = server("--restore", directory, *options, memory="256M")
+        again = server("--restore", tmp_path / "new", *options, memory="256M")
         assert {name: contents(again, name) for name in NAMES} == before
         again.stop()
 
@@ -441,15 +457,11 @@ def test_changes_of_a_fork_while_it_loads(checkpoint, gate, server, tmp_path):
     """`export --changed` and `import --onto` wait for what they read."""
     directory = checkpoint(forked, create=("golden=32M",))
     eager = server("--restore", directory, memory="256M")
-    eager.run("export", "--changed", "three", tmp_path / "eager.qcow2")
     before = contents(eager, "three")
     eager.stop()
     closed = gate(directory / "pages.1", range(2 * MIB))
     one = server("--restore", directory, "--lazy", memory="256M")
-    export = subprocess.Popen(one.command("export", "--changed", "three", tmp_path / "changes.img"))
-    assert loading(one)["left"] > 0
-    closed.open()
-    assert export.wait() == 0
+    waits(one, closed, "export", "--changed", "three", tmp_path / "changes.img")
     loaded(one)
     one.run("import", "--onto", "one", "again", tmp_path / "changes.img")
     assert contents(one, "again") == before == contents(one, "three")
