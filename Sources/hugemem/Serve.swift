@@ -93,14 +93,8 @@ struct Serve: ParsableCommand {
     let pressure = try pressureMonitor(log)
     let survivor = try survival.obtain(
       in: directory, stored: activation.memory, room: limit, log)
-    let recovered = try survivor?.recover(
-      limit: limit, capacity: capacity, background: background(pressure), log)
-    let machine = try recovered?.machine ?? machine(pressure)
-    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
-    let disks = Disks(
-      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
-      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
-    if let recovered { try recovered.restore(to: disks) }
+    let (disks, overhead) = try registry(survivor, access, pressure, log)
+    let machine = disks.machine
     let checkpoints = Checkpoints(machine: machine)
     try fill(disks, checkpoints)
 
@@ -170,6 +164,30 @@ struct Serve: ParsableCommand {
     announce(disks, directory, listeners, pages)
     ServiceManager.ready(status)
     while true { pause() }
+  }
+
+  /// The registry, with the disks that an earlier server left. Nothing else refers to these, so that one
+  /// that is removed gives its memory back.
+  private func registry(
+    _ survivor: SurvivingMemory?, _ access: AccessControl, _ pressure: PressureMonitor,
+    _ log: Logger
+  ) throws -> (Disks, Overhead) {
+    let recovered = try survivor?.recover(
+      limit: limit, capacity: capacity, background: background(pressure), log)
+    let kept = unsafe recovered.map { unsafe Unmanaged.passRetained($0) }
+    let machine = try recovered?.machine ?? machine(pressure)
+    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
+    let disks = Disks(
+      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
+      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
+    try recovered?.restore(to: disks)
+    // If the start fails before this, or later, the process ends with them: a space that ends alone would
+    // give back memory that the next server has to find.
+    if let kept = unsafe kept {
+      _ = unsafe Unmanaged.passRetained(disks)
+      unsafe kept.release()
+    }
+    return (disks, overhead)
   }
 
   /// Loads every file that the options name, as a start would.

@@ -42,7 +42,11 @@ extension Machine {
     }
     roots.removeAll()
     report.time = monotonicTime() - start
-    try machine.begin(background)
+    do { try machine.begin(background) } catch {
+      // They must not give back what the next process has to find.
+      for case let space? in spaces { _ = unsafe Unmanaged.passRetained(space) }
+      throw error
+    }
     return (machine, spaces, report)
   }
 
