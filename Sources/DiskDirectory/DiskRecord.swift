@@ -18,6 +18,8 @@ public struct DiskRecord: Equatable, Sendable {
   public var isMadeByConnecting: Bool
   /// Whether the disk counts for the quota of its origin, or of its owner.
   public var countsElsewhere: Bool
+  /// Whether the disk is becoming what it was forked as, in contents and size. Who finds this completes it.
+  public var isResetting = false
   /// The root of the contents.
   public var root: Int
   /// The root of the contents that a reset restores; nil if the disk is no fork.
@@ -40,14 +42,18 @@ public struct DiskRecord: Equatable, Sendable {
     (self.root, self.snapshot, self.origin, self.owner) = (root, snapshot, origin, owner)
   }
 
-  public static func == (one: DiskRecord, other: DiskRecord) -> Bool { one.encoded == other.encoded }
+  public static func == (one: DiskRecord, other: DiskRecord) -> Bool {
+    one.encoded == other.encoded
+  }
 
   /// Eleven numbers, and then four strings, each as its length in one byte and its UTF-8.
   var encoded: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(512)
     func add(_ number: UInt64) {
-      for shift in stride(from: 0, to: 64, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(shift))) }
+      for shift in stride(from: 0, to: 64, by: 8) {
+        bytes.append(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
+      }
     }
     add(id)
     add(size)
@@ -55,7 +61,9 @@ public struct DiskRecord: Equatable, Sendable {
     add(spaceSize)
     add(quota ?? .max)
     add(reserve ?? .max)
-    add((isReadOnly ? 1 : 0) | (isMadeByConnecting ? 2 : 0) | (countsElsewhere ? 4 : 0))
+    add(
+      (isReadOnly ? 1 : 0) | (isMadeByConnecting ? 2 : 0) | (countsElsewhere ? 4 : 0)
+        | (isResetting ? 8 : 0))
     add(UInt64(root))
     add(snapshot.map { UInt64($0) } ?? .max)
     add(origin == nil ? 0 : 1)
@@ -102,5 +110,6 @@ public struct DiskRecord: Equatable, Sendable {
       root: Int(numbers[7]), snapshot: optional(numbers[8]).map { Int($0) },
       origin: numbers[9] & 1 != 0 ? (numbers[10], texts[2]) : nil,
       owner: texts[3].isEmpty ? nil : texts[3])
+    isResetting = numbers[6] & 8 != 0
   }
 }

@@ -33,43 +33,41 @@ import Primitives
     unsafe words[word.rawValue].store(value, .release)
   }
 
-  private func checkHeader() throws(DirectoryError) {
-    let magic = word(.magic)
-    if magic == 0 {
-      // The magic is stored last, so a file whose first server ended before that is new too.
-      let isEmpty = (Layout.Word.version.rawValue..<512).allSatisfy {
-        let value = unsafe words[$0].load(.relaxed)
-        return value == 0 || $0 <= Layout.words.count && value == Layout.words[$0 - 1]
-          || $0 == Layout.Word.checksum.rawValue
-      }
-      guard isEmpty else { throw .noMemory }
-      for (index, value) in Layout.words.enumerated() {
-        unsafe words[index + 1].store(value, .relaxed)
-      }
-      set(.checksum, checksum)
-      set(.magic, Layout.magic)
-      return
+  /// The batch that is being added, below 2^48; 0 if there is none. Nil if the word is damaged: what it says
+  /// removes disks, so it has a checksum in its low 16 bits.
+  var pendingBatch: UInt64? {
+    get {
+      let found = word(.pendingBatch)
+      return found == Self.pending(found >> 16) ? found >> 16 : nil
     }
-    guard magic == Layout.magic else { throw .noMemory }
-    guard word(.checksum) == checksum else {
-      throw .damaged("the checksum of its first page is wrong")
-    }
-    guard word(.version) == Layout.version else { throw .otherVersion(word(.version)) }
-    for (index, value) in Layout.words.enumerated() {
-      guard unsafe words[index + 1].load(.relaxed) == value else {
-        throw .damaged("its layout is none of format \(Layout.version)")
-      }
-    }
+    set { set(.pendingBatch, Self.pending(newValue ?? 0)) }
   }
 
-  private var checksum: UInt64 {
-    let first = Layout.Word.version.rawValue * 8
-    let length = Layout.Word.checksum.rawValue * 8 - first
-    return UInt64(unsafe hm_crc32c(0, start + first, length))
+  private static func pending(_ batch: UInt64) -> UInt64 {
+    guard batch > 0 else { return 0 }
+    var number = batch
+    return batch << 16 | UInt64(unsafe hm_crc32c(0, &number, 8)) & 0xffff
+  }
+
+  private func checkHeader() throws(DirectoryError) {
+    let found = (0..<Header.count).map { unsafe words[$0].load(.relaxed) }
+    guard try Header.check(found) == .new else { return }
+    for (index, value) in Layout.words.enumerated() {
+      unsafe words[index + 1].store(value, .relaxed)
+    }
+    set(.checksum, Header.checksum(of: [0] + Layout.words))
+    // The magic is stored last, so a file whose first server ended before that is new too.
+    set(.magic, Layout.magic)
   }
 
   /// Where the root of a space lies.
   func root(_ index: Int) -> UnsafeMutableRawPointer { unsafe start + Layout.roots + index * 8 }
+
+  /// Makes a root what another one is. All that it named is no longer reachable by it.
+  func copyRoot(from source: Int, to target: Int) {
+    let roots = unsafe (start + Layout.roots).assumingMemoryBound(to: AtomicWord.self)
+    unsafe roots[target].store(roots[source].load(.relaxed), .release)
+  }
 
   // MARK: Records
   //
@@ -122,7 +120,16 @@ import Primitives
     unsafe fields(slot)[0].store(generation, .release)
   }
 
-  func clear(_ slot: Int) { unsafe fields(slot)[0].store(0, .release) }
+  /// Removes a record. Without its length and checksum, no flipped bit brings it back.
+  func clear(_ slot: Int) {
+    unsafe fields(slot)[0].store(0, .release)
+    unsafe fields(slot)[2].store(0, .release)
+  }
+
+  /// Whether all of a record is gone.
+  func isClear(_ slot: Int) -> Bool {
+    unsafe fields(slot)[0].load(.acquire) == 0 && fields(slot)[2].load(.relaxed) == 0
+  }
 
   /// The record in a slot with one; nil if it is damaged.
   func read(_ slot: Int) -> (disk: DiskRecord, generation: UInt64, batch: UInt64)? {

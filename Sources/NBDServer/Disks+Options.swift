@@ -31,8 +31,9 @@ extension Disks {
       throw .invalidSize(name, size: size, most: disk.space.size)
     }
     guard shrinks || size >= disk.size else { throw .wouldShrink(name, from: disk.size, to: size) }
-    do { try disk.settings.resize(to: size, disk.space, disk.quota) } catch { throw .memory(error) }
-    recordChange(of: disk)
+    do {
+      try disk.settings.resize(to: size, disk.space, disk.quota) { recordChange(of: disk) }
+    } catch { throw .memory(error) }
     events.note(.resized, disk.name)
   }
 

@@ -157,9 +157,16 @@ public final class Disks: Sendable {
   public func reset(_ name: String) throws(DiskError) {
     let disk = try lookup(name)
     guard let snapshot = disk.snapshot else { throw .noOrigin(name) }
+    if disk.size != disk.settings.original {
+      disk.settings.isResetting = true
+      recordChange(of: disk)
+    }
+    defer {
+      disk.settings.isResetting = false
+      recordChange(of: disk)
+    }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
-    recordChange(of: disk)
     events.note(.reset, disk.name)
   }
 

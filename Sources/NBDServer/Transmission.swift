@@ -19,6 +19,8 @@ struct Transmission: ~Copyable {
   private var meter: TrafficMeter
   let quota: DiskQuota
   let settings: DiskSettings
+  /// Makes a new size outlive the process.
+  let recordSize: () -> Void
   let grant: Grant
   let account: ClientAccount
   let session: Session
@@ -27,7 +29,8 @@ struct Transmission: ~Copyable {
 
   init(
     socket: Int32, tls: TLSSession?, disk: Disk, grant: Grant, account: ClientAccount,
-    session: Session, machine: Machine, overhead: Overhead, busyPoll: UInt64
+    session: Session, machine: Machine, overhead: Overhead, busyPoll: UInt64,
+    recordSize: @escaping () -> Void
   ) {
     space = disk.space
     snapshot = disk.snapshot
@@ -36,6 +39,7 @@ struct Transmission: ~Copyable {
     settings = disk.settings
     self.grant = grant
     self.account = account
+    self.recordSize = recordSize
     self.session = session
     input = Input(socket: socket, tls: tls, overhead: overhead, busyPoll: busyPoll)
     output = Output(
@@ -137,7 +141,7 @@ struct Transmission: ~Copyable {
           return refuse(
             request, RequestError(error: .noSpace, message: "a disk cannot grow so much"))
         }
-        try settings.resize(to: request.offset, space, quota)
+        try settings.resize(to: request.offset, space, quota, record: recordSize)
       }
     } catch {
       return refuse(request, Self.error(for: error))

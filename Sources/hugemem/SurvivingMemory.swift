@@ -34,6 +34,7 @@ final class SurvivingMemory {
     limit: UInt64, capacity: UInt64, background: Machine.Background, _ log: Logger
   ) throws -> Recovered {
     do {
+      try DiskDirectory.check(kept.file.descriptor)
       try kept.file.grow(to: DiskDirectory.length(capacity: capacity))
       let directory = try DiskDirectory(kept.file.descriptor)
       self.directory = directory
