@@ -61,8 +61,13 @@ public final class DiskDirectory: Sendable {
     state.withLock { state in
       var newest: [UInt64: (found: Found, generation: UInt64)] = [:]
       var damaged = 0
-      let pending = mapped.word(.pendingBatch)
-      for slot in mapped.touchedSlots where mapped.state(slot) != 0 {
+      let pending = mapped.pendingBatch
+      if pending == nil { damaged += 1 }
+      for slot in mapped.touchedSlots where !mapped.isClear(slot) {
+        guard mapped.state(slot) != 0 else {
+          mapped.clear(slot)
+          continue
+        }
         guard let read = mapped.read(slot) else {
           damaged += 1
           mapped.clear(slot)
@@ -71,7 +76,7 @@ public final class DiskDirectory: Sendable {
         state.lastBatch = max(state.lastBatch, read.batch)
         let old = newest[read.disk.id]
         let isOlder = old.map { $0.generation > read.generation } ?? false
-        guard pending == 0 || read.batch != pending, !isOlder else {
+        guard read.batch == 0 || read.batch != pending, !isOlder else {
           mapped.clear(slot)
           continue
         }
@@ -80,12 +85,22 @@ public final class DiskDirectory: Sendable {
         state.lastID = max(state.lastID, read.disk.id)
       }
       state.records.keep(Set(newest.values.map(\.found.slot)))
-      mapped.set(.pendingBatch, 0)
+      mapped.pendingBatch = 0
       let disks = newest.values.map(\.found).sorted { $0.disk.id < $1.disk.id }
       state.roots.keep(
         Set(disks.flatMap { [$0.disk.root] + ($0.disk.snapshot.map { [$0] } ?? []) }))
-      return (disks, damaged)
+      return (disks.map { completed($0, &state) }, damaged)
     }
+  }
+
+  /// Completes a reset that the server before this one had begun.
+  private func completed(_ found: Found, _ state: inout State) -> Found {
+    guard found.disk.isResetting, let snapshot = found.disk.snapshot else { return found }
+    mapped.copyRoot(from: snapshot, to: found.disk.root)
+    var disk = found.disk
+    disk.isResetting = false
+    disk.size = disk.originalSize
+    return Found(disk: disk, slot: replace(found.slot, with: disk, &state))
   }
 
   // MARK: Roots
@@ -123,22 +138,24 @@ public final class DiskDirectory: Sendable {
       guard disks.count > 1 else { return disks.map { publish($0, 1, batch: 0, &state) } }
       state.lastBatch += 1
       // From here on records of this batch are not there, until the last store.
-      mapped.set(.pendingBatch, state.lastBatch)
+      mapped.pendingBatch = state.lastBatch
       let slots = disks.map { publish($0, 1, batch: state.lastBatch, &state) }
-      mapped.set(.pendingBatch, 0)
+      mapped.pendingBatch = 0
       return slots
     }
   }
 
   /// Replaces the record of a disk. Returns the slot of the new one.
   package func replace(_ slot: Int, with disk: DiskRecord) -> Int {
-    state.withLock { state in
-      let generation = mapped.state(slot) + 1
-      let new = publish(disk, generation, batch: 0, &state)
-      mapped.clear(slot)
-      state.records.give(slot)
-      return new
-    }
+    state.withLock { replace(slot, with: disk, &$0) }
+  }
+
+  private func replace(_ slot: Int, with disk: DiskRecord, _ state: inout State) -> Int {
+    let generation = mapped.state(slot) + 1
+    let new = publish(disk, generation, batch: 0, &state)
+    mapped.clear(slot)
+    state.records.give(slot)
+    return new
   }
 
   /// Removes the records of disks. Call this before anything that they name is given back.

@@ -18,6 +18,8 @@ public struct DiskRecord: Equatable, Sendable {
   public var isMadeByConnecting: Bool
   /// Whether the disk counts for the quota of its origin, or of its owner.
   public var countsElsewhere: Bool
+  /// Whether the disk is becoming what it was forked as, in contents and size. Who finds this completes it.
+  public var isResetting = false
   /// The root of the contents.
   public var root: Int
   /// The root of the contents that a reset restores; nil if the disk is no fork.
@@ -59,7 +61,9 @@ public struct DiskRecord: Equatable, Sendable {
     add(spaceSize)
     add(quota ?? .max)
     add(reserve ?? .max)
-    add((isReadOnly ? 1 : 0) | (isMadeByConnecting ? 2 : 0) | (countsElsewhere ? 4 : 0))
+    add(
+      (isReadOnly ? 1 : 0) | (isMadeByConnecting ? 2 : 0) | (countsElsewhere ? 4 : 0)
+        | (isResetting ? 8 : 0))
     add(UInt64(root))
     add(snapshot.map { UInt64($0) } ?? .max)
     add(origin == nil ? 0 : 1)
@@ -106,5 +110,6 @@ public struct DiskRecord: Equatable, Sendable {
       root: Int(numbers[7]), snapshot: optional(numbers[8]).map { Int($0) },
       origin: numbers[9] & 1 != 0 ? (numbers[10], texts[2]) : nil,
       owner: texts[3].isEmpty ? nil : texts[3])
+    isResetting = numbers[6] & 8 != 0
   }
 }

@@ -27,7 +27,7 @@ enum Layout {
     case magic, version, page, roots, rootCount, records, recordSize, recordCount, frames
     /// Of all words above, from the version on.
     case checksum
-    /// Records with this number are not there yet; 0 if there are none.
+    /// Records of this batch are not there yet; 0 if there is none (`MappedDirectory.pendingBatch`).
     case pendingBatch
   }
 

@@ -36,8 +36,30 @@ import Primitives
     unsafe words[word.rawValue].store(value, .release)
   }
 
+  /// The batch that is being added, below 2^48; 0 if there is none. Nil if the word is damaged: what it says
+  /// removes disks, so it has a checksum in its low 16 bits.
+  var pendingBatch: UInt64? {
+    get {
+      let found = word(.pendingBatch)
+      return found == Self.pending(found >> 16) ? found >> 16 : nil
+    }
+    set { set(.pendingBatch, Self.pending(newValue ?? 0)) }
+  }
+
+  private static func pending(_ batch: UInt64) -> UInt64 {
+    guard batch > 0 else { return 0 }
+    var number = batch
+    return batch << 16 | UInt64(unsafe hm_crc32c(0, &number, 8)) & 0xffff
+  }
+
   /// Where the root of a space lies.
   func root(_ index: Int) -> UnsafeMutableRawPointer { unsafe start + Layout.roots + index * 8 }
+
+  /// Makes a root what another one is. All that it named is no longer reachable by it.
+  func copyRoot(from source: Int, to target: Int) {
+    let roots = unsafe (start + Layout.roots).assumingMemoryBound(to: AtomicWord.self)
+    unsafe roots[target].store(roots[source].load(.relaxed), .release)
+  }
 
   // MARK: Records
   //
@@ -81,7 +103,16 @@ import Primitives
     unsafe fields(slot)[0].store(generation, .release)
   }
 
-  func clear(_ slot: Int) { unsafe fields(slot)[0].store(0, .release) }
+  /// Removes a record. Without its length and checksum, no flipped bit brings it back.
+  func clear(_ slot: Int) {
+    unsafe fields(slot)[0].store(0, .release)
+    unsafe fields(slot)[2].store(0, .release)
+  }
+
+  /// Whether all of a record is gone.
+  func isClear(_ slot: Int) -> Bool {
+    unsafe fields(slot)[0].load(.acquire) == 0 && fields(slot)[2].load(.relaxed) == 0
+  }
 
   /// The record in a slot with one; nil if it is damaged.
   func read(_ slot: Int) -> (disk: DiskRecord, generation: UInt64, batch: UInt64)? {

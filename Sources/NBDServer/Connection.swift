@@ -157,7 +157,8 @@ struct Connection {
     var transmission = Transmission(
       socket: socket, tls: tls, disk: disk, grant: grant,
       account: disks.access.account(identity), session: session,
-      late: disks.late, machine: disks.machine, overhead: overhead, busyPoll: timeouts.busyPoll)
+      late: disks.late, machine: disks.machine, overhead: overhead, busyPoll: timeouts.busyPoll,
+      recordSize: { [disks] in disks.recordChange(of: disk) })
     transmission.run()
     return transmission.output.hasTimedOut
   }

@@ -13,6 +13,9 @@ public final class DiskSettings: Sendable {
   /// (A) 1 if clients may not change the disk.
   private let protection: AtomicWord
 
+  /// (A) 1 while a reset changes contents and size.
+  private let resetting = AtomicWord(0)
+
   /// (C) The size that a reset restores.
   let original: UInt64
   private let resizing = Lock()
@@ -51,8 +54,12 @@ public final class DiskSettings: Sendable {
   /// Changes the size, up to that of the space. What is cut off is gone: a disk that grows gets zeros.
   /// (A write that another client began before the disk was cut may end after that. So the range is
   /// cleared before the disk grows, too.)
+  ///
+  /// `record` makes the new size outlive the process. What is cut off goes after that, and what is new is
+  /// cleared before: a process that ends in between leaves the old disk or the new one.
   func resize(
-    to size: UInt64, _ space: AddressSpace, _ quota: DiskQuota, _ late: (any LateContents)?
+    to size: UInt64, _ space: AddressSpace, _ quota: DiskQuota, _ late: (any LateContents)?,
+    record: () -> Void
   ) throws(MemoryError) {
     try resizing.withLock { () throws(MemoryError) in
       let old = self.size
@@ -69,14 +76,24 @@ public final class DiskSettings: Sendable {
       if size < old {
         if old > formerSize { former.store(old, .relaxed) }
         bytes.store(size, .relaxed)
+        record()
       }
       if low < end { try quota.discard(space, at: low, length: end - low) }
-      if size > old { bytes.store(size, .relaxed) }
+      guard size > old else { return }
+      bytes.store(size, .relaxed)
+      record()
     }
   }
 
   /// After a reset: a fork has the size again that it was made with.
   func restoreSize() { resizing.withLock { bytes.store(original, .relaxed) } }
+
+  /// Whether a reset is changing contents and size. Recorded before it does, so that a process that ends in
+  /// between leaves no half of it.
+  var isResetting: Bool {
+    get { resetting.load(.relaxed) != 0 }
+    set { resetting.store(newValue ? 1 : 0, .relaxed) }
+  }
 
   /// Whether clients may not change the disk.
   public internal(set) var isReadOnly: Bool {

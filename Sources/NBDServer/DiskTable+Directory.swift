@@ -53,7 +53,7 @@ extension Disk {
   fileprivate func record(in directory: DiskDirectory, id: UInt64) -> DiskRecord {
     let limits = limits
     let countsElsewhere = quota.account.map { !$0.isOwner } ?? false
-    return DiskRecord(
+    var record = DiskRecord(
       id: id, name: settings.name, description: settings.description, size: size,
       originalSize: settings.original, spaceSize: space.size,
       quota: countsElsewhere ? nil : limits.quota, reserve: limits.reserve,
@@ -64,5 +64,7 @@ extension Disk {
         (origin.record.withLock { $0?.id ?? 0 }, origin.name)
       },
       owner: owner.map { "\($0)" })
+    record.isResetting = settings.isResetting
+    return record
   }
 }

@@ -35,10 +35,9 @@ extension Disks {
     try loaded(name) { (late) throws(LateError) in
       try late.bringEdges(of: low..<high, of: disk.space)
     }
-    do { try disk.settings.resize(to: size, disk.space, disk.quota, late) } catch {
-      throw .memory(error)
-    }
-    recordChange(of: disk)
+    do {
+      try disk.settings.resize(to: size, disk.space, disk.quota, late) { recordChange(of: disk) }
+    } catch { throw .memory(error) }
     events.note(.resized, disk.name)
   }
 

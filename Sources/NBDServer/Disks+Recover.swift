@@ -31,6 +31,11 @@ extension Disks {
           ?? DiskSettings(name: name, size: record.originalSize, DiskOptions())
         origin = (settings, snapshot)
       }
+      // The server may have ended after it had recorded a smaller size, and before it cut the rest off.
+      let end = (record.size + 4095) & ~4095
+      if end < recovered.space.size {
+        try? recovered.space.discard(at: end, length: recovered.space.size - end)
+      }
       let owner = record.owner.flatMap { Identity($0) }
       let limits = DiskLimits(quota: record.quota, reserve: record.reserve)
       if limits != DiskLimits() { try limits.apply(to: recovered.space, named: record.name) }

@@ -164,9 +164,16 @@ public final class Disks: Sendable {
     try loaded(name) { (late) throws(LateError) in
       try late.bring(snapshot.bounds, of: snapshot)
     }
+    if disk.size != disk.settings.original {
+      disk.settings.isResetting = true
+      recordChange(of: disk)
+    }
+    defer {
+      disk.settings.isResetting = false
+      recordChange(of: disk)
+    }
     try memory { () throws(MemoryError) in try disk.space.reset(to: snapshot) }
     disk.settings.restoreSize()
-    recordChange(of: disk)
     events.note(.reset, disk.name)
   }
 

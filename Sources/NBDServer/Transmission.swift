@@ -19,6 +19,8 @@ struct Transmission: ~Copyable {
   private var meter: TrafficMeter
   let quota: DiskQuota
   let settings: DiskSettings
+  /// Makes a new size outlive the process.
+  let recordSize: () -> Void
   let grant: Grant
   let account: ClientAccount
   let session: Session
@@ -30,7 +32,7 @@ struct Transmission: ~Copyable {
   init(
     socket: Int32, tls: TLSSession?, disk: Disk, grant: Grant, account: ClientAccount,
     session: Session, late: (any LateContents)?, machine: Machine, overhead: Overhead,
-    busyPoll: UInt64
+    busyPoll: UInt64, recordSize: @escaping () -> Void
   ) {
     space = disk.space
     snapshot = disk.snapshot
@@ -39,6 +41,7 @@ struct Transmission: ~Copyable {
     settings = disk.settings
     self.grant = grant
     self.account = account
+    self.recordSize = recordSize
     self.session = session
     self.late = late
     input = Input(socket: socket, tls: tls, overhead: overhead, busyPoll: busyPoll)
@@ -145,7 +148,7 @@ struct Transmission: ~Copyable {
           return refuse(
             request, RequestError(error: .noSpace, message: "a disk cannot grow so much"))
         }
-        try settings.resize(to: request.offset, space, quota, late)
+        try settings.resize(to: request.offset, space, quota, late, record: recordSize)
       }
     } catch {
       return refuse(request, Self.error(for: error))

@@ -64,6 +64,8 @@ public import Frames
   public init?(recovering raw: UInt64) {
     let kind = raw & 7
     guard kind > Kind.zero.rawValue else {
+      // One that names a frame was of another kind, before a bit flipped.
+      guard raw >> 12 == 0 else { return nil }
       self = .none
       return
     }

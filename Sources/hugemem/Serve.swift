@@ -123,7 +123,7 @@ struct Serve: ParsableCommand {
     sockets.keepTaken()
     let survivor = try survival.obtain(
       in: directory, from: taken, stored: activation.memory, room: limit, log)
-    let (disks, overhead) = try makeDisks(survivor, prepared, options, access, log)
+    let (disks, overhead) = try registry(survivor, prepared, options, access, log)
     let machine = disks.machine
     let checkpoints = Checkpoints(machine: machine)
     try fill(disks, checkpoints, log)
@@ -196,6 +196,30 @@ struct Serve: ParsableCommand {
     while true { pause() }
   }
 
+  /// The registry, with the disks that an earlier server left. Nothing else refers to these, so that one
+  /// that is removed gives its memory back.
+  @inline(never)
+  private func registry(
+    _ survivor: SurvivingMemory?, _ prepared: Machine?, _ options: MachineOptions,
+    _ access: AccessControl, _ log: Logger
+  ) throws -> (Disks, Overhead) {
+    let recovered = try survivor?.recover(prepared, options, log)
+    let kept = unsafe recovered.map { unsafe Unmanaged.passRetained($0) }
+    let machine = try recovered?.machine ?? machine(options)
+    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
+    let disks = Disks(
+      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
+      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
+    try recovered?.restore(to: disks)
+    // If the start fails before this, or later, the process ends with them: a space that ends alone would
+    // give back memory that the next server has to find.
+    if let kept = unsafe kept {
+      _ = unsafe Unmanaged.passRetained(disks)
+      unsafe kept.release()
+    }
+    return (disks, overhead)
+  }
+
   /// Loads every file that the options name, as a start would.
   private func checkFiles() throws {
     _ = try listening.context()
@@ -234,23 +258,6 @@ struct Serve: ParsableCommand {
       }
     }
     print("hugemem: the options are good")
-  }
-
-  /// The registry, with the disks of an earlier server. A function of its own, so that nothing else holds
-  /// them: the caller never returns.
-  @inline(never)
-  private func makeDisks(
-    _ survivor: SurvivingMemory?, _ prepared: Machine?, _ options: MachineOptions,
-    _ access: AccessControl, _ log: Logger
-  ) throws -> (Disks, Overhead) {
-    let recovered = try survivor?.recover(prepared, options, log)
-    let machine = try recovered?.machine ?? machine(options)
-    let overhead = connections.overhead(memory: memory?.bytes ?? machine.limit)
-    let disks = Disks(
-      machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
-      limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
-    try recovered?.restore(to: disks)
-    return (disks, overhead)
   }
 
   /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data

@@ -15,10 +15,14 @@ final class SurvivingMemory {
   init(_ kept: KeptMemory, name: String) { (self.kept, self.name) = (kept, name) }
 
   /// A machine on the memory, and what was in it.
-  struct Recovered {
+  final class Recovered {
     let machine: Machine
     let disks: [Disks.Recovered]
-    fileprivate let name: String
+    private let name: String
+
+    fileprivate init(_ machine: Machine, _ disks: [Disks.Recovered], name: String) {
+      (self.machine, self.disks, self.name) = (machine, disks, name)
+    }
 
     func restore(to disks: Disks) throws {
       do { try disks.recover(self.disks) } catch { throw ControlError("\(name): \(error)") }
@@ -80,7 +84,7 @@ final class SurvivingMemory {
             "milliseconds": "\(report.time / 1_000_000)",
           ])
       }
-      return Recovered(machine: machine, disks: disks, name: name)
+      return Recovered(machine, disks, name: name)
     } catch { throw ControlError("\(name): \(error)") }
   }
 }

@@ -28,7 +28,11 @@ extension Machine {
     let start = monotonicTime()
     var (spaces, report) = takeOver(kept)
     report.time = monotonicTime() - start
-    try begin(background)
+    do { try begin(background) } catch {
+      // They must not give back what the next process has to find.
+      for case let space? in spaces { _ = unsafe Unmanaged.passRetained(space) }
+      throw error
+    }
     return (spaces, report)
   }
 }
