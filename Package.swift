@@ -78,7 +78,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .target(
-      name: "Checkpoints", dependencies: ["HugeMemory", "Paging", "Frames", "CLinux"],
+      name: "Checkpoints",
+      dependencies: ["HugeMemory", "Paging", "Frames", "Primitives", "CLinux"],
       swiftSettings: settings),
     .target(
       name: "ControlPlane", dependencies: ["NBDServer", "Checkpoints"], swiftSettings: settings),
