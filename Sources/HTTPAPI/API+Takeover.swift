@@ -4,7 +4,10 @@ import Glibc
 extension API {
   /// Hands the disks over to another process, at the other end of the socket that came with the request.
   func takeover(_ call: Route.Call) throws -> Answer {
-    guard call.isLocal, let file = call.request.file else {
+    guard call.isLocal else {
+      throw Problem(403, .forbidden, "only clients of the control socket may take over")
+    }
+    guard let file = call.request.file else {
       throw Problem(
         400, .failed, "a socket must go with this request; use `hugemem serve --takeover`")
     }

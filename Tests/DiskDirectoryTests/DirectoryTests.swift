@@ -99,9 +99,9 @@ import Testing
       let file = File()
       let mapped = try MappedDirectory(file.descriptor)
       mapped.publish(disk(1).encoded, generation: 1, batch: 0, in: 0)
-      mapped.set(.pendingBatch, 4)
+      mapped.pendingBatch = 4
       for id in 2...5 { mapped.publish(disk(UInt64(id)).encoded, generation: 1, batch: 4, in: id) }
-      if isComplete { mapped.set(.pendingBatch, 0) }
+      if isComplete { mapped.pendingBatch = 0 }
       #expect(try found(file).map(\.id) == (isComplete ? [1, 2, 3, 4, 5] : [1]))
       #expect(try found(file).map(\.id) == (isComplete ? [1, 2, 3, 4, 5] : [1]))
     }
