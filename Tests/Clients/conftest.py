@@ -5,6 +5,7 @@ the binary. Each test starts its own servers, so you can run any test alone, and
 """
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 from support.group import Group  # noqa: E402
 from support.server import BINARY, Server  # noqa: E402
+from support.survivor import Survivor  # noqa: E402
 
 DEADLINE = 120
 
@@ -102,6 +104,44 @@ def server(tmp_path):
             one.kill()
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def survivor(tmp_path):
+    """survivor(OPTION...): starts a server whose disks outlive it. `memory=` is short for the option,
+    `create=` too, and `file=` for --memory-file.
+
+    At the end of the test, SIGTERM ends each one that runs, and its memory is dropped.
+    """
+    survivors = []
+
+    def start(*options, create=(), **more):
+        options = [str(option) for option in options]
+        for disk in [create] if isinstance(create, str) else create:
+            options += ["--create", disk]
+        survivors.append(Survivor(tmp_path / f"kept{len(survivors)}", *options, **more))
+        return survivors[-1]
+
+    yield start
+    failures = []
+    for one in survivors:
+        log = one.directory.with_suffix(".err")
+        print(f"the last server's log:\n{log.read_text(errors='replace')[-2000:]}")
+        try:
+            one.end()
+        except Exception as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def shared_memory():
+    """A directory on a tmpfs, for memory files. Skips the test if /dev/shm is none."""
+    if not re.search(r"^\S+ /dev/shm tmpfs ", Path("/proc/mounts").read_text(), re.MULTILINE):
+        pytest.skip("/dev/shm is no tmpfs")
+    with tempfile.TemporaryDirectory(prefix="hugemem.", dir="/dev/shm") as path:
+        yield Path(path)
 
 
 @pytest.fixture

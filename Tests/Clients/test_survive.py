@@ -1,174 +1,219 @@
-"""Disks outlive a server that is killed, stopped or replaced, with all that they are."""
-
-import os
-import signal
-import subprocess
-from pathlib import Path
+"""serve --survive: what is there after SIGKILL or SIGTERM and a start with the same command line."""
 
 import pytest
 
-from support.compare import eventually
-from support.http import API
-from support.keeper import Keeper
-from support.server import BINARY, Server
-from support.tools import run
-from support.wire import ENOSPC
+from support.compare import noise, same_bytes
+from support.wire import FLUSH, RESIZE, TRIM, WRITE_ZEROES
 
-KIB, MIB = 1 << 10, 1 << 20
+MIB = 1 << 20
+KEPT = ("name", "size", "origin", "isReadOnly", "description", "quota", "reserve", "originExists")
 
 
-@pytest.fixture(params=["keeper", "name"])
-def memory(request, tmp_path):
-    """The options of a server on memory that lasts as long as the test."""
-    if request.param == "keeper":
-        yield ("--survive",)
-    else:
-        path = Path("/dev/shm") / f"hugemem-{os.getpid()}-{tmp_path.name}"
-        yield ("--memory-file", path)
-        path.unlink(missing_ok=True)
+def settings(server):
+    """What a list says about each disk, but for figures that change by themselves."""
+    return [{key: disk.get(key) for key in KEPT} for disk in server.json("list")]
 
 
-@pytest.fixture
-def start(tmp_path, memory):
-    """start(OPTION...): a server in one directory, on the memory of the one before it."""
-    servers = []
-
-    def start(*options, directory=tmp_path / "server"):
-        servers.append(Server(directory, *memory, *(options or ("--memory", "256M"))))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.kill()
-    subprocess.run([BINARY, "keeper", "end", "--directory", str(tmp_path / "server")], capture_output=True)
+@pytest.fixture(params=["keeper", "file"])
+def kept(request, survivor, shared_memory):
+    """kept(OPTION...): a server whose memory a keeper has, and one whose memory is in a file."""
+    file = shared_memory / "memory" if request.param == "file" else None
+    return lambda *options, **more: survivor(*options, file=file, **more)
 
 
-def described(server):
-    """What a list says of each disk, but for tables, which the background makes and removes."""
-    kept = ("size", "origin", "description", "isReadOnly", "quota", "reserve", "data")
-    return {disk["name"]: {key: disk.get(key) for key in kept} for disk in server.json("list")}
+@pytest.fixture(params=["SIGKILL", "SIGTERM"])
+def restarted(request):
+    """Ends a server in one of the two ways, and starts it again with the same command line."""
+    def restart(one):
+        one.kill() if request.param == "SIGKILL" else one.stop()
+        return one.start()
+    return restart
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_disk_is_there_with_all_that_it_is(start, how):
-    server = start("--memory", "256M", "--create", "golden=64M")
-    server.go("golden").write(5 * MIB + 100, b"golden" * 1000)
-    server.run("fork", "golden", "job")
-    server.run("limit", "job", "--quota", "32M", "--reserve", "8M")
-    server.run("set", "golden", "--read-only", "--description", "a \"golden\" image, für alle")
-    job = server.go("job")
-    job.write(0, b"j" * 3 * MIB)
-    server.run("rename", "golden", "gold")
-    server.run("resize", "job", "128M")
-    server.go("gold@made")
-    before = described(server)
-    server.process.send_signal(how)
-    server.process.wait(20)
-
-    server = start("--memory", "256M", "--create", "other=1M")
-    assert described(server) == {**before, "other": described(server)["other"]}
-    job = server.go("job")
-    assert job.read(0, 3 * MIB) == b"j" * 3 * MIB
-    assert job.read(5 * MIB + 100, 6000) == b"golden" * 1000
-    assert server.go("gold").flags & 2, "it is read-only"
-    # What a reset restores, and its size then.
-    server.run("reset", "job")
-    assert server.disk("job")["size"] == 64 * MIB
-    assert server.go("job").read(0, 3 * MIB) == bytes(3 * MIB)
-    # A quota counts what was there already.
-    job = server.go("job")
-    written = 0
-    while job.error(1, written, MIB, 0, b"q" * MIB) == 0:
-        written += MIB
-    assert 30 * MIB <= written <= 32 * MIB
+def test_acknowledged_writes_are_there(kept, restarted):
+    one = kept(create=["small=1M", "odd=5000001", "large=1T"])
+    data = {"small": (0, noise(MIB, 1)), "odd": (4_990_001, noise(10_000, 2)), "large": ((1 << 40) - 3 * MIB, noise(3 * MIB, 3))}
+    for name, (at, bytes_) in data.items():
+        one.write(name, at, bytes_)
+    wire = one.go("large")
+    wire.write(4 * MIB, noise(4 * MIB, 4))
+    assert wire.error(TRIM, 5 * MIB - 100, 2 * MIB) == 0
+    assert wire.error(WRITE_ZEROES, 7 * MIB + 1, 100) == 0
+    assert wire.error(FLUSH) == 0
+    wanted = bytearray(noise(4 * MIB, 4))
+    wanted[MIB - 100:3 * MIB - 100] = bytes(2 * MIB)
+    wanted[3 * MIB + 1:3 * MIB + 101] = bytes(100)
+    before = settings(one)
+    for _ in range(3):
+        restarted(one)
+        assert settings(one) == before
+        for name, (at, bytes_) in data.items():
+            same_bytes(one.read(name, at, len(bytes_)), bytes_, name, at=at)
+        same_bytes(one.read("large", 4 * MIB, 4 * MIB), bytes(wanted), "large", at=4 * MIB)
+        same_bytes(one.read("odd", 0, 4_990_001), bytes(4_990_001), "odd, where nothing was written")
+        # It is an ordinary disk.
+        data["small"] = (0, noise(MIB, data["small"][1][0] + 10))
+        one.write("small", *data["small"])
 
 
-def test_the_same_command_line_starts_it_again(start, tmp_path):
-    (tmp_path / "image").write_bytes(b"i" * MIB)
-    options = ("--memory", "256M", "--create", "made=64M", "--import", f"loaded={tmp_path / 'image'}")
-    server = start(*options)
-    server.go("made").write(0, b"m" * 4096)
-    server.go("loaded").write(0, b"l" * 4096)
-    server.kill()
-    server = start(*options)
-    assert server.names() == ["loaded", "made"]
-    assert server.go("made").read(0, 4096) == b"m" * 4096
-    assert server.go("loaded").read(0, 8192) == b"l" * 4096 + b"i" * 4096
-    # A checkpoint is only for a server without disks.
-    server.run("checkpoint", tmp_path / "saved")
-    server.go("made").write(0, b"n" * 4096)
-    server.kill()
-    server = start(*options, "--restore", tmp_path / "saved")
-    assert server.go("made").read(0, 4096) == b"n" * 4096
+def test_the_same_command_line_makes_no_disk_twice(kept, restarted, tmp_path):
+    (tmp_path / "image").write_bytes(noise(MIB, 5))
+    one = kept("--import", f"imported={tmp_path}/image", create="made=8M")
+    one.write("imported", 0, b"changed")
+    one.write("made", 0, b"changed")
+    one.run("create", "later", "--size", "1M")
+    (tmp_path / "image").write_bytes(noise(MIB, 6))
+    restarted(one)
+    assert one.names() == ["imported", "later", "made"]
+    assert one.read("made", 0, 8) == b"changed\0"
+    same_bytes(one.read("imported", 0, MIB), b"changed" + noise(MIB, 5)[7:], "not imported again")
+    # What was removed is a disk of the command line, and comes back empty.
+    one.remove("made")
+    restarted(one)
+    assert one.read("made", 0, 8) == bytes(8)
 
 
-def test_what_belongs_to_a_connection_ends_with_the_server(start):
-    server = start("--memory", "256M", "--create", "golden=64M")
-    server.go("golden@").write(0, b"t" * MIB)
-    API(server).good("POST", "/v1/held", {"size": MIB})
-    assert server.stat()["memoryUsed"] > MIB
-    server.kill()
-    server = start()
-    assert server.names() == ["golden"]
-    assert server.stat()["memoryUsed"] == 0
+def test_every_setting_is_kept(kept, restarted):
+    one = kept(create=["plain=4M"])
+    one.run("create", "golden", "--size", "16M")
+    one.write("golden", 0, noise(2 * MIB, 1))
+    one.run("fork", "golden", "one", "two", "three")
+    one.run("limit", "one", "--quota", "8M", "--reserve", "4M")
+    one.run("limit", "two", "--reserve", "3M")
+    one.run("set", "two", "--read-only", "--description", "größer als 2")
+    one.run("set", "plain", "--description", "x" * 255)
+    one.run("resize", "plain", "9000001")
+    one.run("resize", "three", "1M", "--shrink")
+    one.run("rename", "golden", "platinum")
+    before, promised = settings(one), one.stat()["memoryReserved"] if "memoryReserved" in one.stat() else None
+    assert [disk["origin"] for disk in before] == ["platinum", None, None, "platinum", "platinum"]
+    restarted(one)
+    assert settings(one) == before
+    if promised is not None:
+        assert one.stat()["memoryReserved"] == promised
+    # They are not only shown.
+    assert one.go("two").flags & 2, "two is read-only"
+    wire = one.go("one")
+    assert 28 in [wire.error(1, at, MIB, 0, noise(MIB, 9)) for at in range(0, 16 * MIB, MIB)], "the quota is kept"
+    wire.close()
+    one.run("set", "two", "--read-write")
+    one.run("rename", "platinum", "golden")
+    restarted(one)
+    assert [disk["origin"] for disk in settings(one)] == [None, "golden", None, "golden", "golden"]
+    one.run("limit", "one", "--quota", "none", "--reserve", "none")
+    restarted(one)
+    assert one.json("list")[1].get("quota") is None and one.json("list")[1].get("reserve") is None
 
 
-def test_less_memory_than_is_in_use(start):
-    server = start("--memory", "256M", "--create", "disk=128M")
-    wire = server.go("disk")
-    for at in range(0, 64 * MIB, MIB):
-        wire.write(at, b"d" * MIB)
-    server.kill()
-    server = start("--memory", "32M")
-    wire = server.go("disk")
-    assert wire.error(1, 100 * MIB, 4096, 0, bytes(4096)) == ENOSPC
-    assert wire.read(63 * MIB, MIB) == b"d" * MIB
-    assert wire.error(4, 0, 48 * MIB) == 0
-    eventually(lambda: wire.error(1, 100 * MIB, 4096, 0, b"n" * 4096) == 0, "there is room again")
+def test_a_fork_is_reset_after_the_restart(kept, restarted):
+    one = kept()
+    one.run("create", "golden", "--size", "16M")
+    golden = noise(3 * MIB, 1)
+    one.write("golden", 5000, golden)
+    one.run("fork", "golden", "fork", "other")
+    one.run("fork", "fork", "grandchild")
+    one.write("fork", 6000, noise(4 * MIB, 2))
+    one.write("golden", 0, bytes(5000) + b"later" * MIB)
+    one.run("resize", "fork", "20M")
+    restarted(one)
+    one.run("reset", "fork")
+    assert one.disk("fork")["size"] == 16 * MIB
+    for _ in range(2):
+        same_bytes(one.read("fork", 5000, 3 * MIB), golden, "fork", at=5000)
+        same_bytes(one.read("other", 5000, 3 * MIB), golden, "other", at=5000)
+        restarted(one)
+    one.write("other", 0, b"x" * 9000)
+    # Without its origin too, and what was shared is counted once.
+    one.remove("golden")
+    restarted(one)
+    one.run("reset", "other")
+    same_bytes(one.read("other", 0, 9000), (bytes(5000) + golden)[:9000], "other")
+    same_bytes(one.read("grandchild", 5000, 3 * MIB), golden, "grandchild", at=5000)
+    one.remove("fork", "other")
+    restarted(one)
+    same_bytes(one.read("grandchild", 5000, 3 * MIB), golden, "grandchild", at=5000)
+    one.remove("grandchild")
+    # Recovered disks give their memory back like others.
+    assert one.in_use() == 0
 
 
-def test_a_reserve_that_no_longer_fits_is_refused_and_nothing_is_lost(start, memory, tmp_path):
-    server = start("--memory", "256M", "--create", "disk=128M")
-    server.go("disk").write(0, b"d" * MIB)
-    server.run("limit", "disk", "--reserve", "100M")
-    server.kill()
-    done = run(BINARY, "serve", "--directory", tmp_path / "server", *map(str, memory), "--memory", "64M", check=False)
-    assert done.returncode == 1 and "disk" in done.stderr and "reserve" in done.stderr, done.stderr
-    server = start()
-    assert server.disk("disk")["reserve"] == 100 * MIB and server.go("disk").read(0, MIB) == b"d" * MIB
+def test_what_was_cut_off_is_gone(kept, restarted):
+    one = kept(create="disk=16M")
+    one.write("disk", 0, b"s" * (16 * MIB))
+    one.run("resize", "disk", str(5 * MIB + 1000), "--shrink")
+    restarted(one)
+    assert one.in_use() <= 6 * MIB
+    one.run("resize", "disk", "16M")
+    restarted(one)
+    wanted = b"s" * (5 * MIB + 1000) + bytes(11 * MIB - 1000)
+    same_bytes(one.read("disk", 0, 16 * MIB), wanted, "disk")
 
 
-def test_one_server_at_a_time(start, memory, tmp_path):
-    server = start()
-    done = run(BINARY, "serve", "--directory", tmp_path / "server", *map(str, memory), "--memory", "64M", check=False)
-    assert done.returncode == 1 and "another hugemem serves there" in done.stderr
-    if memory[0] == "--memory-file":
-        other = run(BINARY, "serve", "--directory", tmp_path / "other", *map(str, memory), "--memory", "64M", check=False)
-        assert other.returncode == 1 and f"process number {server.process.pid}" in other.stderr, other.stderr
-    assert server.names() == []
+def test_a_size_that_a_client_sets(kept, restarted):
+    one = kept(create="disk=4M")
+    one.write("disk", 0, b"d" * (4 * MIB))
+    wire = one.wire().go("disk", extended=True)
+    assert wire.error(RESIZE, 6 * MIB) == 0
+    restarted(one)
+    assert one.disk("disk")["size"] == 6 * MIB
+    wire = one.wire().go("disk", extended=True)
+    assert wire.error(RESIZE, 1000) == 0
+    restarted(one)
+    wire = one.wire().go("disk", extended=True)
+    assert wire.size == 1000
+    assert wire.error(RESIZE, 4 * MIB) == 0
+    same_bytes(one.read("disk", 0, 4 * MIB), b"d" * 1000 + bytes(4 * MIB - 1000), "disk")
 
 
-def test_stat_says_what_keeps_the_disks(start, memory):
-    server = start()
-    status = server.stat()["survival"]
-    assert ("a keeper, process " if memory[0] == "--survive" else "the file ") in status["keptBy"]
-    assert status["memory"]
-    assert "disks kept by" in server.run("stat").stdout
-    assert API(server).good("GET", "/v1/memory")["survival"] == status
+def test_temporary_forks_and_held_disks_end_with_the_server(kept, restarted):
+    one = kept(create="golden=16M")
+    one.write("golden", 0, noise(MIB, 1))
+    used = one.in_use()
+    temporary, lasting = one.go("golden@"), one.go("golden@job")
+    temporary.write(0, b"t" * (8 * MIB))
+    lasting.write(0, b"j" * 4096)
+    assert one.in_use() >= used + 8 * MIB
+    restarted(one)
+    assert one.names() == ["golden", "job"]
+    assert [disk["connections"] for disk in one.json("list")] == [0, 0]
+    assert one.in_use() <= used + MIB // 4
+    same_bytes(one.read("job", 0, MIB), b"j" * 4096 + noise(MIB, 1)[4096:], "job")
+    # The fork of that name is there, and not made anew.
+    same_bytes(one.read("golden@job", 0, 4096), b"j" * 4096, "golden@job")
 
 
-def test_without_the_option_disks_end_with_the_server(server):
-    made = server(memory="64M")
-    assert "survival" not in made.stat()
+@pytest.mark.parametrize("times", [1, 3])
+def test_memory_does_not_creep_up(kept, restarted, times):
+    one = kept(create="golden=64M")
+    one.write("golden", 0, noise(8 * MIB, 1))
+    one.run("fork", "golden", *[f"fork{number}" for number in range(20)])
+    for number in range(20):
+        one.write(f"fork{number}", number * MIB + 500, noise(300_000, number))
+    restarted(one)
+    used = one.in_use()
+    for _ in range(times):
+        restarted(one)
+        assert one.in_use() == used
+    one.remove("golden", *[f"fork{number}" for number in range(20)])
+    assert one.in_use() == 0
+    restarted(one)
+    # The disks of the command line are made again, and empty.
+    assert one.names() == ["golden"] and one.in_use() == 0
 
 
-def test_memory_of_an_earlier_server_is_not_forgotten(tmp_path):
-    first = Server(tmp_path / "server", "--survive", "--memory", "64M", "--create", "disk=1M")
-    first.kill()
-    second = Server(tmp_path / "server", "--memory", "64M")
-    try:
-        assert second.names() == []
-        assert "hugemem keeper end" in second.log.read_text()
-    finally:
-        second.kill()
-        Keeper(tmp_path / "server").command("end")
+def test_it_survives_with_no_disks_and_with_thousands(kept, restarted):
+    one = kept()
+    restarted(one)
+    assert one.names() == []
+    one.run("create", "golden", "--size", "1M")
+    one.write("golden", 0, b"g" * 4096)
+    names = [f"fork{number:04}" for number in range(3000)]
+    one.run("fork", "golden", *names)
+    one.write("fork2999", 0, b"f")
+    restarted(one)
+    assert one.names() == [*names, "golden"]
+    assert one.read("fork2999", 0, 2) == b"fg" and one.read("fork2998", 0, 2) == b"gg"
+    one.remove(*names)
+    restarted(one)
+    assert one.names() == ["golden"]
+    assert one.read("golden", 0, 2) == b"gg"

@@ -20,10 +20,11 @@ BINARY = os.path.abspath(
 class Server:
     """Starts a server and waits until it is ready. `options` are those of `hugemem serve`.
 
-    `launcher` is a program that starts the server. It gets the command as its arguments.
+    `launcher` is a program that starts the server. It gets the command as its arguments. Without `waits`,
+    the caller waits until it is ready, by `is_ready`.
     """
 
-    def __init__(self, directory, *options, launcher=(), pass_fds=()):
+    def __init__(self, directory, *options, launcher=(), pass_fds=(), waits=True):
         self.directory = Path(directory)
         self.log = self.directory.with_suffix(".err")
         self.output = self.directory.with_suffix(".out")
@@ -33,10 +34,13 @@ class Server:
                 [*launcher, BINARY, "serve", "--directory", str(directory), *map(str, options)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=pass_fds)
         end = time.monotonic() + 60
-        while ": ready" not in self.said():
+        while waits and not self.is_ready():
             assert self.process.poll() is None, f"the server did not start:\n{self.log.read_text()}"
             assert time.monotonic() < end, f"the server is not ready after 60 s:\n{self.log.read_text()}"
             time.sleep(0.01)
+
+    def is_ready(self):
+        return ": ready" in self.said()
 
     # Its end
 
