@@ -21,12 +21,12 @@ struct HeaderPage {
       guard self[.magic] == 0, isNew else { throw .noMemory }
       return true
     }
-    // First, so that the rest may be another in another version.
-    guard self[.version] == Layout.version else { throw .otherVersion(self[.version]) }
     let layout = Array(words[Layout.Word.version.rawValue..<Layout.Word.checksum.rawValue])
     guard self[.checksum] == Self.checksum(of: layout) else {
       throw .damaged("the checksum of its first page is wrong")
     }
+    // Every version has the words up to the checksum where this one has them.
+    guard self[.version] == Layout.version else { throw .otherVersion(self[.version]) }
     guard layout == Layout.words else {
       throw .damaged("its layout is none of format \(Layout.version)")
     }

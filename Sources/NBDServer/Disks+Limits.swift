@@ -1,4 +1,4 @@
-public import HugeMemory
+package import HugeMemory
 
 /// The limits of a disk, in bytes of data and tables. The quota is the most memory that the disk
 /// may take, the reserve is memory that is kept for it. Nil means no limit. Both count only memory
@@ -11,13 +11,22 @@ public struct DiskLimits: Codable, Sendable, Equatable {
     self.reserve = reserve
   }
 
-  /// Sets the limits of a space. An error names the disk, `name`.
-  public func apply(to space: AddressSpace, named name: String) throws(DiskError) {
+  /// Sets the limits of a space. An error names the disk, `name`. `again` means that the reserve was kept
+  /// before, by a process that has ended.
+  package func apply(
+    to space: AddressSpace, named name: String, again: Bool = false
+  ) throws(DiskError) {
     if let quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
     if let quota, let reserve, reserve > quota {
       throw .reserveOverQuota(name, quota: quota, reserve: reserve)
     }
-    do { try space.setLimits(quota: quota, reserve: reserve) } catch {
+    do {
+      if again {
+        try space.setLimitsAgain(quota: quota, reserve: reserve)
+      } else {
+        try space.setLimits(quota: quota, reserve: reserve)
+      }
+    } catch {
       guard case .outOfMemory(let limit) = error else { throw .memory(error) }
       throw .cannotReserve(name, reserve: reserve ?? 0, limit: limit)
     }

@@ -38,7 +38,9 @@ extension Disks {
       }
       let owner = record.owner.flatMap { Identity($0) }
       let limits = DiskLimits(quota: record.quota, reserve: record.reserve)
-      if limits != DiskLimits() { try limits.apply(to: recovered.space, named: record.name) }
+      if limits != DiskLimits() {
+        try limits.apply(to: recovered.space, named: record.name, again: true)
+      }
       let disk = Disk(
         record.name, recovered.space, size: record.size,
         DiskOptions(isReadOnly: record.isReadOnly, description: record.description),
@@ -49,7 +51,13 @@ extension Disks {
       disk.settings.record.withLock { $0 = (record.id, recovered.found.slot) }
       known[record.id] = disk
     }
-    table.withLock { $0.insert(Array(known.values), areRecorded: true) }
+    table.withLock { table in
+      table.insert(Array(known.values), areRecorded: true)
+      // A disk that cannot be reset any more is one that was not forked, from now on.
+      for lost in disks where lost.found.disk.snapshot != nil && lost.snapshot == nil {
+        if let disk = known[lost.found.disk.id] { table.recordChange(of: disk) }
+      }
+    }
   }
 
   /// The account that a disk counts for: that of its owner, or of what it was forked from.

@@ -1,5 +1,6 @@
-"""Whole families of disks, each with one client that knows exactly what they hold: SIGKILL while it writes, trim, fork, reset, rename and remove, with little memory: what
-was answered is there, what was not is there, or not, or in part, and no memory is lost.
+"""Families of disks, each with one client that knows what all of them hold, and a server that is killed while it
+writes, trims, forks, resets, renames and removes, with little memory: what was answered is there, what was
+not is there, or not, or in part, and no memory is lost.
 
 KILLS= is the number of kills, SEED= repeats the operations; the moments of the kills are the machine's."""
 

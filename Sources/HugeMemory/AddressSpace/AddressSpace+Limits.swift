@@ -49,6 +49,18 @@ extension AddressSpace {
   ///
   /// - Complexity: O(entries of this space's own) for the first limits, else O(1).
   public func setLimits(quota: UInt64?, reserve: UInt64?) throws(MemoryError) {
+    try setLimits(quota: quota, reserve: reserve, urgent: false)
+  }
+
+  /// As `setLimits`, for limits that the space had in a process that has ended. What was kept there may be
+  /// kept again, though the frames for urgent callers are in use.
+  package func setLimitsAgain(quota: UInt64?, reserve: UInt64?) throws(MemoryError) {
+    try setLimits(quota: quota, reserve: reserve, urgent: true)
+  }
+
+  private func setLimits(
+    quota: UInt64?, reserve: UInt64?, urgent: Bool
+  ) throws(MemoryError) {
     let mask = UInt64(FrameGeometry.frameSize - 1)
     let reserve = reserve ?? 0
     guard reserve <= quota ?? .max else {
@@ -63,7 +75,7 @@ extension AddressSpace {
         charge: limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed))))
       let more = new.promised - (limits?.promised ?? 0)
       if more > 0 {
-        guard machine.promise(more) else { throw machine.full }
+        guard machine.promise(more, urgent: urgent) else { throw machine.full }
       } else {
         arena.changePromise(by: more)
       }
@@ -256,12 +268,12 @@ extension Machine {
 
   /// Keeps frames for a space; false if there are not enough. If the limit follows the system, the
   /// frames may come from all that it can spare now: the next look grants what is promised.
-  fileprivate func promise(_ frames: Int) -> Bool {
-    if arena.promise(frames) { return true }
+  fileprivate func promise(_ frames: Int, urgent: Bool = false) -> Bool {
+    if arena.promise(frames, urgent: urgent) { return true }
     guard let budget else { return false }
     budget.follow(self)
     setGrant(max(Self.bytes(arena.limit), budget.limit))
     defer { budget.follow(self) }
-    return arena.promise(frames)
+    return arena.promise(frames, urgent: urgent)
   }
 }
