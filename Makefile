@@ -1,7 +1,7 @@
 # You need `make demo` and `make test`. The other targets are their parts.
 HUGEMEM := $(CURDIR)/.build/release/hugemem
 export HUGEMEM
-.PHONY: arrays build checkpoints crashes survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms kills fuzz clean
+.PHONY: arrays build checkpoints crashes survive deps demo install deb dist container test tsan interleave oracle fibres herd instructions kernel-test kernel-selftests cgroup2 lint symbols docs example readme bench compare wire peers peers-tls matrix measure figures clients churn storms kills memory-fuzz fuzz clean
 
 build:
 	scripts/deps build
@@ -103,9 +103,14 @@ churn: deps build
 storms: deps build
 	STORM=1 SEED=$(SEED) scripts/client-tests -s -k 'test_storms or test_killed or test_fork_consistency'
 
-# SIGKILL a thousand times under load, in recovery, and of the keeper; KILLS= is another number.
+# Kills a server with --survive again and again, while clients work and while it starts, and looks what is
+# there. KILLS= is how often. SEED= repeats what is sent.
 kills: deps build
-	KILLS=$(or $(KILLS),1000) scripts/client-tests -k test_kills
+	KILLS=$(or $(KILLS),1000) SEED=$(SEED) scripts/client-tests -s -k test_kills
+
+# Starts servers with memory files in which bits have flipped. FLIPS= is how many. SEED= repeats them.
+memory-fuzz: deps build
+	FLIPS=$(or $(FLIPS),1000) SEED=$(SEED) scripts/client-tests -s -k test_memory_fuzz
 
 # Fuzzes the parsers. TIME= is the number of seconds for each target, JOBS= the processes at once.
 fuzz:

@@ -56,15 +56,16 @@ public final class DiskSettings: Sendable {
   /// cleared before the disk grows, too.)
   ///
   /// `record` makes the new size outlive the process. What is cut off goes after that, and what is new is
-  /// cleared before: a process that ends in between leaves the old disk or the new one.
+  /// cleared before: a process that ends in between leaves the old disk or the new one. Only a disk that
+  /// grows can fail, and stays as it was.
   func resize(
     to size: UInt64, _ space: AddressSpace, _ quota: DiskQuota, _ late: (any LateContents)?,
     record: () -> Void
   ) throws(MemoryError) {
     try resizing.withLock { () throws(MemoryError) in
       let old = self.size
-      let (low, high) = (min(old, size), max(old, size))
-      let end = min((high + 4095) & ~4095, space.size)
+      let end = min((max(old, size) + 4095) & ~4095, space.size)
+      let low = min(old, size)
       if low < end {
         do throws(LateError) { try late?.bringEdges(of: low..<end, of: space) } catch {
           switch error {
@@ -77,11 +78,15 @@ public final class DiskSettings: Sendable {
         if old > formerSize { former.store(old, .relaxed) }
         bytes.store(size, .relaxed)
         record()
+        // Nobody can see what is cut off, and it is cleared before the disk grows. So it only takes memory,
+        // if there is none for a table that a fork shares.
+        if size < end { try? quota.discard(space, at: size, length: end - size) }
+      } else {
+        if old < end { try quota.discard(space, at: old, length: end - old) }
+        guard size > old else { return }
+        bytes.store(size, .relaxed)
+        record()
       }
-      if low < end { try quota.discard(space, at: low, length: end - low) }
-      guard size > old else { return }
-      bytes.store(size, .relaxed)
-      record()
     }
   }
 

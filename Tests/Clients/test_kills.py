@@ -33,16 +33,20 @@ class Story:
     def listed(self):
         return {disk["name"]: disk | {"readOnly": disk["isReadOnly"]} for disk in self.one.json("list")}
 
-    def work(self, seconds):
-        """Clients work until the server is killed after so many seconds."""
+    def work(self, seconds, aim=None):
+        """Clients work until the server is killed, after so many seconds or by the administrator."""
         seed = self.chance.randrange(1 << 32)
-        workers = [Administrator(self.one, self.world, seed)]
+        workers = [Administrator(self.one, self.world, seed, aim)]
         workers += [Writer(self.one, self.world, seed + number) for number in range(1, self.writers + 1)]
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not any(worker.failure for worker in workers):
-            time.sleep(0.005)
+        while time.monotonic() < end and self.one.process.poll() is None and not any(one.failure for one in workers):
+            time.sleep(0.002)
         failures = [worker.failure for worker in workers if worker.failure]
+        status = self.one.process.poll()
+        assert status in (None, -9), f"the server ended with {status}"
         self.one.kill()
+        for worker in workers:
+            worker.stopping.set()
         if failures:
             raise failures[0]
         for worker in workers:
@@ -65,7 +69,10 @@ def test_kills_at_any_time(survivor, figure):
     print(f"SEED={seed}")
     for kill in range(KILLS):
         story.tune()
-        story.work(chance.choice([0.02, 0.1, 0.3, 0.6, 1]) * chance.random())
+        if chance.random() < 0.5:
+            story.work(chance.choice([0.02, 0.1, 0.3, 0.6, 1]) * chance.random())
+        else:
+            story.work(2, aim=chance.randrange(1, 20))
         one.start()
         story.check()
         if kill % 10 == 9:

@@ -115,20 +115,38 @@ class Writer(Worker):
 
 
 class Administrator(Worker):
-    """Creates, forks, resets, removes, renames, resizes and sets, one request at a time."""
+    """Creates, forks, resets, removes, renames, resizes and sets, one request at a time.
+
+    With `aim`, it kills the server at about the time at which that carries out the request of this number.
+    """
 
     most = 12
 
+    def __init__(self, server, world, seed, aim=None):
+        self.number, self.aim = 0, aim
+        super().__init__(server, world, seed)
+
     def run(self):
-        self.api, self.number = API(self.server), 0
+        try:
+            self.api = API(self.server)
+        except OSError:
+            return
         super().run()
 
     def step(self):
-        time.sleep(self.chance.random() / 50)
-        steps = ["fork"] * 4 + ["connect"] * 2 + ["reset", "reset", "remove", "rename", "resize", "change", "limit"]
+        if self.aim is None:
+            time.sleep(self.chance.random() / 50)
+        steps = ["fork"] * 4 + ["connect"] * 2 + ["reset"] * 3 + ["remove"] * 3 + ["rename", "resize", "resize", "change", "limit"]
         if len(self.world.disks) >= self.most:
-            steps = ["remove"]
+            steps = ["remove", "remove", "reset", "resize", "rename"]
         getattr(self, self.chance.choice(steps if len(self.world.disks) > 3 else ["create"]))()
+
+    def shoot(self):
+        """Kills the server in a moment, if this is the request."""
+        if self.aim is not None:
+            self.aim -= 1
+            if self.aim == 0:
+                threading.Timer(self.chance.random() ** 2 / 200, self.server.process.kill).start()
 
     def name(self, kind):
         self.number += 1
@@ -137,6 +155,7 @@ class Administrator(Worker):
     def ask(self, kind, decide, method, path, body=None):
         """Sends a request. Returns whether it was carried out; `decide` finds that out if there is no answer."""
         entry = self.world.waiting(kind, decide)
+        self.shoot()
         status, document = self.api(method, path, body)
         self.world.pending.remove(entry)
         assert status < 300 or document["code"] in (
@@ -177,6 +196,7 @@ class Administrator(Worker):
 
     def connect_fork(self, source, names, decide):
         entry = self.world.waiting("fork by connecting", decide)
+        self.shoot()
         try:
             wire = self.connect(f"{source.name}@{names[0]}")
         except AssertionError:
@@ -194,7 +214,8 @@ class Administrator(Worker):
             return super().connect(export, **more)
         source = self.world.choose(self.chance)
         names = [self.name("job")]
-        if source is not None:
+        # With a quota, all such forks would share it.
+        if source is not None and source.settings.get("quota") is None:
             self.fork_by(source, names, lambda decide: self.connect_fork(source, names, decide))
         return None
 
