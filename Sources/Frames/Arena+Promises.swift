@@ -22,10 +22,11 @@ extension Arena {
   /// Frames that are promised to holders.
   public var framesPromised: Int { Int(promised.load(.relaxed)) }
 
-  /// Promises frames to a holder. If there are not enough, changes nothing and returns false.
-  public func promise(_ frames: Int) -> Bool {
+  /// Promises frames to a holder. If there are not enough, changes nothing and returns false. `urgent` allows
+  /// the use of the reserve.
+  public func promise(_ frames: Int, urgent: Bool = false) -> Bool {
     lock.withLock {
-      guard fits(frames, own: 0) else { return false }
+      guard fits(frames, own: 0, urgent: urgent) else { return false }
       promised.add(UInt64(frames), .relaxed)
       return true
     }

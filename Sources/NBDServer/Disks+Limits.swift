@@ -11,13 +11,22 @@ public struct DiskLimits: Codable, Sendable, Equatable {
     self.reserve = reserve
   }
 
-  /// Sets the limits of a space. An error names the disk, `name`.
-  public func apply(to space: AddressSpace, named name: String) throws(DiskError) {
+  /// Sets the limits of a space. An error names the disk, `name`. With `again`, the disk had them before
+  /// its process ended.
+  public func apply(
+    to space: AddressSpace, named name: String, again: Bool = false
+  ) throws(DiskError) {
     if let quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
     if let quota, let reserve, reserve > quota {
       throw .reserveOverQuota(name, quota: quota, reserve: reserve)
     }
-    do { try space.setLimits(quota: quota, reserve: reserve) } catch {
+    do throws(MemoryError) {
+      if again {
+        try space.setLimitsAgain(quota: quota, reserve: reserve)
+      } else {
+        try space.setLimits(quota: quota, reserve: reserve)
+      }
+    } catch {
       guard case .outOfMemory(let limit) = error else { throw .memory(error) }
       throw .cannotReserve(name, reserve: reserve ?? 0, limit: limit)
     }

@@ -38,7 +38,9 @@ extension Disks {
       }
       let owner = record.owner.flatMap { Identity($0) }
       let limits = DiskLimits(quota: record.quota, reserve: record.reserve)
-      if limits != DiskLimits() { try limits.apply(to: recovered.space, named: record.name) }
+      if limits != DiskLimits() {
+        try limits.apply(to: recovered.space, named: record.name, again: true)
+      }
       let disk = Disk(
         record.name, recovered.space, size: record.size,
         DiskOptions(isReadOnly: record.isReadOnly, description: record.description),

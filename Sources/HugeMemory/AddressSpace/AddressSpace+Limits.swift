@@ -49,6 +49,16 @@ extension AddressSpace {
   ///
   /// - Complexity: O(entries of this space's own) for the first limits, else O(1).
   public func setLimits(quota: UInt64?, reserve: UInt64?) throws(MemoryError) {
+    try setLimits(quota: quota, reserve: reserve, again: false)
+  }
+
+  /// Sets limits that the space had before its process ended. What was used and promised together then could
+  /// be more than a new promise may make it: all of the limit, as with a reserve whose holder used it.
+  package func setLimitsAgain(quota: UInt64?, reserve: UInt64?) throws(MemoryError) {
+    try setLimits(quota: quota, reserve: reserve, again: true)
+  }
+
+  private func setLimits(quota: UInt64?, reserve: UInt64?, again: Bool) throws(MemoryError) {
     let mask = UInt64(FrameGeometry.frameSize - 1)
     let reserve = reserve ?? 0
     guard reserve <= quota ?? .max else {
@@ -63,7 +73,7 @@ extension AddressSpace {
         charge: limits?.charge ?? chargeOf(Entry(raw: root.load(.relaxed))))
       let more = new.promised - (limits?.promised ?? 0)
       if more > 0 {
-        guard machine.promise(more) else { throw machine.full }
+        guard machine.promise(more, again: again) else { throw machine.full }
       } else {
         arena.changePromise(by: more)
       }
@@ -256,12 +266,12 @@ extension Machine {
 
   /// Keeps frames for a space; false if there are not enough. If the limit follows the system, the
   /// frames may come from all that it can spare now: the next look grants what is promised.
-  fileprivate func promise(_ frames: Int) -> Bool {
-    if arena.promise(frames) { return true }
+  fileprivate func promise(_ frames: Int, again: Bool = false) -> Bool {
+    if arena.promise(frames, urgent: again) { return true }
     guard let budget else { return false }
     budget.follow(self)
     setGrant(max(Self.bytes(arena.limit), budget.limit))
     defer { budget.follow(self) }
-    return arena.promise(frames)
+    return arena.promise(frames, urgent: again)
   }
 }

@@ -26,7 +26,8 @@ extension Machine {
   /// A machine whose frames lie in a memory file, with the spaces that the process before it left
   /// there. Nothing that can be derived is taken from the file: this counts all references anew.
   ///
-  /// A space is nil if its root was damaged. The caller makes sure that no other process uses the file.
+  /// A space is nil if its root was damaged. The caller makes sure that no other process uses the file, and
+  /// sets the limits of the spaces before it calls `startThread`: the thread takes memory too.
   ///
   /// - Complexity: O(tables), O(frames up to the last one in use), on all cores.
   package static func recover(
@@ -42,11 +43,7 @@ extension Machine {
     }
     roots.removeAll()
     report.time = monotonicTime() - start
-    do { try machine.begin(background) } catch {
-      // They must not give back what the next process has to find.
-      for case let space? in spaces { _ = unsafe Unmanaged.passRetained(space) }
-      throw error
-    }
+    machine.follow(background.budget)
     return (machine, spaces, report)
   }
 
