@@ -158,6 +158,13 @@ public final class DiskDirectory: Sendable {
     return new
   }
 
+  /// Records that a disk is no fork.
+  package func withoutOrigin(_ found: Found) -> Found {
+    var disk = found.disk
+    (disk.snapshot, disk.origin) = (nil, nil)
+    return Found(disk: disk, slot: replace(found.slot, with: disk))
+  }
+
   /// Removes the records of disks. Call this before anything that they name is given back.
   package func remove(_ slots: [Int]) {
     state.withLock { state in

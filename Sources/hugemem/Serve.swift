@@ -210,7 +210,10 @@ struct Serve: ParsableCommand {
     let disks = Disks(
       machine: machine, directory: survivor?.directory, connectForks: connections.connectForks,
       limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
-    try recovered?.restore(to: disks)
+    if let recovered {
+      try recovered.restore(to: disks)
+      try machine.startThread(of: background(pressure))
+    }
     // If the start fails before this, or later, the process ends with them: a space that ends alone would
     // give back memory that the next server has to find.
     if let kept = unsafe kept {

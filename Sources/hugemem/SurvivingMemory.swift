@@ -68,11 +68,13 @@ final class SurvivingMemory {
           directory.remove([found.slot])
           continue
         }
+        var found = found
         let snapshot = found.disk.snapshot.flatMap { place[$0] }.flatMap { made[$0] }
         if found.disk.snapshot != nil, snapshot == nil {
           log.error(
             "what a disk was forked from is damaged: it cannot be reset",
             metadata: ["disk": "\(found.disk.name)"])
+          found = directory.withoutOrigin(found)
         }
         disks.append(Disks.Recovered(found: found, space: space, snapshot: snapshot))
       }

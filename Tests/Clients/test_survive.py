@@ -6,7 +6,7 @@ from support.compare import noise, same_bytes
 from support.wire import FLUSH, RESIZE, TRIM, WRITE_ZEROES
 
 MIB = 1 << 20
-KEPT = ("name", "size", "origin", "isReadOnly", "description", "quota", "reserve", "originExists")
+KEPT = ("name", "size", "origin", "isReadOnly", "description", "quota", "reserve", "hasOrigin")
 
 
 def settings(server):

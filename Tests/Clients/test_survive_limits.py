@@ -7,7 +7,7 @@ import pytest
 
 from support.compare import same_bytes
 from support.tools import needs
-from support.wire import ENOSPC, WRITE, Wire
+from support.wire import ENOSPC, TRIM, WRITE, Wire
 
 MIB = 1 << 20
 PIECE = 256 << 10
@@ -69,8 +69,8 @@ def test_a_fork_by_connecting_outlives_its_origin(survivor):
     # A new disk of that name is not what it was forked from, after a kill neither.
     one.run("create", "golden", "--size", "1M")
     for _ in range(2):
-        assert one.json("stat", "job")["disks"][0].get("originExists") in (None, False)
-        assert one.disk("job").get("origin") == "golden"
+        (job,) = [disk for disk in one.json("list") if disk["name"] == "job"]
+        assert (job["origin"], job["hasOrigin"]) == ("golden", False)
         one.again()
 
 
@@ -135,3 +135,25 @@ def test_a_client_on_the_socket_is_who_it_was(survivor):
     one.again()
     assert one.read("golden@job", 0, 2) == b"j\0"
     assert one.json("list")[1]["origin"] == "golden"
+
+
+def test_a_reserve_that_only_just_fits(survivor):
+    """Trims may use the last frames of the limit, which no new reserve gets. The same command line still starts."""
+    one = survivor(memory="64M", create=["golden=32M", "kept=64M", "filler=64M"])
+    one.write("golden", 0, os.urandom(16 * MIB))
+    one.run("fork", "golden", "fork")
+    one.run("limit", "kept", "--reserve", "8M")
+    fill(one, "filler", most=256)
+    wire, page = one.go("filler"), 60 * MIB
+    while not wire.error(WRITE, page, 4096, 0, b"f" * 4096):
+        page += 4096
+    one.leave(wire)
+    wire, errors = one.go("fork"), set()
+    for at in range(0, 16 * MIB, 2 * MIB):
+        errors.add(wire.error(TRIM, at + 4096, 4096))
+    one.leave(wire)
+    assert errors == {0, ENOSPC}, "trims have used what there is"
+    one.again()
+    assert one.disk("kept")["reserve"] == 8 * MIB
+    wire = one.go("kept")
+    assert all(wire.error(WRITE, at * MIB, MIB, 0, b"k" * MIB) == 0 for at in range(7)), "what is reserved is there"

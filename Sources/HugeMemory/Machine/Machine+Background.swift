@@ -22,11 +22,19 @@ extension Machine {
   }
 
   func begin(_ background: Background) throws(MemoryError) {
+    follow(background.budget)
+    try startThread(of: background)
+  }
+
+  func follow(_ budget: SystemBudget?) {
+    guard let budget else { return }
+    self.budget = budget
+    budget.follow(self)
+  }
+
+  /// Starts the thread of a machine that was recovered.
+  package func startThread(of background: Background) throws(MemoryError) {
     guard background.isOwn else { return }
-    if let budget = background.budget {
-      self.budget = budget
-      budget.follow(self)
-    }
     guard let thread = BackgroundThread(self, pressure: background.pressure) else {
       throw .system(call: "pthread_create", errno: 11)
     }

@@ -19,7 +19,8 @@ extension Machine {
   /// Takes over the spaces that the process before this one left in the memory file. Nothing that can
   /// be derived is taken from there: this counts all references anew.
   ///
-  /// A space is nil if its root was damaged. The caller makes sure that no other process uses the file.
+  /// A space is nil if its root was damaged. The caller makes sure that no other process uses the file, and
+  /// sets the limits of the spaces before it calls `startThread`: the thread takes memory too.
   ///
   /// - Complexity: O(tables), and O(frames up to the last one in use), on all cores.
   package func recover(
