@@ -31,11 +31,6 @@ extension Disks {
           ?? DiskSettings(name: name, size: record.originalSize, DiskOptions())
         origin = (settings, snapshot)
       }
-      // The server may have ended after it had recorded a smaller size, and before it cut the rest off.
-      let end = (record.size + 4095) & ~4095
-      if end < recovered.space.size {
-        try? recovered.space.discard(at: end, length: recovered.space.size - end)
-      }
       let owner = record.owner.flatMap { Identity($0) }
       let limits = DiskLimits(quota: record.quota, reserve: record.reserve)
       if limits != DiskLimits() {
@@ -51,13 +46,15 @@ extension Disks {
       disk.settings.record.withLock { $0 = (record.id, recovered.found.slot) }
       known[record.id] = disk
     }
-    table.withLock { table in
-      table.insert(Array(known.values), areRecorded: true)
-      // A disk that cannot be reset any more is one that was not forked, from now on.
-      for lost in disks where lost.found.disk.snapshot != nil && lost.snapshot == nil {
-        if let disk = known[lost.found.disk.id] { table.recordChange(of: disk) }
+    for recovered in disks {
+      // The server may have ended after it had recorded a smaller size, and before it cut the rest off. All
+      // reserves are kept by now, so that a table for this takes nobody's memory.
+      let end = (recovered.found.disk.size + 4095) & ~4095
+      if end < recovered.space.size {
+        try? recovered.space.discard(at: end, length: recovered.space.size - end)
       }
     }
+    table.withLock { $0.insert(Array(known.values), areRecorded: true) }
   }
 
   /// The account that a disk counts for: that of its owner, or of what it was forked from.

@@ -212,7 +212,7 @@ struct Serve: ParsableCommand {
       limit: min(connections.maxDisks, overhead.disks), access: access, log: log)
     if let recovered {
       try recovered.restore(to: disks)
-      try machine.startThread(of: background(pressure))
+      try machine.startThread(of: options.background)
     }
     // If the start fails before this, or later, the process ends with them: a space that ends alone would
     // give back memory that the next server has to find.

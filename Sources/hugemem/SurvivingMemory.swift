@@ -55,7 +55,7 @@ final class SurvivingMemory {
           spaces.append(KeptSpace(root: directory.root(root), size: disk.spaceSize))
         }
       }
-      let (made, report) = try machine.recover(spaces, background: options.background)
+      let (made, report) = machine.recover(spaces, background: options.background)
       if report.damaged > 0 {
         log.error(
           "memory is damaged: some parts of disks read as zeros",

@@ -50,7 +50,7 @@ import Testing
     ) throws -> (machine: Machine, spaces: [AddressSpace?], report: RecoveryReport) {
       let machine = try Machine.prepare(
         ArenaFile(descriptor: descriptor, offset: 0), limit: Self.limit, policy: policy)
-      let (spaces, report) = try machine.recover(kept, background: .none)
+      let (spaces, report) = machine.recover(kept, background: .none)
       // Never freed: see above.
       if crashes {
         for space in spaces { _ = unsafe space.map { unsafe Unmanaged.passRetained($0) } }

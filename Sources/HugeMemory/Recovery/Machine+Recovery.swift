@@ -25,15 +25,11 @@ extension Machine {
   /// - Complexity: O(tables), and O(frames up to the last one in use), on all cores.
   package func recover(
     _ kept: [KeptSpace], background: Background
-  ) throws(MemoryError) -> (spaces: [AddressSpace?], report: RecoveryReport) {
+  ) -> (spaces: [AddressSpace?], report: RecoveryReport) {
     let start = monotonicTime()
     var (spaces, report) = takeOver(kept)
     report.time = monotonicTime() - start
-    do { try begin(background) } catch {
-      // They must not give back what the next process has to find.
-      for case let space? in spaces { _ = unsafe Unmanaged.passRetained(space) }
-      throw error
-    }
+    follow(background.budget)
     return (spaces, report)
   }
 }
