@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from support.administrator import Administrator
 from support.durable import Disk
-from support.workers import Administrator, Writer
+from support.workers import Writer
 from support.world import World
 
 MIB = 1 << 20
