@@ -56,7 +56,8 @@ class Work:
         """An export to a file."""
         self.fill("data", 512)
         self.start("export", "data", self.tmp_path / "out")
-        time.sleep(0.05)
+        eventually(lambda: self.process.poll() is not None or (self.tmp_path / "out").exists() or any(
+            name.startswith(".hugemem") for name in os.listdir(self.tmp_path)), "the export has begun")
 
     def forks(self):
         """10,000 forks at once."""
