@@ -48,7 +48,7 @@ public final class Machine: Sendable {
   /// pairs with the `acquire` of the check: a thread that sees the count sees the new value.
   let changes = ChangeWord(0)
   /// (A) How many loaders bring contents that tables already name (`holdContents`).
-  private let loaders = AtomicWord(0)
+  private let loaders = ChangeWord(0)
   /// (L) reclaiming: the last search by direct reclaim that found nothing, of all memory and of
   /// huge frames only.
   @safe nonisolated(unsafe) var fruitless = Fruitless()
@@ -118,7 +118,7 @@ public final class Machine: Sendable {
   /// thread knows such a table.
   package func holdContents() { loaders.add(1, .sequential) }
   /// All that the loader had to bring is there.
-  package func releaseContents() { loaders.subtract(1, .sequential) }
+  package func releaseContents() { loaders.add(0 &- 1, .sequential) }
   /// How many loaders there are. `acquire` pairs with the change in `releaseContents`.
   var absentContents: UInt64 { loaders.load(.acquire) }
 
