@@ -150,7 +150,8 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     var transmission = Transmission(
       socket: sockets[1], tls: nil, disk: disk, grant: grant,
       account: access.account(.user(getuid())),
-      session: session, late: nil, machine: machine, overhead: overhead, busyPoll: 0)
+      session: session, late: nil, machine: machine, overhead: overhead, busyPoll: 0, recordSize: {}
+    )
     transmission.run()
     access.end(grant)
   }
