@@ -1,4 +1,5 @@
 import Glibc
+import Primitives
 import NBDServer
 
 /// The directory of a server's sockets, which only its user can enter.
@@ -58,19 +59,12 @@ public struct RuntimeDirectory: Sendable {
   /// descriptor holds the lock. The lock file stays at the end: a server that has it open could otherwise
   /// lock a file that no other server can see.
   ///
-  /// - Parameter patience: How long a server that is ending may take, in milliseconds. After SIGKILL the
-  ///   system first frees its memory.
+  /// - Parameter patience: How long a server that is ending may take, in milliseconds.
   public func lock(patience: Int = 0) throws(ControlError) -> Int32 {
     try make()
     let descriptor = unsafe open(lockFile, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw failure("open lock file in") }
-    var waited = 0
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      if waited < patience {
-        usleep(10_000)
-        waited += 10
-        continue
-      }
+    guard takeFileLock(descriptor, patience: patience) == 0 else {
       close(descriptor)
       throw ControlError(
         "--directory \(path): another hugemem serves there; choose another directory or stop it")

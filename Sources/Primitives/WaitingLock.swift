@@ -39,10 +39,12 @@ import Glibc
   package func wait() { unsafe pthread_cond_wait(condition, mutex) }
 
   /// As `wait`, but not for longer than this.
-  package func wait(microseconds: UInt64) {
-    let at = monotonicTime() + microseconds * 1000
-    var deadline = timespec(tv_sec: Int(at / 1_000_000_000), tv_nsec: Int(at % 1_000_000_000))
-    unsafe pthread_cond_timedwait(condition, mutex, &deadline)
+  package func wait(microseconds: UInt64) { _ = wait(until: monotonicTime() + microseconds * 1000) }
+
+  /// As `wait`, but at most until this nanosecond of `monotonicTime`. Returns false when it has come.
+  package func wait(until time: UInt64) -> Bool {
+    var deadline = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
+    return unsafe pthread_cond_timedwait(condition, mutex, &deadline) != ETIMEDOUT
   }
 
   /// Wakes all who wait.

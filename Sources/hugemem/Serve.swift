@@ -5,7 +5,6 @@ import Glibc
 import HTTPAPI
 import HugeMemory
 import Logging
-import MemoryFiles
 import MemoryPressure
 import NBDServer
 import TLS
@@ -87,7 +86,9 @@ struct Serve: ParsableCommand {
   func run() throws {
     if check { return try checkFiles() }
     var directory = RuntimeDirectory(server.directory)
-    let taken = try survival.takeover ? Takeover(from: directory) : nil
+    let taken =
+      try survival.takeover
+      ? Takeover(from: directory, path: survival.memoryFile) : nil
     let lock = try taken?.lock ?? directory.lock(patience: survival.isOn ? 3000 : 0)
     defer { close(lock) }
     // This also runs if the start fails. The sockets are this server's while it holds the lock.
@@ -97,6 +98,8 @@ struct Serve: ParsableCommand {
     let signals = StopSignals(atExit: clean)
     raiseDescriptorLimit()
     let lines = LogQueue(descriptor: STDERR_FILENO, format: logFormat)
+    // If the start fails, its error comes after what led to it, and not within.
+    defer { lines.flush(within: 100) }
     var log = Logger(label: "hugemem") { _ in ServiceLogHandler(lines) }
     log.logLevel = Logger.Level(rawValue: logLevel) ?? .notice
 

@@ -1,6 +1,5 @@
 import ArgumentParser
 import ControlPlane
-import DiskDirectory
 import Logging
 import MemoryFiles
 
@@ -43,9 +42,8 @@ struct SurviveOptions: ParsableArguments {
     }
     do {
       if let taken {
-        let file = try MemoryFile(takenOver: taken.memory, path: memoryFile)
         return SurvivingMemory(
-          try KeptMemory.goOn(with: file, in: directory.path, log: log), name: name)
+          try KeptMemory.goOn(with: taken.memory, in: directory.path, log: log), name: name)
       }
       let kept = try KeptMemory.obtain(
         in: directory.path, path: memoryFile, room: room, stored: stored, log: log)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from support.checkpoint_files import lying_tables, with_checksum
 from support.compare import noise, same_bytes
 from support.tools import refused, run
 
@@ -236,19 +237,6 @@ def test_wrong_directories_are_said(golden, tmp_path):
         assert manifest.read_text() == text, "it is left as it was"
 
 
-def with_checksum(line):
-    return f"{line}\ncrc32c {crc32c(line.encode()):x}\n"
-
-
-def crc32c(data):
-    value = 0xffffffff
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
-    return value ^ 0xffffffff
-
-
 @pytest.mark.deadline(400)
 def test_bits_that_flip_are_found(golden, server, tmp_path):
     """Any byte of the files that changes, also with checksums that fit: a refusal, and never a crash."""
@@ -267,24 +255,8 @@ def test_bits_that_flip_are_found(golden, server, tmp_path):
         pages.write_bytes(good[:length])
         golden.refused("damaged", "checkpoint", "--check", directory)
     # Tables that lie, with good checksums.
-    manifest = json.loads((directory / "CHECKPOINT").read_text().splitlines()[0])
-    segment = manifest["segments"][0]
-    roots = [disk["contents"]["root"] for disk in manifest["disks"]]
     answers = set()
-    for _ in range(40):
-        bad = bytearray(good)
-        page = generator.choice(roots + [root - 1 for root in roots]) - 1
-        at = page * 4096 + generator.randrange(16) * 8
-        entry = generator.choice([2, 3, 4, 7, 1]) | generator.choice(
-            [0, 1, page + 1, segment["pages"], segment["pages"] + 1, 1 << 31]) << 12
-        bad[at:at + 8] = entry.to_bytes(8, "little")
-        sums = [crc32c_of(bad, index) if index == page else
-                int.from_bytes(bad[segment["pages"] * 4096 + index * 4:][:4], "little")
-                for index in range(segment["pages"])]
-        tail = b"".join(value.to_bytes(4, "little") for value in sums)
-        pages.write_bytes(bad[:segment["pages"] * 4096] + tail)
-        segment["checksum"] = crc32c(tail)
-        (directory / "CHECKPOINT").write_text(with_checksum(json.dumps(manifest)))
+    for _ in lying_tables(directory, good, generator, turns=40):
         again = subprocess.run(
             [*golden.command("serve")[:2], "--directory", tmp_path / "bad", "--memory", "64M", "--restore", directory,
              "--check"], capture_output=True, text=True)
@@ -300,10 +272,6 @@ def test_bits_that_flip_are_found(golden, server, tmp_path):
         assert "Fatal" not in error and "Crash" not in error, error
     assert answers == {"ready", "refused"}, answers
     assert contents(golden, "one", "golden") == before
-
-
-def crc32c_of(data, page):
-    return crc32c(bytes(data[page * 4096:(page + 1) * 4096]))
 
 
 def test_it_does_not_fit_into_memory(golden, tmp_path):

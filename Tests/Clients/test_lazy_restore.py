@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from support.checkpoint_files import lying_tables
 from support.compare import eventually, noise, same_bytes
 from support.gate import Gate
 from support.tools import refused
@@ -493,28 +494,10 @@ def test_options_that_do_not_go_together(checkpoint, server, tmp_path):
 def test_tables_that_lie(checkpoint, server, tmp_path):
     """Any upper or lower table that is damaged, with checksums that fit: a refusal or an error of reads, and
     never a crash."""
-    from test_checkpoint import crc32c, crc32c_of, with_checksum
     directory = checkpoint(forked, create=("golden=32M",))
-    pages, generator = directory / "pages.1", random.Random(int(os.environ.get("SEED", "3")))
-    good = pages.read_bytes()
-    manifest = json.loads((directory / "CHECKPOINT").read_text().splitlines()[0])
-    segment = manifest["segments"][0]
-    roots = [disk["contents"]["root"] for disk in manifest["disks"]]
+    generator = random.Random(int(os.environ.get("SEED", "3")))
     answers = set()
-    for turn in range(24):
-        bad = bytearray(good)
-        page = generator.choice(roots + [root - 1 for root in roots]) - 1
-        at = page * 4096 + generator.randrange(16) * 8
-        entry = generator.choice([2, 3, 4, 7, 1]) | generator.choice(
-            [0, 1, page + 1, segment["pages"], segment["pages"] + 1, 1 << 31]) << 12
-        bad[at:at + 8] = entry.to_bytes(8, "little")
-        sums = [crc32c_of(bad, index) if index == page else
-                int.from_bytes(bad[segment["pages"] * 4096 + index * 4:][:4], "little")
-                for index in range(segment["pages"])]
-        tail = b"".join(value.to_bytes(4, "little") for value in sums)
-        pages.write_bytes(bad[:segment["pages"] * 4096] + tail)
-        segment["checksum"] = crc32c(tail)
-        (directory / "CHECKPOINT").write_text(with_checksum(json.dumps(manifest)))
+    for _ in lying_tables(directory, (directory / "pages.1").read_bytes(), generator, turns=24):
         try:
             one = server("--restore", directory, "--lazy", memory="64M")
         except AssertionError as failure:

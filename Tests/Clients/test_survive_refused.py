@@ -9,6 +9,8 @@ import subprocess
 import pytest
 
 from support.compare import noise, same_bytes
+from support.crc32c import crc32c
+from support.memory_file import data_of
 from support.server import BINARY
 from support.tools import refused, run
 
@@ -18,21 +20,11 @@ MIB = 1 << 20
 def hashed(path):
     """A hash of a sparse file: its length, and where it has data and which."""
     found = hashlib.sha256(str(os.path.getsize(path)).encode())
-    with open(path, "rb") as file:
-        at, end = 0, os.path.getsize(path)
-        while at < end:
-            try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-            while at < hole:
-                piece = os.pread(file.fileno(), min(MIB, hole - at), at)
-                # Where the kernel has zeros and where it has holes is its own affair.
-                for page in range(0, len(piece), 4096):
-                    if any(piece[page:page + 4096]):
-                        found.update(struct.pack("<Q", at + page) + piece[page:page + 4096])
-                at += len(piece)
+    for at, piece in data_of(path):
+        # Where the kernel has zeros and where it has holes is its own affair.
+        for page in range(0, len(piece), 4096):
+            if any(piece[page:page + 4096]):
+                found.update(struct.pack("<Q", at + page) + piece[page:page + 4096])
     return found.hexdigest()
 
 
@@ -77,15 +69,6 @@ def test_an_empty_file_is_a_new_one(survivor, file):
     one.write("disk", 0, b"x")
     one.again()
     assert one.read("disk", 0, 2) == b"x\0"
-
-
-def crc32c(data):
-    sum_ = 0xFFFFFFFF
-    for byte in data:
-        sum_ ^= byte
-        for _ in range(8):
-            sum_ = sum_ >> 1 ^ (0x82F63B78 if sum_ & 1 else 0)
-    return sum_ ^ 0xFFFFFFFF
 
 
 def header(file):

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Primitives
 
 /// One server at a time uses a file. The lock belongs to an open file description, so it goes with the last
 /// descriptor of that, and with the process. Those who only keep the file have a description of
@@ -9,29 +10,21 @@ enum FileLock {
   private static let patience = 1000
 
   static func take(_ descriptor: Int32, of kind: MemoryFile.Kind) throws(MemoryFileError) {
-    var waited = 0
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      if errno == EINTR { continue }
-      // A server that was killed has it until the system has freed its memory.
-      if errno == EWOULDBLOCK, waited < patience {
-        usleep(10_000)
-        waited += 10
-        continue
-      }
-      guard errno == EWOULDBLOCK else {
-        throw MemoryFileError("lock the memory file", errno: errno)
-      }
-      let what = if case .named(let path) = kind { path } else { "the memory that is kept" }
-      throw MemoryFileError(
-        "\(what): \(user(of: descriptor)) uses it; stop that first, since one server at a time can")
+    let failed = takeFileLock(descriptor, patience: patience)
+    guard failed != 0 else { return }
+    guard failed == EWOULDBLOCK else {
+      throw MemoryFileError("lock the memory file", errno: failed)
     }
+    let what = if case .named(let path) = kind { path } else { "the memory that is kept" }
+    throw MemoryFileError(
+      "\(what): \(user(of: descriptor)) uses it; stop that first, since one server at a time can")
   }
 
   /// Whether a server uses the file.
   static func isTaken(_ descriptor: Int32) -> Bool {
     guard let own = try? MemoryFile.reopen(descriptor) else { return false }
     defer { close(own) }
-    return flock(own, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    return takeFileLock(own) == EWOULDBLOCK
   }
 
   static func user(of descriptor: Int32) -> String {

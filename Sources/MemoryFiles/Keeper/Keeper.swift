@@ -16,8 +16,8 @@ enum Keeper {
     let path = directory + "/keeper.lock"
     let lock = unsafe open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard lock >= 0 else { throw MemoryFileError("open \(path)", errno: errno) }
-    if flock(lock, LOCK_EX | LOCK_NB) == 0 { return lock }
-    let code = errno
+    let code = takeFileLock(lock)
+    if code == 0 { return lock }
     close(lock)
     guard code == EWOULDBLOCK else { throw MemoryFileError("lock \(path)", errno: code) }
     return nil

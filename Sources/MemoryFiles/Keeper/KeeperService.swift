@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Primitives
 
 /// The work of a keeper: it has the memory file open while no server does, and hands it over. It has one
 /// thread, keeps nothing about its clients, and does as little as it can, since it must not end.
@@ -101,7 +102,7 @@ public struct KeeperService: ~Copyable {
     case .take: (reply, sent) = (.file(keeper: getpid(), since: since), file)
     case .end:
       // Clients have this description too, and lock their own. With this lock no server can begin.
-      if flock(file, LOCK_EX | LOCK_NB) == 0 {
+      if takeFileLock(file) == 0 {
         unsafe unlink(path)
         close(file)
         _ = KeeperSocket.send(KeeperReply.ended.text, to: client)

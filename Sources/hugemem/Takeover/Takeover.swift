@@ -4,7 +4,6 @@ import Glibc
 import HugeMemory
 import MemoryFiles
 import NBDServer
-import NIOCore
 
 /// Takes over from the server of a directory. That one serves until `complete`, and goes on if this process
 /// ends before.
@@ -14,9 +13,10 @@ final class Takeover {
   let listeners: OpenListeners
   private let socket: Int32
   /// What the other server uses, with its lock. It is only looked at before `complete`.
-  let memory: Int32
+  let memory: MemoryFile
 
-  init(from directory: RuntimeDirectory) throws {
+  /// `path` is the name of the memory file; nil if it has none.
+  init(from directory: RuntimeDirectory, path: String?) throws {
     var pair: [2 of Int32] = [-1, -1]
     let made = unsafe withUnsafeMutablePointer(to: &pair) {
       unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) {
@@ -47,21 +47,21 @@ final class Takeover {
     guard let lock, let memory else {
       throw ControlError("--takeover: the server is of another version; stop it first")
     }
-    (self.lock, self.memory, listeners) = (lock, memory, OpenListeners(open))
+    (self.lock, listeners) = (lock, OpenListeners(open))
+    do { self.memory = try MemoryFile(takenOver: memory, path: path) } catch {
+      throw ControlError("--takeover: \(error)")
+    }
   }
 
   /// Makes as much of a machine as possible while the other server still serves. Throws, and leaves that
   /// one as it is, if this one cannot read its memory.
   func prepare(_ options: MachineOptions) throws -> Machine {
     do {
-      try DiskDirectory.check(memory)
-      let length = DiskDirectory.length(capacity: options.capacity)
-      guard lseek(memory, 0, SEEK_END) >= length || ftruncate(memory, off_t(length)) == 0 else {
-        throw ControlError(
-          "the memory file cannot grow: \(unsafe String(cString: strerror(errno)))")
-      }
+      try DiskDirectory.check(memory.descriptor)
+      try memory.grow(to: DiskDirectory.length(capacity: options.capacity))
       return try .prepare(
-        DiskDirectory.frames(of: memory), limit: options.limit, capacity: options.capacity)
+        DiskDirectory.frames(of: memory.descriptor), limit: options.limit,
+        capacity: options.capacity)
     } catch { throw ControlError("--takeover: \(error); the other server goes on") }
   }
 

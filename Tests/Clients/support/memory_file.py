@@ -11,25 +11,26 @@ ROOTS, RECORDS, RECORD, FRAMES = PAGE, 4 * MIB, 2048, 260 * MIB
 TABLE, HUGE = 4, 2
 
 
+def data_of(path):
+    """The parts of a sparse file with data: (offset, bytes)."""
+    with open(path, "rb") as file:
+        at, end = 0, os.path.getsize(path)
+        while at < end:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                return
+            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            while at < hole:
+                piece = os.pread(file.fileno(), min(4 * MIB, hole - at), at)
+                yield at, piece
+                at += len(piece)
+
+
 class MemoryFile:
     def __init__(self, path):
         self.path, self.length = path, os.path.getsize(path)
-        self.pieces = list(self.read())
-
-    def read(self):
-        """The parts of the file with data: (offset, bytes)."""
-        with open(self.path, "rb") as file:
-            at = 0
-            while at < self.length:
-                try:
-                    at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                except OSError:
-                    return
-                hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-                while at < hole:
-                    piece = os.pread(file.fileno(), min(4 * MIB, hole - at), at)
-                    yield at, piece
-                    at += len(piece)
+        self.pieces = list(data_of(path))
 
     def restore(self):
         """Makes the file what it was."""
@@ -41,7 +42,7 @@ class MemoryFile:
 
     def is_unchanged(self, changes):
         """Whether the file is what it was, but for (offset, byte) changes."""
-        now = dict(self.read())
+        now = dict(data_of(self.path))
         was = {at: bytearray(piece) for at, piece in self.pieces}
         for place, byte in changes:
             for at, piece in was.items():
