@@ -6,7 +6,6 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -129,23 +128,3 @@ def test_without_a_server_the_delay_ends(survivor):
     assert re.search("write failed|rror", said), said
     one.start()
     same_bytes(one.read("disk", 0, 2 * MIB), b"\1" * MIB + bytes(MIB), "disk")
-
-
-def test_a_block_device_of_the_kernel_goes_on(survivor):
-    needs("nbd-client")
-    if not Path("/sys/module/nbd").exists() and run("modprobe", "nbd", check=False).returncode:
-        pytest.skip("this kernel has no nbd driver")
-    devices = [path for path in Path("/sys/block").glob("nbd*") if not (path / "pid").exists()]
-    if not devices:
-        pytest.skip("no free /dev/nbd*")
-    one, device = survivor(create="disk=64M"), f"/dev/{devices[0].name}"
-    run("nbd-client", "-unix", f"{one.directory}/nbd.sock", "-N", "disk", "-persist", "-timeout", "60", device)
-    try:
-        run("dd", "if=/dev/zero", f"of={device}", "bs=1M", "count=1", "oflag=direct")
-        one.kill()
-        write = subprocess.Popen(["dd", "if=/dev/urandom", f"of={device}", "bs=1M", "count=8", "seek=8", "oflag=direct"])
-        one.start()
-        assert write.wait(100) == 0
-        assert one.read("disk", 8 * MIB, 4096) != bytes(4096)
-    finally:
-        run("nbd-client", "-d", device, check=False)

@@ -47,6 +47,15 @@ class Survivor:
         self.kill()
         return self.start(*more)
 
+    def take_over(self):
+        """Another server takes over from this one."""
+        old, self.server = self.server, None
+        try:
+            self.start("--takeover")
+        finally:
+            self.server = self.server or old
+        assert old.process.wait(20) == 0, "the old one has ended"
+
     def stop(self):
         """SIGTERM. It must end cleanly, and leave no socket of its own."""
         status = self.server.stop(signal.SIGTERM)
