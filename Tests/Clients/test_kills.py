@@ -1,6 +1,6 @@
 """SIGKILL at random times, one memory through all of it: writers write, trim and zero, the administrator
-forks, resets, removes, renames and resizes, and there is too little memory. After each kill, every disk must
-be one that `support.durable` allows.
+forks, resets, removes, renames and resizes, and there is too little memory. Now and then the keeper is killed
+first, or starts after it are. After each kill, every disk must be one that `support.durable` allows.
 
 KILLS= is the number of kills; `make kills` makes a thousand. SEED= repeats what is sent, as far as threads
 allow.
@@ -13,7 +13,7 @@ import time
 import pytest
 
 from support.administrator import Administrator
-from support.durable import Disk
+from support.durable import Disk, Request, check, stamped
 from support.workers import Writer
 from support.world import World
 
@@ -34,11 +34,14 @@ class Story:
     def listed(self):
         return {disk["name"]: disk | {"readOnly": disk["isReadOnly"]} for disk in self.one.json("list")}
 
-    def work(self, seconds, aim=None):
-        """Clients work until the server is killed, after so many seconds or by the administrator."""
+    def work(self, seconds, aim=None, replaces=False):
+        """Clients work until the server is killed, after so many seconds or by the administrator. With
+        `replaces`, its keeper is killed before."""
         seed = self.chance.randrange(1 << 32)
         workers = [Administrator(self.one, self.world, seed, aim)]
         workers += [Writer(self.one, self.world, seed + number) for number in range(1, self.writers + 1)]
+        if replaces:
+            self.one.replace_keeper()
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.one.process.poll() is None and not any(one.failure for one in workers):
             time.sleep(0.002)
@@ -68,12 +71,17 @@ def test_kills_at_any_time(survivor, figure):
         one.run("create", f"disk{number}", "--size", str(6 * MIB))
         story.world.add(Disk(f"disk{number}", 6 * MIB))
     print(f"SEED={seed}")
+    starts = keepers = 0
     for kill in range(KILLS):
         story.tune()
         if chance.random() < 0.5:
-            story.work(chance.choice([0.02, 0.1, 0.3, 0.6, 1]) * chance.random())
+            keepers += (replaces := chance.random() < 0.2)
+            story.work(chance.choice([0.02, 0.1, 0.3, 0.6, 1]) * chance.random(), replaces=replaces)
         else:
             story.work(2, aim=chance.randrange(1, 20))
+        while chance.random() < 0.3:
+            one.start_and_kill(0.1 * chance.random())
+            starts += 1
         one.start()
         story.check()
         if kill % 10 == 9:
@@ -82,10 +90,28 @@ def test_kills_at_any_time(survivor, figure):
             one.again()
             assert one.in_use() <= used
     world = story.world
-    figure(f"{KILLS} kills, {world.acknowledged} requests acknowledged, {world.refused} refused, {world.torn} pages changed "
+    figure(f"{KILLS} kills, {starts} more of starts and {keepers} of keepers, {world.acknowledged} requests acknowledged, {world.refused} refused, {world.torn} pages changed "
            f"in part, undecided: {dict(sorted(world.undecided.items()))}")
     for name in one.names():
         one.remove(name)
     assert one.in_use() == 0, "memory in use without disks"
     one.again()
     assert one.names() == [] and one.in_use() == 0
+
+
+def test_the_check_finds_what_is_wrong():
+    sure = stamped(1, 1, 0, 32768)
+    request = Request(5000, 9000, stamped(1, 2, 5000, 9000))
+
+    def found(data, at):
+        changed = bytearray(sure)
+        changed[at:at + len(data)] = data
+        return check(bytes(changed), sure, [request], "disk")
+
+    new = request.data
+    assert [found(b"", 0), found(new, 5000), found(new[:3192], 5000), found(new[:100], 5000)] == [0, 0, 0, 1]
+    for wrong in ((b"\xff", 4999), (b"\xff", 14000), (stamped(2, 1, 8192, 16), 8192), (bytes(100), 6000)):
+        with pytest.raises(AssertionError):
+            found(*wrong)
+    with pytest.raises(AssertionError):
+        check(sure[:-1], sure, [], "disk")

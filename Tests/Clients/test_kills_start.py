@@ -4,7 +4,6 @@ and of both."""
 import os
 import random
 import signal
-import subprocess
 import time
 
 import pytest
@@ -21,18 +20,6 @@ def chance(figure):
     seed = int(os.environ.get("SEED") or random.randrange(1 << 32))
     figure(f"SEED={seed}")
     return random.Random(seed)
-
-
-def start_and_kill(one, seconds, chance):
-    """Starts the server, and kills it after a part of that. Returns how far it got."""
-    with open(one.directory.with_suffix(".out"), "w") as out, open(one.directory.with_suffix(".err"), "w") as err:
-        process = subprocess.Popen(one.serve(), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-    time.sleep(seconds * (0.2 + chance.random()))
-    process.kill()
-    assert process.wait() in (-signal.SIGKILL, ), one.directory.with_suffix(".err").read_text()
-    if "ready" in one.directory.with_suffix(".out").read_text():
-        return "ready"
-    return "recovered" if "are back" in one.directory.with_suffix(".err").read_text() else "before"
 
 
 class Filled:
@@ -92,7 +79,7 @@ def test_kills_in_the_middle_of_a_start(survivor, chance, figure, tables):
     one.kill()
     for turn in range(ROUNDS):
         for _ in range(chance.choice([3, 5, 10])):
-            far = start_and_kill(one, whole, chance)
+            far = one.start_and_kill(whole * (0.2 + chance.random()))
             got[far] = got.get(far, 0) + 1
             kills += 1
         if turn % 3 == 2 or turn == ROUNDS - 1:
@@ -112,7 +99,7 @@ def test_the_first_start_is_killed(survivor, chance):
     for _ in range(12):
         one.stop()
         one.keeper("end")
-        start_and_kill(one, 0.15, chance)
+        one.start_and_kill(0.15 * (0.2 + chance.random()))
         one.start()
         assert one.names() == ["disk"] and one.read("disk", 0, 4096) == bytes(4096)
         one.write("disk", 0, b"x" * 4096)
@@ -124,10 +111,7 @@ def test_the_keeper_is_killed(survivor):
     one = survivor(create="disk=64M")
     one.write("disk", 0, noise(MIB, 1))
     for turn in range(4):
-        (keeper,) = one.keepers()
-        os.kill(keeper, signal.SIGKILL)
-        eventually(lambda: one.keepers() not in ([], [keeper]), "the server has another keeper")
-        eventually(lambda: "keeps the memory again" in one.log.read_text(), "it has taken the memory")
+        one.replace_keeper()
         one.write("disk", (turn + 1) * MIB, noise(MIB, turn + 2))
         one.again()
         for part in range(turn + 2):

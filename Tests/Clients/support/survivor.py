@@ -3,13 +3,17 @@
 import os
 import re
 import signal
+import subprocess
+import time
 from pathlib import Path
 
+from support.compare import eventually
 from support.server import BINARY, Server
 from support.tools import refused, run
 from support.wire import DISC
 
 CRASH = re.compile(r"Fatal error|Crash|panic|Thread \d+ crashed")
+AGAIN = "keeps the memory again"
 
 
 class Survivor:
@@ -46,6 +50,24 @@ class Survivor:
         """SIGKILL, and the same again."""
         self.kill()
         return self.start(*more)
+
+    def start_and_kill(self, seconds):
+        """A start that is killed after this time. Returns how far it got."""
+        out, err = (self.directory.with_suffix(suffix) for suffix in (".out", ".err"))
+        with open(out, "w") as said, open(err, "w") as log:
+            process = subprocess.Popen(self.serve(), stdin=subprocess.DEVNULL, stdout=said, stderr=log)
+        time.sleep(seconds)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, err.read_text()
+        return "ready" if "ready" in out.read_text() else "recovered" if "are back" in err.read_text() else "before"
+
+    def replace_keeper(self):
+        """SIGKILL of the keeper. Waits until the server has another one, which has the memory."""
+        (old,) = self.keepers()
+        again = self.server.log.read_text().count(AGAIN)
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda: self.server.log.read_text().count(AGAIN) > again, "the server has another keeper")
+        assert len(self.keepers()) == 1
 
     def take_over(self):
         """Another server takes over from this one."""
