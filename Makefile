@@ -46,14 +46,13 @@ tsan:
 # The model checker with an optimizer: the scenarios too large for an unoptimized build. And the tests of
 # HugeArray, whose fast paths are made by the optimizer.
 interleave:
-	swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
-	  --no-parallel --filter 'InterleaveTests|ProtocolTests|HugeArraysTests'
+	swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel
 
 # Crashes of the engine: every schedule of two operations, each against each. `make interleave` explores
 # those with at most one preemption.
 crashes:
-	CRASHES=all swift test -c release -Xswiftc -enable-testing --scratch-path .build/interleave \
-	  --no-parallel --filter 'crashesOfEachOperationAgainstEach'
+	CRASHES=all swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel \
+	  --filter 'crashesOfEachOperationAgainstEach'
 
 # Runs random programs on the kernel and on the engine, which must agree after every step.
 # PROGRAMS=100000 makes a long run, SEED= chooses other programs. The counters are compared in a
