@@ -15,12 +15,13 @@ extension DiskTable {
     }
   }
 
-  /// Records what a disk is now.
-  func recordChange(of disk: Disk) {
+  /// Records what a disk is now, or will be with other `limits`.
+  func recordChange(of disk: Disk, limits: DiskLimits? = nil) {
     guard let directory else { return }
     disk.settings.record.withLock { kept in
       guard let (id, slot) = kept else { return }
-      kept = (id, directory.replace(slot, with: disk.record(in: directory, id: id)))
+      let record = disk.record(in: directory, id: id, limits: limits)
+      kept = (id, directory.replace(slot, with: record))
     }
   }
 
@@ -50,8 +51,10 @@ extension Disks {
 }
 
 extension Disk {
-  fileprivate func record(in directory: DiskDirectory, id: UInt64) -> DiskRecord {
-    let limits = limits
+  fileprivate func record(
+    in directory: DiskDirectory, id: UInt64, limits: DiskLimits? = nil
+  ) -> DiskRecord {
+    let limits = limits ?? self.limits
     let countsElsewhere = quota.account.map { !$0.isOwner } ?? false
     var record = DiskRecord(
       id: id, name: settings.name, description: settings.description, size: size,

@@ -11,15 +11,21 @@ public struct DiskLimits: Codable, Sendable, Equatable {
     self.reserve = reserve
   }
 
+  /// Throws if no disk can have these limits.
+  fileprivate func check(_ name: String) throws(DiskError) {
+    guard let quota else { return }
+    if quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
+    if let reserve, reserve > quota {
+      throw .reserveOverQuota(name, quota: quota, reserve: reserve)
+    }
+  }
+
   /// Sets the limits of a space. An error names the disk, `name`. `again` means that the reserve was kept
   /// before, by a process that has ended.
   package func apply(
     to space: AddressSpace, named name: String, again: Bool = false
   ) throws(DiskError) {
-    if let quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
-    if let quota, let reserve, reserve > quota {
-      throw .reserveOverQuota(name, quota: quota, reserve: reserve)
-    }
+    try check(name)
     do {
       if again {
         try space.setLimitsAgain(quota: quota, reserve: reserve)
@@ -61,6 +67,10 @@ extension Disks {
       let limits = DiskLimits(
         quota: quota.applied(to: old.quota), reserve: reserve.applied(to: old.reserve))
       guard limits != old || quota != .keep else { return }
+      try limits.check(name)
+      // Others take at once what a lower reserve leaves, and the next process could not keep the old one.
+      if limits.reserve ?? 0 < old.reserve ?? 0 { table.recordChange(of: disk, limits: limits) }
+      defer { table.recordChange(of: disk) }
       if let member = disk.quota.account, member.isOwner || quota == .keep {
         try disk.limit(limits, in: member)
       } else {
@@ -70,7 +80,6 @@ extension Disks {
         disk.quota.join(nil)
         member?.account.leave(member!.number)
       }
-      table.recordChange(of: disk)
       if disk.quota.account == nil { disk.quota.pins.follow(quota: limits.quota) }
       events.note(.changed, name)
     }
@@ -94,10 +103,6 @@ extension Disk {
 
   /// Changes the limits of a disk whose quota is in an account.
   fileprivate func limit(_ limits: DiskLimits, in member: AccountMember) throws(DiskError) {
-    if let quota = limits.quota, quota < 4096 { throw .quotaTooSmall(name, quota: quota) }
-    if let quota = limits.quota, let reserve = limits.reserve, reserve > quota {
-      throw .reserveOverQuota(name, quota: quota, reserve: reserve)
-    }
     let account = member.account
     let old = account.total
     if member.isOwner, old != limits.quota { account.setTotal(limits.quota) }

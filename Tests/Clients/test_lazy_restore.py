@@ -13,6 +13,7 @@ import pytest
 from support.checkpoint_files import lying_tables
 from support.compare import eventually, noise, same_bytes
 from support.gate import Gate
+from support.http import API
 from support.tools import refused
 from support.wire import BLOCK_STATUS, CACHE, EIO, ENOMEM, ENOSPC, READ, TRIM, WRITE, WRITE_ZEROES
 
@@ -305,6 +306,7 @@ def test_a_damaged_page_is_an_error_there_and_only_there(checkpoint, server, tmp
             "--restore", directory)
     one = server("--restore", directory, "--lazy", memory="256M")
     eventually(lambda: loading(one) == {"pieces": 24, "left": 1, "failed": 1}, "one piece fails")
+    assert "\nhugemem_loading_failed_bytes 2097152\n" in API(one)("GET", "/metrics")[1]
     wire = one.go("big")
     for error in (
             wire.error(READ, 5 * MIB, 4096), wire.error(READ, 3 * MIB, 4 * MIB), wire.error(WRITE, 4 * MIB, 5, 0, b"wrong"),

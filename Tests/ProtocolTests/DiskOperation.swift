@@ -6,7 +6,7 @@ import Interleave
 enum DiskOperation: CaseIterable, CustomStringConvertible {
   case readHole, readFork, write, writeHole, writeFirst, writeFork
   case fork, reset, remove, discardPage, discardSlot, discardAll
-  case collapse, split, dropZeros, revoke
+  case collapse, split, dropZeros, shareEqual, revoke
 
   var description: String {
     switch self {
@@ -25,6 +25,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     case .collapse: "collapse"
     case .split: "split"
     case .dropZeros: "zero scan"
+    case .shareEqual: "equal scan"
     case .revoke: "revocation"
     }
   }
@@ -33,16 +34,17 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
   var needsFork: Bool? {
     switch self {
     case .fork: false
-    case .readFork, .writeFork, .reset, .remove: true
+    case .readFork, .writeFork, .reset, .remove, .shareEqual: true
     default: nil
     }
   }
 
-  /// What the first slot is made of; nil if it does not matter.
+  /// What the first slot is made of; nil if it does not matter. With `split`, it is huge: the others then
+  /// find it so, or split.
   var needsPages: CrashDisks.Pages? {
     switch self {
     case .writeFirst: CrashDisks.Pages.none
-    case .collapse, .dropZeros: .small
+    case .collapse, .dropZeros, .shareEqual: .small
     case .split: .huge
     default: nil
     }
@@ -69,7 +71,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
       case .discardPage: contents.disks[0]![0] = 0
       case .discardSlot: contents.disks[0]!.replaceSubrange(0..<2, with: [0, 0])
       case .discardAll: contents.disks[0] = [0, 0, 0, 0]
-      case .collapse, .split, .dropZeros, .revoke: break
+      case .collapse, .split, .dropZeros, .shareEqual, .revoke: break
       }
       return 0
     }
@@ -95,6 +97,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     case .dropZeros:
       _ = space.lock.withLock { space.dropZerosLocked(0) }
       disks.machine.settle()
+    case .shareEqual: disks.shareEqual()
     case .revoke: disks.machine.revokeZeroPage()
     }
     return 0

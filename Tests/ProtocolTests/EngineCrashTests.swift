@@ -15,10 +15,11 @@ extension SpaceTests {
     { scenario in
       let both = [a, b]
       let disks = CrashDisks(
-        both.compactMap(\.needsPages).first ?? .small,
+        both.contains(.split) ? .huge : both.compactMap(\.needsPages).first ?? .small,
         isForked: both.contains { $0.needsFork == true },
-        hasOwn: both.contains(.remove), hasZeros: both.contains(.dropZeros),
-        hasZeroPage: both.contains(.revoke), planted)
+        own: both.contains(.shareEqual) ? 1 : both.contains(.remove) ? CrashDisks.own : nil,
+        hasZeros: both.contains(.dropZeros), hasZeroPage: both.contains(.revoke),
+        compares: both.contains(.shareEqual), planted)
       disks.effects = [a.effect(0), b.effect(1)]
       for (thread, operation) in both.enumerated() {
         let other = both[1 - thread]
@@ -42,7 +43,7 @@ extension SpaceTests {
   static let crashPairs = DiskOperation.allCases.enumerated().flatMap { index, a in
     DiskOperation.allCases[index...].filter { b in
       (a.needsFork == nil || b.needsFork == nil || a.needsFork == b.needsFork)
-        && (a.needsPages == nil || b.needsPages == nil || a.needsPages == b.needsPages)
+        && (a.needsPages == nil || b.needsPages == nil || (a == .writeFirst) == (b == .writeFirst))
         // A disk is named once and removed once.
         && (a != b || a != .fork && a != .remove)
     }.map { (a, $0) }

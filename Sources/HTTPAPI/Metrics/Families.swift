@@ -15,6 +15,10 @@ enum Families {
     .gauge, "memory_promised_bytes", "Memory kept for disks with a reserve, and not used yet.")
   static let memoryGivenBack = Family(
     .counter, "memory_given_back_bytes", "Memory given back to the system.")
+  static let loading = Family(
+    .gauge, "loading_bytes", "Memory of a checkpoint that is still to be loaded.")
+  static let loadingFailed = Family(
+    .gauge, "loading_failed_bytes", "The part of it that cannot be; the log says why.")
   static let pressure = Family(
     .gauge, "memory_pressure_level", "Memory pressure: 0 normal, 1 low, 2 medium, 3 critical.")
   static let gracePeriods = Family(
