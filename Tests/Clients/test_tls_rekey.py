@@ -56,7 +56,8 @@ class Through:
         pipe = self.process.stdin.fileno()
 
         def taken():
-            return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0] == 0
+            # What it has not taken stays in the pipe when it ends. The next write says that it did.
+            return self.process.poll() is not None or struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0] == 0
 
         eventually(taken, "openssl has taken what came before")
         self.process.stdin.write(letter + b"\n")
