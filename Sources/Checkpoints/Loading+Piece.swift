@@ -19,6 +19,7 @@ extension Loading {
     wanted.removeAll { table[$0.index].kind != .none }
     while !wanted.isEmpty {
       let mine = take(&wanted, table)
+      if wanted.isEmpty && mine.isEmpty { return }
       if mine.isEmpty {
         // Others read all that is left.
         lock.withLock {

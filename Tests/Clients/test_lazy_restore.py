@@ -470,6 +470,20 @@ def test_changes_of_a_fork_while_it_loads(checkpoint, gate, server, tmp_path):
     assert contents(one, "again") == before == contents(one, "three")
 
 
+def test_a_piece_whose_pages_are_all_there(checkpoint, server):
+    """The fork has a table of its own, and no page of its own."""
+    def fill(one):
+        big(one)
+        one.run("fork", "big", "copy")
+        wire = one.go("copy")
+        wire.write(0, b"own")
+        assert wire.error(TRIM, 0, 4096) == 0
+
+    one = server("--restore", checkpoint(fill), "--lazy", memory="256M")
+    loaded(one)
+    same_bytes(one.go("copy").read(0, MIB // 2), bytes(4096) + noise(MIB // 2, 1)[4096:], "the fork")
+
+
 def test_a_resize_while_it_loads_leaves_nothing_behind(checkpoint, gate, server):
     directory = checkpoint(big)
     closed = gate(directory / "pages.1", MIDDLE)
