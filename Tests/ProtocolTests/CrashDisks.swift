@@ -16,8 +16,6 @@ import Interleave
   static let own: UInt8 = 5
   let machine: ProtocolsModel.Machine
   var spaces: [AddressSpace?] = [nil, nil]
-  /// Stands for the first disk while the second is compared with it.
-  private var compared: AddressSpace?
   private let roots: [DurableRoot]
   private let names: ModelWord
   let requests: ModelWord
@@ -27,10 +25,10 @@ import Interleave
 
   /// Slot 0 of the first disk begins with a page of ones.
   ///
-  /// `own` is what the second disk has written to its first page.
+  /// `hasOwn` is whether the second disk has written a page of its own.
   init(
-    _ pages: Pages, isForked: Bool, own: UInt8?, hasZeros: Bool, hasZeroPage: Bool,
-    compares: Bool, _ planted: Planted? = nil
+    _ pages: Pages, isForked: Bool, hasOwn: Bool, hasZeros: Bool, hasZeroPage: Bool,
+    _ planted: Planted? = nil
   ) {
     self.planted = planted
     machine = makeFileEngine(
@@ -52,12 +50,11 @@ import Interleave
     if isForked {
       name()
       before.disks[1] = before.disks[0]
-      if let own {
-        fork.put(own, at: 0)
-        before.disks[1]![0] = own
+      if hasOwn {
+        fork.put(Self.own, at: 0)
+        before.disks[1]![0] = Self.own
       }
       machine.settle()
-      if compares { compared = space.forkToCompare() }
     }
   }
 
@@ -76,13 +73,6 @@ import Interleave
     if planted == .freedBeforeName, drops { spaces[1] = nil }
     names.subtract(2, .release)
     if drops { spaces[1] = nil }
-  }
-
-  func shareEqual() {
-    let fork = spaces[1]!
-    _ = fork.lock.withLock { fork.shareEqualLocked(0, with: compared!) }
-    compared = nil
-    machine.settle()
   }
 
   // MARK: The next process

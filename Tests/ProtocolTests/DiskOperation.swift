@@ -6,7 +6,7 @@ import Interleave
 enum DiskOperation: CaseIterable, CustomStringConvertible {
   case readHole, readFork, write, writeHole, writeFirst, writeFork
   case fork, reset, remove, discardPage, discardSlot, discardAll
-  case collapse, split, dropZeros, shareEqual, revoke
+  case collapse, split, dropZeros, revoke
 
   var description: String {
     switch self {
@@ -25,7 +25,6 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     case .collapse: "collapse"
     case .split: "split"
     case .dropZeros: "zero scan"
-    case .shareEqual: "equal scan"
     case .revoke: "revocation"
     }
   }
@@ -34,7 +33,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
   var needsFork: Bool? {
     switch self {
     case .fork: false
-    case .readFork, .writeFork, .reset, .remove, .shareEqual: true
+    case .readFork, .writeFork, .reset, .remove: true
     default: nil
     }
   }
@@ -44,7 +43,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
   var needsPages: CrashDisks.Pages? {
     switch self {
     case .writeFirst: CrashDisks.Pages.none
-    case .collapse, .dropZeros, .shareEqual: .small
+    case .collapse, .dropZeros: .small
     case .split: .huge
     default: nil
     }
@@ -71,7 +70,7 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
       case .discardPage: contents.disks[0]![0] = 0
       case .discardSlot: contents.disks[0]!.replaceSubrange(0..<2, with: [0, 0])
       case .discardAll: contents.disks[0] = [0, 0, 0, 0]
-      case .collapse, .split, .dropZeros, .shareEqual, .revoke: break
+      case .collapse, .split, .dropZeros, .revoke: break
       }
       return 0
     }
@@ -97,7 +96,6 @@ enum DiskOperation: CaseIterable, CustomStringConvertible {
     case .dropZeros:
       _ = space.lock.withLock { space.dropZerosLocked(0) }
       disks.machine.settle()
-    case .shareEqual: disks.shareEqual()
     case .revoke: disks.machine.revokeZeroPage()
     }
     return 0

@@ -17,9 +17,8 @@ extension SpaceTests {
       let disks = CrashDisks(
         both.contains(.split) ? .huge : both.compactMap(\.needsPages).first ?? .small,
         isForked: both.contains { $0.needsFork == true },
-        own: both.contains(.shareEqual) ? 1 : both.contains(.remove) ? CrashDisks.own : nil,
-        hasZeros: both.contains(.dropZeros), hasZeroPage: both.contains(.revoke),
-        compares: both.contains(.shareEqual), planted)
+        hasOwn: both.contains(.remove), hasZeros: both.contains(.dropZeros),
+        hasZeroPage: both.contains(.revoke), planted)
       disks.effects = [a.effect(0), b.effect(1)]
       for (thread, operation) in both.enumerated() {
         let other = both[1 - thread]
