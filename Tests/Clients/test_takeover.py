@@ -23,8 +23,8 @@ def start(tmp_path):
     """start(OPTION...): a server that survives. All are in one directory."""
     servers = []
 
-    def start(*options):
-        servers.append(Server(tmp_path / "server", "--survive", "--memory", "256M", *options))
+    def start(*options, **more):
+        servers.append(Server(tmp_path / "server", "--survive", "--memory", "256M", *options, **more))
         return servers[-1]
 
     yield start
@@ -145,6 +145,40 @@ def test_takeover_under_load_loses_nothing_that_was_answered(start):
         found = wire.read(offset, 4096)
         assert any(found == (data or bytes(4096)) for data in possible), f"the page at {offset}"
     assert len(written) > 100
+
+
+@pytest.mark.deadline(300)
+@pytest.mark.parametrize("victim", ["old", "new", "both"])
+def test_kills_in_the_middle_of_a_takeover(start, figure, victim):
+    """Whatever is left then, or the next start, has every write that was answered."""
+    chance = random.Random(int(os.environ.get("SEED") or 1))
+    server, left = start("--create", "disk=64M"), {"the old one": 0, "the new one": 0, "none": 0}
+    for turn in range(20):
+        wire, written = server.go("disk"), 0
+        new = start("--takeover", waits=False)
+        end = time.monotonic() + chance.random() / 8
+        try:
+            while time.monotonic() < end:
+                assert wire.error(1, written * 4096, 4096, 0, bytes([turn + 1]) * 4096) == 0
+                written += 1
+        except (OSError, EOFError):
+            time.sleep(max(0, end - time.monotonic()))
+        for one in (server, new):
+            if victim in ("both", "old" if one is server else "new"):
+                one.kill()
+        # Who lives is ready, gives up, or ends because it has handed over.
+        eventually(lambda: new.is_ready() or new.process.poll() is not None, "the new one is ready or gives up")
+        if new.process.poll() is None:
+            who, server = "the new one", new
+        else:
+            time.sleep(0.2)
+            who = "the old one" if server.process.poll() is None else "none"
+        left[who] += 1
+        if who == "none":
+            server = start()
+        assert server.go("disk").read(0, written * 4096) == bytes([turn + 1]) * 4096 * written
+        assert server.names() == ["disk"]
+    figure(f"left: {left}")
 
 
 def test_a_new_server_that_cannot_read_the_memory_leaves_the_old_one(start, tmp_path):
