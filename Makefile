@@ -49,9 +49,9 @@ interleave:
 	swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel
 
 # Crashes of the engine: every schedule of two operations, each against each. `make interleave` explores
-# those with at most one preemption.
+# those with at most one preemption. TIME= is the number of seconds for each pair.
 crashes:
-	CRASHES=all swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel \
+	CRASHES=$(or $(TIME),1800) swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel \
 	  --filter 'crashesOfEachOperationAgainstEach'
 
 # Runs random programs on the kernel and on the engine, which must agree after every step.

@@ -53,7 +53,7 @@ extension SpaceTests {
   ) -> Report {
     var checker = checker
     checker.options.preemptionBound = bound
-    if bound == nil { checker.options.maximalDuration = .seconds(1800) }
+    if let seconds, bound == nil { checker.options.maximalDuration = .seconds(seconds) }
     plantsLate = planted?.late
     defer {
       plantsLate = nil
@@ -62,15 +62,16 @@ extension SpaceTests {
     return checker.run(crashScenario(a, b, planted))
   }
 
-  /// `make crashes` explores every schedule.
-  static let isComplete = ProcessInfo.processInfo.environment["CRASHES"] != nil
+  /// `make crashes` explores every schedule of each pair, for this long.
+  static let seconds = ProcessInfo.processInfo.environment["CRASHES"].flatMap { Int($0) }
 
   @Test(.enabled(if: isOptimized, "make interleave, make crashes"))
   func crashesOfEachOperationAgainstEach() {
     var executions = 0, crashes = 0
     for (a, b) in Self.crashPairs {
-      let report = Self.runCrashes(a, b, bound: Self.isComplete ? nil : 1)
+      let report = Self.runCrashes(a, b, bound: Self.seconds == nil ? 1 : nil)
       print("crash: engine: \(a), \(b): \(report)")
+      unsafe fflush(stdout)
       let isExhausted = if case .budgetExhausted = report.verdict { true } else { false }
       #expect(report.failure == nil && !isExhausted, "\(a), \(b): \(report)")
       executions += report.executions
