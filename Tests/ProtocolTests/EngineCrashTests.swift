@@ -71,7 +71,7 @@ extension SpaceTests {
     for (a, b) in Self.crashPairs {
       let report = Self.runCrashes(a, b, bound: Self.seconds == nil ? 1 : nil)
       print("crash: engine: \(a), \(b): \(report)")
-      unsafe fflush(stdout)
+      fflush(nil)
       let isExhausted = if case .budgetExhausted = report.verdict { true } else { false }
       #expect(report.failure == nil && !isExhausted, "\(a), \(b): \(report)")
       executions += report.executions
