@@ -170,7 +170,8 @@ def test_more_connections_than_there_is_room_for(keeper):
             said.append(one.recv(512).split()[0])
         except (BrokenPipeError, ConnectionResetError):
             said.append(b"closed")
-    assert said == [b"file"] * 32 + [b"refused"] * 16 + [b"closed"] * 12
+    # It waits with 16 until they have read why, and closes more. How long they take is the machine's.
+    assert said[:48] == [b"file"] * 32 + [b"refused"] * 16 and set(said[48:]) <= {b"refused", b"closed"}
     # A command is told why.
     refused("too many connections", BINARY, "keeper", "status", "--directory", keeper.directory)
     for one in many:
