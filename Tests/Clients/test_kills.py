@@ -13,7 +13,7 @@ import time
 import pytest
 
 from support.administrator import Administrator
-from support.durable import Disk, Request, check, stamped
+from support.durable import Disk
 from support.workers import Writer
 from support.world import World
 
@@ -97,21 +97,3 @@ def test_kills_at_any_time(survivor, figure):
     assert one.in_use() == 0, "memory in use without disks"
     one.again()
     assert one.names() == [] and one.in_use() == 0
-
-
-def test_the_check_finds_what_is_wrong():
-    sure = stamped(1, 1, 0, 32768)
-    request = Request(5000, 9000, stamped(1, 2, 5000, 9000))
-
-    def found(data, at):
-        changed = bytearray(sure)
-        changed[at:at + len(data)] = data
-        return check(bytes(changed), sure, [request], "disk")
-
-    new = request.data
-    assert [found(b"", 0), found(new, 5000), found(new[:3192], 5000), found(new[:100], 5000)] == [0, 0, 0, 1]
-    for wrong in ((b"\xff", 4999), (b"\xff", 14000), (stamped(2, 1, 8192, 16), 8192), (bytes(100), 6000)):
-        with pytest.raises(AssertionError):
-            found(*wrong)
-    with pytest.raises(AssertionError):
-        check(sure[:-1], sure, [], "disk")
