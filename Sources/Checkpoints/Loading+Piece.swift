@@ -19,11 +19,10 @@ extension Loading {
     wanted.removeAll { table[$0.index].kind != .none }
     while !wanted.isEmpty {
       let mine = take(&wanted, table)
-      if wanted.isEmpty && mine.isEmpty { return }
       if mine.isEmpty {
-        // Others read all that is left.
+        // Others read all that is left, if anything is.
         lock.withLock {
-          if wanted.allSatisfy({ reading.contains($0.page) }) { lock.wait() }
+          if !wanted.isEmpty, wanted.allSatisfy({ reading.contains($0.page) }) { lock.wait() }
         }
         continue
       }

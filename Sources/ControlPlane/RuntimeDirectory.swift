@@ -1,6 +1,6 @@
 import Glibc
-import Primitives
 import NBDServer
+import Primitives
 
 /// The directory of a server's sockets, which only its user can enter.
 public struct RuntimeDirectory: Sendable {
