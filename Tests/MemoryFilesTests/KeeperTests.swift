@@ -70,7 +70,7 @@ extension Apart {
       let memory = try obtain()
       memory.close()
       let old = try keeper()
-      kill(old, SIGKILL)
+      endKeeper(old)
       #expect(eventually { status == nil })
     }
 
@@ -94,7 +94,7 @@ extension Apart {
       }
       for thread in threads { thread.join() }
       let one = try keeper()
-      kill(one, SIGKILL)
+      endKeeper(one)
       // Had there been two, the other would have the lock.
       #expect(
         eventually { (try? Keeper.lock(scratch.path)).flatMap { $0 }.map { close($0) } != nil })

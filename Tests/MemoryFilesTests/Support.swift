@@ -19,11 +19,18 @@ final class Scratch: Sendable {
     path = unsafe String(cString: mkdtemp(&template))
   }
   deinit {
-    if let keeper = try? KeeperConnection(to: path) { kill(keeper.process, SIGKILL) }
+    if let keeper = try? KeeperConnection(to: path) { endKeeper(keeper.process) }
     _ = unsafe system("rm -rf '\(path)'")
   }
 
   func path(_ name: String) -> String { path + "/" + name }
+}
+
+/// Kills a keeper that this process started. It is waited for: while a child that has ended is not, the
+/// testing library does not see that the process of an exit test has ended.
+func endKeeper(_ process: Int32) {
+  kill(process, SIGKILL)
+  waitpid(process, nil, 0)
 }
 
 /// The program that keepers are started from; nil if the build has not made it.
