@@ -49,9 +49,11 @@ interleave:
 	swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel
 
 # Crashes of the engine: every schedule of two operations, each against each. `make interleave` explores
-# those with at most one preemption. TIME= is the number of seconds for each pair.
+# those with at most one preemption. TIME= is the number of seconds for each pair. BOUND= explores those with
+# so many preemptions. NAME= explores only the pairs with that text in their name.
 crashes:
-	CRASHES=$(or $(TIME),1800) swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel \
+	CRASHES=$(or $(TIME),1800) CRASH_BOUND=$(BOUND) CRASH_NAME='$(NAME)' \
+	  swift test -c release -Xswiftc -enable-testing --package-path Optimized --no-parallel \
 	  --filter 'crashesOfEachOperationAgainstEach'
 
 # Runs random programs on the kernel and on the engine, which must agree after every step.

@@ -162,7 +162,9 @@ let package = Package(
     .testTarget(
       name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"],
       swiftSettings: settings),
-    .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"], swiftSettings: settings),
+    .testTarget(
+      name: "FramesTests", dependencies: ["CLinux", "Frames", "Primitives"], swiftSettings: settings
+    ),
     .testTarget(
       name: "GracePeriodsTests", dependencies: ["GracePeriods"], swiftSettings: settings),
     .testTarget(

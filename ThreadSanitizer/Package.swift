@@ -21,10 +21,11 @@ let package = Package(
     .target(
       name: "HugeArrays", dependencies: ["HugeMemory", "Primitives"],
       swiftSettings: [.enableExperimentalFeature("Lifetimes")]),
-    .testTarget(name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames", "Primitives"]),
+    .testTarget(
+      name: "HugeArraysTests", dependencies: ["HugeArrays", "HugeMemory", "Frames", "Primitives"]),
     .testTarget(name: "PrimitivesTests", dependencies: ["Primitives"]),
     .testTarget(name: "HugeZeroPageTests", dependencies: ["HugeZeroPage", "Primitives"]),
-    .testTarget(name: "FramesTests", dependencies: ["Frames", "CLinux"]),
+    .testTarget(name: "FramesTests", dependencies: ["CLinux", "Frames", "Primitives"]),
     .testTarget(name: "GracePeriodsTests", dependencies: ["GracePeriods"]),
     .testTarget(
       name: "HugeMemoryTests",

@@ -3,6 +3,7 @@
 #include "clinux.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -189,12 +190,17 @@ int hm_place_of(int descriptor, struct hm_place *place) {
   struct statfs status;
   if (fstatfs(descriptor, &status)) return errno;
   place->magic = (unsigned long)status.f_type;
-  place->kind = place->magic == 0x01021994 ? HM_TMPFS : place->magic == 0x958458f6 ? HM_HUGETLBFS : HM_OTHER;
+  place->kind = place->magic == TMPFS_MAGIC ? HM_TMPFS : place->magic == HUGETLBFS_MAGIC ? HM_HUGETLBFS : HM_OTHER;
   place->free = (uint64_t)status.f_bavail * (uint64_t)status.f_bsize;
   place->total = (uint64_t)status.f_blocks * (uint64_t)status.f_bsize;
+  place->page = (uint64_t)status.f_bsize;
   return 0;
 }
 int hm_next_data(int descriptor, int64_t from, int64_t *start, int64_t *end) {
+  struct statfs status;
+  if (fstatfs(descriptor, &status)) return errno;
+  // It calls all of a file data.
+  if (status.f_type == HUGETLBFS_MAGIC) return EOPNOTSUPP;
   *start = lseek(descriptor, from, SEEK_DATA);
   if (*start < 0) return errno;
   *end = lseek(descriptor, *start, SEEK_HOLE);

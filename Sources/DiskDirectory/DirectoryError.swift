@@ -6,6 +6,8 @@ public enum DirectoryError: Error, CustomStringConvertible, Equatable {
   case otherVersion(UInt64)
   /// Its description of itself is wrong.
   case damaged(String)
+  /// Its file system has no room for the directory.
+  case noRoom
   /// A call of the system failed.
   case system(call: String, errno: Int32)
 
@@ -17,6 +19,8 @@ public enum DirectoryError: Error, CustomStringConvertible, Equatable {
       "the memory has format \(version), and this hugemem knows format \(Layout.version); it was left as it is: use the hugemem that wrote it, or save its disks with `hugemem checkpoint` there and restore them here"
     case .damaged(let reason):
       "the memory is damaged and was left as it is: \(reason)"
+    case .noRoom:
+      "its file system has no room for the directory of disks, 4 MiB; give it more, or remove what else is there"
     case .system(let call, let errno):
       "\(call): errno \(errno)"
     }

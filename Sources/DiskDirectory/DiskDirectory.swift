@@ -21,25 +21,28 @@ public final class DiskDirectory: Sendable {
     var roots = FreeNumbers(count: Layout.rootCount)
     var lastBatch: UInt64 = 0
     var lastID: UInt64 = 0
+    /// There is memory for the slots before this one.
+    var obtained = 0
   }
 
   /// How long a memory file must be to have room for `capacity` bytes of frames.
   public static func length(capacity: UInt64) -> UInt64 {
     // One block more is never used, and the last one may be half.
-    UInt64(Layout.frames) + capacity + 4 << 20
+    // Whole huge pages, for hugetlbfs.
+    (UInt64(Layout.frames) + capacity + 4 << 20 + 0x1f_ffff) & ~0x1f_ffff
   }
 
   /// Where the frames lie in a memory file.
-  public static func frames(of file: Int32) -> ArenaFile {
-    ArenaFile(descriptor: file, offset: Int64(Layout.frames))
+  public static func frames(of file: Int32, canRunOut: Bool = false) -> ArenaFile {
+    ArenaFile(descriptor: file, offset: Int64(Layout.frames), canRunOut: canRunOut)
   }
 
   /// Opens a memory file, and makes a directory in a new one. Throws, and leaves the file as it was, if
   /// it has something else in it, or a directory of another version. The caller keeps others out, and has
-  /// made the file as long as `length` says.
-  public init(_ file: Int32) throws(DirectoryError) {
-    mapped = try MappedDirectory(file)
-    frames = Self.frames(of: file)
+  /// made the file as long as `length` says. `canRunOut` is whether there may be no memory for a page of it.
+  public init(_ file: Int32, canRunOut: Bool = false) throws(DirectoryError) {
+    mapped = try MappedDirectory(file, canRunOut: canRunOut)
+    frames = Self.frames(of: file, canRunOut: canRunOut)
   }
 
   /// Throws what `init` would throw, and changes nothing. A server may be using the file, unless it may
@@ -123,6 +126,23 @@ public final class DiskDirectory: Sendable {
 
   // MARK: Records
 
+  /// Makes sure that there is memory for the records of so many more disks. Each disk has at most two at
+  /// once, for a moment. Returns false if the file has run out. Call this before `add`; where the file cannot run
+  /// out, there is no need to.
+  package func makeRoom(for disks: Int) -> Bool {
+    state.withLock { state in
+      let end = min(state.records.end(with: disks + Self.spareRecords), Layout.recordCount)
+      guard end > state.obtained else { return true }
+      let more = state.obtained..<min(end + Self.spareRecords, Layout.recordCount)
+      guard mapped.obtain(more) else { return false }
+      state.obtained = more.upperBound
+      return true
+    }
+  }
+
+  /// For changes, and for disks that become lasting ones later.
+  private static let spareRecords = 1024
+
   /// A number for a new disk.
   package func newID() -> UInt64 {
     state.withLock { state in
@@ -202,6 +222,9 @@ struct FreeNumbers {
   }
 
   mutating func give(_ number: Int) { free.append(number) }
+
+  /// All numbers are below this if so many more are taken.
+  func end(with more: Int) -> Int { fresh + max(0, more - free.count) }
 
   /// These are in use, and no others.
   mutating func keep(_ used: Set<Int>) {

@@ -47,6 +47,13 @@ struct HeaderPage {
     }
     guard isEmpty else { return false }
     var (start, end): (Int64, Int64) = (0, 0)
-    return unsafe hm_next_data(file, Int64(Layout.page), &start, &end) == ENXIO
+    switch unsafe hm_next_data(file, Int64(Layout.page), &start, &end) {
+    case ENXIO: return true
+    case EOPNOTSUPP:
+      // Nothing but what the header lies in, and the roots.
+      var status = stat()
+      return unsafe fstat(file, &status) == 0 && status.st_blocks * 512 <= Layout.records
+    default: return false
+    }
   }
 }

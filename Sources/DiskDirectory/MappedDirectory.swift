@@ -8,19 +8,25 @@ import Primitives
   // is 0.
 
   private let file: Int32
+  private let canRunOut: Bool
   private let start: UnsafeMutableRawPointer
   /// (A) The words of the header.
   private let words: AtomicWordPointer
 
   /// Maps a file. A new one gets its header.
-  init(_ file: Int32) throws(DirectoryError) {
+  init(_ file: Int32, canRunOut: Bool = false) throws(DirectoryError) {
     let isNew = try HeaderPage(file).check()
     guard let start = unsafe hm_map_file(file, 0, Layout.frames, 0) else {
       throw .system(call: "mmap", errno: errno)
     }
     self.file = file
+    self.canRunOut = canRunOut
     unsafe self.start = start
     unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
+    // The header and all roots.
+    guard unsafe !canRunOut || hm_populate(start, Layout.records) == 0 else {
+      throw .noRoom
+    }
     guard isNew else { return }
     for (index, value) in Layout.words.enumerated() {
       unsafe words[index + 1].store(value, .relaxed)
@@ -77,16 +83,40 @@ import Primitives
     unsafe record(slot).assumingMemoryBound(to: AtomicWord.self)
   }
 
-  /// The slots that were ever used, and some beside them. To read the others would make the system find
-  /// memory for them.
+  /// Makes the system find memory for slots, where the file can run out. Returns false if there is none.
+  func obtain(_ slots: Range<Int>) -> Bool {
+    guard canRunOut, !slots.isEmpty else { return true }
+    let (first, end) = unsafe (record(slots.lowerBound), record(slots.upperBound))
+    // A page has two records.
+    let page = unsafe UnsafeMutableRawPointer(
+      bitPattern: UInt(bitPattern: first) & ~UInt(Layout.page - 1))!
+    return unsafe hm_populate(page, end - page) == 0
+  }
+
+  /// The slots that were ever used, and some beside them. To read the others by the mapping would make the
+  /// system find memory for them.
   var touchedSlots: [Int] {
     var slots: [Int] = []
     var (start, end) = (Int64(0), Int64(Layout.records))
     func slot(_ offset: Int64) -> Int { (Int(offset) - Layout.records) / Layout.recordSize }
-    while unsafe hm_next_data(file, end, &start, &end) == 0, start < Layout.frames {
-      slots += slot(start)..<min(slot(end - 1) + 1, Layout.recordCount)
+    while true {
+      switch unsafe hm_next_data(file, end, &start, &end) {
+      case 0 where start < Layout.frames:
+        slots += slot(start)..<min(slot(end - 1) + 1, Layout.recordCount)
+      case EOPNOTSUPP: return (0..<Layout.recordCount).filter { !isEmptyInFile($0) }
+      default: return slots
+      }
     }
-    return slots
+  }
+
+  /// Whether a slot's state and length are 0 in the file, of which holes are read as zeros.
+  private func isEmptyInFile(_ slot: Int) -> Bool {
+    var words: [3 of UInt64] = [0, 0, 0]
+    let offset = Layout.records + slot * Layout.recordSize
+    let read = unsafe withUnsafeMutableBytes(of: &words) {
+      unsafe pread(file, $0.baseAddress, $0.count, offset)
+    }
+    return read == 24 && words[0] == 0 && words[2] == 0
   }
 
   func state(_ slot: Int) -> UInt64 { unsafe fields(slot)[0].load(.acquire) }

@@ -39,6 +39,9 @@ extension Arena {
       }
     }
     if found == nil && makeRoomElsewhere(order, own) { found = take(order, own).block }
+    while found == nil, canRunOut, obtainBlock(for: order, own: own) {
+      found = take(order, own).block
+    }
     guard let (frame, clean) = found else { return nil }
     if zeroed && !clean { clear(frame, order: order) }
     return frame
@@ -73,7 +76,7 @@ extension Arena {
     var from = firstFree(from: order, clean: false)
     if from == nil {
       // Free dirty frames still use memory of the system. Some may have to go back to it first.
-      guard residentLocked + wanted <= limitLocked else { return nil }
+      guard !canRunOut, residentLocked + wanted <= limitLocked else { return nil }
       clean = true
       from = firstFree(from: order, clean: true)
     }
@@ -99,12 +102,12 @@ extension Arena {
   }
 
   /// The smallest order, at least the given one, that has a free block.
-  private func firstFree(from order: Int, clean: Bool) -> Int? {
+  func firstFree(from order: Int, clean: Bool) -> Int? {
     (order...FrameGeometry.hugeOrder).first { unsafe heads[head($0, clean: clean)] != 0 }
   }
 
   /// The index in `heads` of an order's list.
-  private func head(_ order: Int, clean: Bool) -> Int {
+  func head(_ order: Int, clean: Bool) -> Int {
     clean ? FrameGeometry.hugeOrder + 1 + order : order
   }
 

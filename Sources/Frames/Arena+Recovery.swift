@@ -180,6 +180,8 @@
       if let run = free { giveBack(run) }
       free = nil
       guard taken < frames.count else { continue }
+      // Without memory for all of it, the rest of the block stays unused.
+      guard !arena.canRunOut || arena.hasMemory(FrameNumber(frames.lowerBound)) else { continue }
       arena.lock.withLock {
         for frame in frames {
           guard unsafe arena.metadata[frame].word.load(.relaxed) == 0 else { continue }
@@ -213,7 +215,8 @@
 #if !INTERLEAVE
   extension Arena {
     /// Makes the system find memory for what the arena will know about the frames that a file has. One
-    /// call for many pages costs a tenth of a fault for each.
+    /// call for many pages costs a tenth of a fault for each. Does nothing if the file does not say where it
+    /// has memory.
     package func populateMetadata(of file: ArenaFile) {
       let block = Int64(FrameGeometry.hugeSize)
       let length = Int64(reserved) << Int64(FrameGeometry.frameShift)

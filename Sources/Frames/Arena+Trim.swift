@@ -61,6 +61,7 @@ extension Arena {
   private static var portion: Int { 2048 }
 
   private func trim(upTo frames: Int) -> Int {
+    guard !canRunOut else { return 0 }
     var trimmed = 0
     while trimmed < frames {
       let portion = Self.trimming.withLock {

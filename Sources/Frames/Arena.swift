@@ -25,8 +25,9 @@ import Primitives
   public let capacity: Int
   /// (C) Frames in the reserved range, including the first block, which is never used.
   let reserved: Int
-  /// (C) Whether the frames lie in a memory file.
+  /// (C) Whether the frames lie in a memory file, and whether that can run out (`Arena+Blocks`).
   let isShared: Bool
+  let canRunOut: Bool
   /// (A) For tests: counts down to the allocation that fails (`isToFail`); 0 if none does.
   let failing = AtomicWord(0)
   /// (C) The per-core caches.
@@ -100,6 +101,7 @@ import Primitives
     unsafe self.base = base
     unsafe metadata = table.bindMemory(to: FrameMetadata.self, capacity: reserved)
     isShared = file != nil
+    canRunOut = file?.canRunOut ?? false
     limitLocked = limit
     reserveLocked = Self.reserve(of: limit)
     self.reserved = reserved
@@ -215,8 +217,10 @@ struct Block {
 public struct ArenaFile: Sendable {
   public var descriptor: Int32
   public var offset: Int64
-  public init(descriptor: Int32, offset: Int64) {
-    (self.descriptor, self.offset) = (descriptor, offset)
+  /// Whether there may be no memory for a page of the file although the arena's limit allows it.
+  public var canRunOut: Bool
+  public init(descriptor: Int32, offset: Int64, canRunOut: Bool = false) {
+    (self.descriptor, self.offset, self.canRunOut) = (descriptor, offset, canRunOut)
   }
 }
 

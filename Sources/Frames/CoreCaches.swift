@@ -88,7 +88,11 @@ extension Arena {
   /// the reserve, for callers that need a frame to free more.
   public func allocateSmallZeroed(own: Int = 0, urgent: Bool = false) -> FrameNumber? {
     var frame = allocateSmall(own: own)
-    if frame == nil && urgent { frame = lock.withLock { takeLocked(0, own: own, urgent: true)?.0 } }
+    if frame == nil && urgent {
+      repeat {
+        frame = lock.withLock { takeLocked(0, own: own, urgent: true)?.0 }
+      } while frame == nil && canRunOut && obtainBlock(for: 0, own: own, urgent: true)
+    }
     guard let frame else { return nil }
     clear(frame, order: 0)
     return frame

@@ -19,7 +19,7 @@ public final class KeptMemory: Sendable {
   ///
   /// - Parameters:
   ///   - directory: the server's, in which a keeper listens.
-  ///   - path: a file of the user's to use instead, on a tmpfs.
+  ///   - path: a file of the user's to use instead, on a tmpfs or on hugetlbfs.
   ///   - room: the most memory that will be used, in bytes.
   ///   - stored: what the service manager has given back, named `DescriptorStore.name`. Taken over.
   public static func obtain(
@@ -52,7 +52,7 @@ public final class KeptMemory: Sendable {
       let (file, isNew) = try MemoryFile.open(path: path, room: room)
       if file.canRunOut {
         log.warning(
-          "the tmpfs has a limit of size; if others fill it, the server ends (SIGBUS)",
+          "others can use up the room of the memory file; writes to new pages would find no memory then",
           metadata: ["file": "\(path)"])
       }
       return KeptMemory(file, isNew: isNew, .name(path))

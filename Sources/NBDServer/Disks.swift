@@ -128,10 +128,13 @@ public final class Disks: Sendable {
     }
   }
 
-  /// Throws if so many more disks would exceed the limit.
+  /// Throws if so many more disks would exceed the limit, or there is no memory to record them.
   func checkRoom(_ table: borrowing DiskTable, for more: Int) throws(DiskError) {
     guard more <= limit - table.count else {
       throw .tooManyDisks(more: more, disks: table.count, limit: limit)
+    }
+    guard table.directory?.makeRoom(for: more) != false else {
+      throw .memory(.outOfMemory(limit: machine.limit))
     }
   }
 

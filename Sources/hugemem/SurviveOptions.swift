@@ -12,7 +12,7 @@ struct SurviveOptions: ParsableArguments {
   var survive = false
   @Option(
     help: ArgumentHelp(
-      "Like --survive, with the memory in this file, which must be on a tmpfs. Remove the file to drop it.",
+      "Like --survive, with the memory in this file, which must be on a tmpfs or hugetlbfs. Remove the file to drop it.",
       valueName: "file"), completion: .file())
   var memoryFile: String?
 

@@ -36,7 +36,8 @@ final class SurvivingMemory {
       // Before the file is changed.
       try DiskDirectory.check(kept.file.descriptor, mayBeNew: true)
       try kept.file.grow(to: DiskDirectory.length(capacity: options.capacity))
-      let directory = try DiskDirectory(kept.file.descriptor)
+      let directory = try DiskDirectory(
+        kept.file.descriptor, canRunOut: kept.file.canRunOut)
       self.directory = directory
       let machine =
         try prepared

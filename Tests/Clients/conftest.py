@@ -23,6 +23,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 from support.group import Group  # noqa: E402
 from support.server import BINARY, Server  # noqa: E402
 from support.survivor import Survivor  # noqa: E402
+from support.tools import run  # noqa: E402
 
 DEADLINE = 120
 
@@ -142,6 +143,26 @@ def shared_memory():
         pytest.skip("/dev/shm is no tmpfs")
     with tempfile.TemporaryDirectory(prefix="hugemem.", dir="/dev/shm") as path:
         yield Path(path)
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """mounted(KIND, OPTIONS): mounts a tmpfs or a hugetlbfs, and returns where. Skips the test if this is not
+    allowed."""
+    places = []
+
+    def mount(kind, options):
+        path = tmp_path / f"{kind}{len(places)}"
+        path.mkdir()
+        done = run("mount", "-t", kind, "-o", options, "hugemem-test", path, check=False)
+        if done.returncode:
+            pytest.skip(f"no {kind} can be mounted: {done.stderr.strip()}")
+        places.append(path)
+        return path
+
+    yield mount
+    for path in places:
+        run("umount", "-l", path)
 
 
 @pytest.fixture

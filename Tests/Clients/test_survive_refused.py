@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import struct
-import subprocess
 
 import pytest
 
@@ -12,7 +11,7 @@ from support.compare import noise, same_bytes
 from support.crc32c import crc32c
 from support.memory_file import data_of
 from support.server import BINARY
-from support.tools import refused, run
+from support.tools import refused
 
 MIB = 1 << 20
 
@@ -204,56 +203,11 @@ def test_what_is_restored_is_restored_once(survivor, server, tmp_path):
     assert one.read("fork", 0, 10) == b"savedsaved"
 
 
-@pytest.fixture
-def tmpfs(tmp_path):
-    """tmpfs(OPTIONS): mounts a tmpfs. Skips the test if this is not allowed."""
-    mounted = []
-
-    def mount(options, again=False):
-        path = tmp_path / "tmpfs"
-        path.mkdir(exist_ok=True)
-        done = run("mount", "-t", "tmpfs", "-o", ("remount," if again else "") + options, "hugemem-test", path, check=False)
-        if done.returncode:
-            pytest.skip(f"no tmpfs can be mounted: {done.stderr.strip()}")
-        mounted[:] = [path]
-        return path
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
-def test_a_read_only_tmpfs(tmpfs, tmp_path):
-    path = tmpfs("ro")
+def test_a_read_only_tmpfs(mounted, tmp_path):
+    path = mounted("tmpfs", "ro")
     refused("make .*Read-only file system", *start(tmp_path, path / "memory"))
 
 
-def test_a_tmpfs_with_too_little_room(tmpfs, tmp_path):
-    path = tmpfs("size=32M")
+def test_a_tmpfs_with_too_little_room(mounted, tmp_path):
+    path = mounted("tmpfs", "size=32M")
     refused("room for 32 MiB, and the memory limit is 64 MiB.*lower --memory", *start(tmp_path, path / "memory"))
-
-
-def test_a_tmpfs_that_others_fill(tmpfs, survivor):
-    """The server ends, as it warns, and what was acknowledged is there after a start with room."""
-    path = tmpfs("size=72M")
-    one = survivor(create="disk=64M", memory="48M", file=path / "memory")
-    assert "has a limit of size" in one.log.read_text()
-    one.write("disk", 0, noise(4 * MIB, 1))
-    with open(path / "filler", "wb") as filler:
-        with pytest.raises(OSError):
-            while True:
-                filler.write(bytes(65_536))
-                filler.flush()
-    wire, done = one.go("disk"), 4 * MIB
-    with pytest.raises((EOFError, OSError)):
-        while done < 64 * MIB:
-            if wire.error(1, done, 65_536, 0, noise(65_536, done)):
-                raise EOFError("refused")
-            done += 65_536
-    one.server.kill()
-    one.server = None
-    os.remove(path / "filler")
-    one.start()
-    same_bytes(one.read("disk", 0, 4 * MIB), noise(4 * MIB, 1), "disk")
-    for at in range(4 * MIB, done, 65_536):
-        same_bytes(one.read("disk", at, 65_536), noise(65_536, at), "disk", at=at)

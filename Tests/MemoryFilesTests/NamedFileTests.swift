@@ -101,15 +101,37 @@ extension Apart {
     }
 
     @Test(.enabled(if: isRoot, "only root can mount"))
-    func hugetlbfsIsRefusedSinceSmallHolesKeepTheirMemory() throws {
+    func aFileOnHugetlbfsHasHugePagesThatCanRunOut() throws {
       let path = scratch.path("huge")
       guard shell("mkdir '\(path)' && mount -t hugetlbfs none '\(path)' 2>/dev/null") else {
         print("skip: no hugetlbfs here")
         return
       }
       defer { shell("umount -l '\(path)'") }
-      #expect(refusal(path + "/memory").contains("is on hugetlbfs"))
+      // More than any machine has reserved.
+      #expect(refusal(path + "/memory", room: 1 << 50).contains("vm.nr_hugepages"))
       #expect(unsafe access(path + "/memory", F_OK) != 0)
+      let (file, isNew) = try MemoryFile.open(path: path + "/memory", room: 0)
+      #expect(isNew && file.canRunOut && file.hugePageSize == 2 << 20)
+      #expect(file.explanation.contains("hugetlbfs"))
+      try file.grow(to: 4 << 20)
+      #expect(file.get(4, at: 1 << 20) == "\0\0\0\0" && file.bytesInUse == 0)
+      var (start, end): (Int64, Int64) = (0, 0)
+      #expect(unsafe hm_next_data(file.descriptor, 0, &start, &end) == EOPNOTSUPP)
+    }
+
+    @Test(.enabled(if: isRoot, "only root can mount"))
+    func aFileWithDisksIsOpenedThoughOthersTookTheRoom() throws {
+      let path = scratch.path("small")
+      try #require(shell("mkdir '\(path)' && mount -t tmpfs -o size=1m none '\(path)'"))
+      defer { shell("umount -l '\(path)'") }
+      do {
+        let (file, _) = try MemoryFile.open(path: path + "/memory", room: 1 << 20)
+        try file.grow(to: 1 << 20)
+      }
+      shell("head -c 900000 /dev/zero > '\(path)/filler'")
+      let (file, isNew) = try MemoryFile.open(path: path + "/memory", room: 1 << 20)
+      #expect(!isNew && file.canRunOut)
     }
   }
 }

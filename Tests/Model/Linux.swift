@@ -171,6 +171,9 @@ public func memcmp(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -
 extension Arena {
   /// Every frame of the model has memory of the system behind it, so there is nothing to do.
   func makeRoomElsewhere(_ order: Int, _ own: Int) -> Bool { false }
+  // Only for a file that can run out.
+  func obtainBlock(for _: Int, own _: Int, urgent _: Bool = false) -> Bool { false }
+  func hasMemory(_: FrameNumber) -> Bool { true }
   func trim(all: Bool) -> Int { 0 }
   /// The metadata's words are kept.
   func forgetFrames(of: FrameNumber) {}

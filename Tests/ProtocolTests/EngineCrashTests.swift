@@ -53,7 +53,7 @@ extension SpaceTests {
   ) -> Report {
     var checker = checker
     checker.options.preemptionBound = bound
-    if let seconds, bound == nil { checker.options.maximalDuration = .seconds(seconds) }
+    if let seconds { checker.options.maximalDuration = .seconds(seconds) }
     plantsLate = planted?.late
     defer {
       plantsLate = nil
@@ -62,14 +62,20 @@ extension SpaceTests {
     return checker.run(crashScenario(a, b, planted))
   }
 
-  /// `make crashes` explores every schedule of each pair, for this long.
-  static let seconds = ProcessInfo.processInfo.environment["CRASHES"].flatMap { Int($0) }
+  /// `make crashes` explores every schedule of each pair, or those with so many preemptions, for this long.
+  static let seconds = number("CRASHES")
+  static let bound = seconds == nil ? 1 : number("CRASH_BOUND")
+  private static func number(_ name: String) -> Int? {
+    ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
+  }
 
   @Test(.enabled(if: isOptimized, "make interleave, make crashes"))
   func crashesOfEachOperationAgainstEach() {
     var executions = 0, crashes = 0
-    for (a, b) in Self.crashPairs {
-      let report = Self.runCrashes(a, b, bound: Self.seconds == nil ? 1 : nil)
+    let name = ProcessInfo.processInfo.environment["CRASH_NAME"] ?? ""
+    let pairs = Self.crashPairs.filter { name.isEmpty || "\($0), \($1)".contains(name) }
+    for (a, b) in pairs {
+      let report = Self.runCrashes(a, b, bound: Self.bound)
       print("crash: engine: \(a), \(b): \(report)")
       fflush(nil)
       let isExhausted = if case .budgetExhausted = report.verdict { true } else { false }
@@ -78,7 +84,7 @@ extension SpaceTests {
       crashes += report.crashes
     }
     print(
-      "crash: engine: \(Self.crashPairs.count) pairs of \(DiskOperation.allCases.count) operations: "
+      "crash: engine: \(pairs.count) pairs of \(DiskOperation.allCases.count) operations: "
         + "\(executions) executions, \(crashes) crashes")
   }
 

@@ -26,12 +26,12 @@ bool hm_never_shrinks(int descriptor);
 int hm_is_huge(int descriptor);
 /// What a file system is, by its magic number.
 enum hm_file_system { HM_OTHER, HM_TMPFS, HM_HUGETLBFS };
-/// Where a file is, and the bytes that its file system has free and in all. Both are 0 on a tmpfs without
-/// a limit. Returns 0 or the errno.
-struct hm_place { enum hm_file_system kind; unsigned long magic; uint64_t free, total; };
+/// Where a file is, and the bytes that its file system has free, in all, and in a page. Without a limit of
+/// size, the first two are 0 on a tmpfs and on hugetlbfs. Returns 0 or the errno.
+struct hm_place { enum hm_file_system kind; unsigned long magic; uint64_t free, total, page; };
 int hm_place_of(int descriptor, struct hm_place *place);
 /// Finds the next bytes of a file, from an offset on, that have memory or disk behind them. Returns 0, or
-/// the errno: ENXIO if there are none.
+/// the errno: ENXIO if there are none, EOPNOTSUPP if the file system does not say.
 int hm_next_data(int descriptor, int64_t from, int64_t *start, int64_t *end);
 /// Touches every page of a range for writing. Where a file system is full, this returns EFAULT, and a
 /// write to the range would end the process with SIGBUS. Returns 0 or the errno.

@@ -11,6 +11,11 @@ struct Backing {
   static let knob = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
   init(of descriptor: Int32, kind: MemoryFile.Kind, because refusal: String? = nil) {
+    if HugePagePool.has(descriptor) {
+      hugePageSize = 2 << 20
+      explanation = "a file on your hugetlbfs, with huge pages that are reserved"
+      return
+    }
     let what =
       switch kind {
       case .tmpfs: "a tmpfs of its own"

@@ -54,7 +54,7 @@ enum FileLock {
     (number < 16 ? "0" : "") + String(number, radix: 16)
   }
 
-  private static func text(_ path: String) -> String {
+  static func text(_ path: String) -> String {
     let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return "" }
     defer { close(file) }

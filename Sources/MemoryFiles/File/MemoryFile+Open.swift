@@ -2,27 +2,26 @@ import CLinux
 import Glibc
 
 extension MemoryFile {
-  /// Opens a file of the user's on a tmpfs, or makes it. The file keeps the memory by its name, so it needs no
-  /// keeper: it outlives every process, and is gone when it is removed or the tmpfs unmounted.
+  /// Opens a file of the user's on a tmpfs or on hugetlbfs, or makes it. The file keeps the memory by its
+  /// name, so it needs no keeper: it outlives every process, and is gone when it is removed or the file system
+  /// unmounted.
   ///
-  /// `bytes` is the most memory that will be in it. A write beyond the room of the tmpfs would end the
-  /// server with SIGBUS, so a tmpfs with less room is refused.
+  /// `bytes` is the most memory that will be in it. A new file on a file system with less room is refused. One
+  /// with disks is not: they can be read, whatever room others have left.
   /// Returns whether the file is empty, too.
   public static func open(
     path: String, room bytes: UInt64
   ) throws(MemoryFileError) -> (file: MemoryFile, isNew: Bool) {
-    let isEmpty: Bool
     let found = try pin(path, room: bytes)
     defer { close(found) }
     let place = try check(found, path)
     var status = stat()
     guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
-    isEmpty = status.st_size == 0
-    try checkRoom(place, path, has: UInt64(status.st_blocks) * 512, for: bytes)
+    let isEmpty = status.st_size == 0
+    if isEmpty { try checkRoom(place, path, for: bytes) }
     let opened = hm_reopen(found)
     guard opened >= 0 else { throw failure("open", path, -opened) }
-    let file = try MemoryFile(owning: opened, kind: .named(path), canRunOut: place.total != 0)
-    return (file, isEmpty)
+    return (try MemoryFile(owning: opened, kind: .named(path)), isEmpty)
   }
 
   /// A descriptor that pins the file without opening it, since to open a device or a pipe has effects.
@@ -57,18 +56,22 @@ extension MemoryFile {
     let found = unsafe Glibc.open(directory, pathOnly | O_DIRECTORY | O_CLOEXEC)
     guard found >= 0 else { throw failure("open directory", directory) }
     defer { close(found) }
-    try checkRoom(checkPlace(found, path), path, has: 0, for: bytes)
+    try checkRoom(checkPlace(found, path), path, for: bytes)
   }
 
   private static func checkRoom(
-    _ place: hm_place, _ path: String, has: UInt64, for bytes: UInt64
+    _ place: hm_place, _ path: String, for bytes: UInt64
   ) throws(MemoryFileError) {
-    let available = place.free + has
-    guard place.total != 0, available < bytes else { return }
+    var free = place.total == 0 ? UInt64.max : place.free
+    var remedy = "lift the limit of its file system with `mount -o remount,size=0 DIR`"
+    if place.kind == HM_HUGETLBFS, HugePagePool.bytesFree < free {
+      free = HugePagePool.bytesFree
+      remedy = "let the system reserve more huge pages with `sysctl vm.nr_hugepages=N`"
+    }
+    guard free < bytes else { return }
     throw MemoryFileError(
-      "\(path): its tmpfs has room for \(mebibytes(available)), and the memory limit is "
-        + "\(mebibytes(bytes)); a write beyond the room would end the server, so lower --memory, or "
-        + "lift the limit of the tmpfs with `mount -o remount,size=0 DIR`")
+      "\(path): its file system has room for \(mebibytes(free)), and the memory limit is "
+        + "\(mebibytes(bytes)); lower --memory, or \(remedy)")
   }
 
   private static func check(
@@ -83,7 +86,7 @@ extension MemoryFile {
     guard kind == S_IFREG else {
       let what = kind == S_IFDIR ? "a directory" : "no regular file"
       throw MemoryFileError(
-        "\(path): is \(what); name a file on a tmpfs, or one that is not there yet")
+        "\(path): is \(what); name a file on a tmpfs or hugetlbfs, or one that is not there yet")
     }
     let place = try checkPlace(found, path)
     guard status.st_uid == geteuid() else {
@@ -113,14 +116,17 @@ extension MemoryFile {
     switch place.kind {
     case HM_TMPFS: return place
     case HM_HUGETLBFS:
-      throw MemoryFileError(
-        "\(path): is on hugetlbfs, which gives memory back only in whole huge pages, so that a disk would "
-          + "keep what was trimmed; name a file on a tmpfs mounted with huge=advise")
+      guard place.page == HugePagePool.pageSize else {
+        throw MemoryFileError(
+          "\(path): is on a hugetlbfs with pages of \(mebibytes(place.page)); mount one with pagesize=2M"
+        )
+      }
+      return place
     default:
       throw MemoryFileError(
         "\(path): is not on a tmpfs (its file system is 0x\(String(place.magic, radix: 16))), so its memory "
-          + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or leave the name out"
-      )
+          + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or on hugetlbfs, or leave "
+          + "the name out")
     }
   }
 

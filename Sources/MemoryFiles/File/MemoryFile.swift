@@ -12,7 +12,7 @@ public final class MemoryFile: Sendable {
     case tmpfs
     /// A file without a name, on the kernel's own tmpfs. It is sealed: it can grow, but never shrink.
     case memfd
-    /// A file of the user's, on a tmpfs.
+    /// A file of the user's, on a tmpfs or on hugetlbfs.
     case named(String)
   }
 
@@ -25,14 +25,14 @@ public final class MemoryFile: Sendable {
   public let explanation: String
   /// What to do for huge pages; nil if there are some.
   public let remedy: String?
-  /// The file system has a limit of size, and others can fill it. A write to a page that is not there yet
-  /// ends the process with SIGBUS then, unless `hm_populate` has got the page before.
+  /// The file system has a limit of size or a pool of pages, and others can use it up. A write to a page
+  /// that is not there yet ends the process with SIGBUS then, unless `hm_populate` has got the page before.
   public let canRunOut: Bool
 
   /// Takes ownership of `descriptor`, which has an open file description of its own, and locks it.
   /// Without a `found`, looks at the file and the machine.
   init(
-    owning descriptor: Int32, kind: Kind, found: Backing? = nil, canRunOut: Bool = false
+    owning descriptor: Int32, kind: Kind, found: Backing? = nil
   ) throws(MemoryFileError) {
     self.descriptor = descriptor
     self.kind = kind
@@ -40,7 +40,12 @@ public final class MemoryFile: Sendable {
     hugePageSize = backing.hugePageSize
     explanation = backing.explanation
     remedy = backing.remedy
-    self.canRunOut = canRunOut
+    var place = hm_place()
+    if case .named = kind, unsafe hm_place_of(descriptor, &place) == 0 {
+      canRunOut = place.total != 0 || place.kind == HM_HUGETLBFS
+    } else {
+      canRunOut = false
+    }
     try FileLock.take(descriptor, of: kind)
   }
 

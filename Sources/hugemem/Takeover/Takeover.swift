@@ -60,8 +60,8 @@ final class Takeover {
       try DiskDirectory.check(memory.descriptor)
       try memory.grow(to: DiskDirectory.length(capacity: options.capacity))
       return try .prepare(
-        DiskDirectory.frames(of: memory.descriptor), limit: options.limit,
-        capacity: options.capacity)
+        DiskDirectory.frames(of: memory.descriptor, canRunOut: memory.canRunOut),
+        limit: options.limit, capacity: options.capacity)
     } catch { throw ControlError("--takeover: \(error); the other server goes on") }
   }
 
