@@ -1,10 +1,12 @@
 import Glibc
+import Synchronization
 
 /// The directory of a checkpoint, by its descriptor: whoever opens it decides with whose rights.
 ///
 /// - Thread safety: you may use it on any thread.
 public final class CheckpointDirectory: Sendable {
-  let descriptor: Int32
+  private let opened: Atomic<Int32>
+  var descriptor: Int32 { opened.load(ordering: .relaxed) }
   /// What identifies the directory, whatever its name.
   public let identity: Identity
 
@@ -15,7 +17,7 @@ public final class CheckpointDirectory: Sendable {
 
   /// Takes over the descriptor of a directory.
   public init(descriptor: Int32) throws(CheckpointError) {
-    self.descriptor = descriptor
+    opened = Atomic(descriptor)
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
       identity = Identity(device: 0, inode: 0)
@@ -31,7 +33,13 @@ public final class CheckpointDirectory: Sendable {
     try self.init(descriptor: descriptor)
   }
 
-  deinit { close(descriptor) }
+  /// Closes the directory when nobody uses it any more, whoever still has a reference.
+  public func close() {
+    let descriptor = opened.exchange(-1, ordering: .relaxed)
+    if descriptor >= 0 { Glibc.close(descriptor) }
+  }
+
+  deinit { close() }
 
   /// Makes or opens a file. Its owner alone may read it, as the disks of a server.
   func open(_ name: String, _ flags: Int32) throws(CheckpointError) -> File {
@@ -81,7 +89,7 @@ public final class CheckpointDirectory: Sendable {
   struct File: ~Copyable {
     let descriptor: Int32
     let name: String
-    deinit { close(descriptor) }
+    deinit { Glibc.close(descriptor) }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CheckpointError) {
       var done = 0

@@ -105,12 +105,13 @@ public struct ControlServer: Sendable {
   }
 
   /// Carries out a request. `held` is what its connection has, and `report` gets the parts of the answer that
-  /// come before its end.
+  /// come before its end. Closes the file: who has the answer can unmount its file system.
   package func perform(
     _ request: ControlRequest, _ file: OpenFile?, _ caller: Caller, _ held: HeldByClient,
     _ report: (ControlResponse) -> Void
   ) throws -> ControlResponse {
     func progress(_ done: UInt64, _ total: UInt64) { report(.progress(done: done, total: total)) }
+    defer { file?.close() }
     switch request {
     case .create(let name, let size, let limits, let options):
       try disks.create(

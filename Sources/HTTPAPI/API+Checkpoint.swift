@@ -33,14 +33,18 @@ extension API {
       try call.request.file.map {
         try CheckpointDirectory(descriptor: fcntl($0.descriptor, F_DUPFD_CLOEXEC, 0))
       } ?? CheckpointDirectory(path: path)
+    // Who has the answer can unmount the file system.
+    call.request.file?.close()
     if let names = body.disks { for name in names { _ = try disks.lookup(name) } }
     guard call.acceptsEvents else {
       let job = try jobs.start("checkpoint", "") { [control] caller, progress in
+        defer { directory.close() }
         _ = try control.checkpoint(body.disks, to: directory, caller, progress)
       }
       return try accepted(job)
     }
     return attached(call) { [control] report in
+      defer { directory.close() }
       let end = try control.checkpoint(body.disks, to: directory, call.caller) { done, total in
         report(.progress(done: done, total: total))
       }

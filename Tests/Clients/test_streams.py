@@ -192,20 +192,24 @@ def test_exports_to_one_path_are_each_whole(server, tmp_path, together):
     assert seen and sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("out", ".h"))) == ["out"]
 
 
-def test_an_export_that_cannot_be_leaves_the_old_file(golden, tmp_path):
+def test_an_export_that_cannot_be_leaves_the_old_file(golden, mounted):
     """There is no space, or the directory is not writable."""
-    needs("mount")
-    small = tmp_path / "small"
-    small.mkdir()
-    if run("mount", "-t", "tmpfs", "-o", "size=1M", "none", small, check=False).returncode != 0:
-        pytest.skip("no tmpfs to be mounted here")
-    try:
-        (small / "out").write_bytes(b"old")
-        golden.refused("No space left on device", "export", "golden", small / "out")
-        assert (small / "out").read_bytes() == b"old" and os.listdir(small) == ["out"]
-    finally:
-        run("umount", small)
+    small = mounted("tmpfs", "size=1M")
+    (small / "out").write_bytes(b"old")
+    golden.refused("No space left on device", "export", "golden", small / "out")
+    assert (small / "out").read_bytes() == b"old" and os.listdir(small) == ["out"]
     golden.refused("make a temporary file in /proc", "export", "golden", "/proc/out")
+
+
+def test_a_file_system_can_be_unmounted_once_its_export_is_there(golden, mounted):
+    small = mounted("tmpfs", "size=512M")
+    for number in range(20):
+        golden.run("export", "golden", small / "out")
+        golden.run("import", f"copy{number}", small / "out")
+        golden.run("checkpoint", small / "saved")
+        # Without -l, this fails if anybody has a file open there.
+        run("umount", small)
+        run("mount", "-t", "tmpfs", "-o", "size=512M", "hugemem-test", small)
 
 
 def test_an_older_client_s_path_never_blocks_the_server(golden, tmp_path):

@@ -1,17 +1,20 @@
 public import FoundationEssentials
 import Glibc
+import Synchronization
 
-/// A file descriptor that is closed with its last reference.
+/// A file descriptor that is closed with its last reference, or before.
 public final class OpenFile: Sendable {
-  public let descriptor: Int32
+  private let open: Atomic<Int32>
+  /// -1 once it is closed.
+  public var descriptor: Int32 { open.load(ordering: .relaxed) }
 
   /// Takes the descriptor over.
-  package init(_ descriptor: Int32) { self.descriptor = descriptor }
+  package init(_ descriptor: Int32) { open = Atomic(descriptor) }
 
   /// Takes over the descriptor that a system call returned. Throws if the call failed; the error
   /// says `what` it was for.
   init(_ descriptor: Int32, _ what: @autoclosure () -> String) throws(ControlError) {
-    self.descriptor = descriptor
+    open = Atomic(descriptor)
     guard descriptor >= 0 else { throw ControlError(what(), errno: errno) }
   }
 
@@ -28,7 +31,13 @@ public final class OpenFile: Sendable {
     }
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  /// Closes the file when nobody uses it any more, whoever still has a reference.
+  package func close() {
+    let descriptor = open.exchange(-1, ordering: .relaxed)
+    if descriptor >= 0 { Glibc.close(descriptor) }
+  }
+
+  deinit { close() }
 }
 
 extension ControlError {
