@@ -111,7 +111,7 @@ extension Problem {
       case .wouldShrink: (409, .wouldShrink)
       case .mayNotFork, .connectForksOff: (403, .forbidden)
       case .tooManyOfClient, .tooManyDisks, .tooManyConnectForks: (429, .tooMany)
-      case .cannotReserve, .cannotFork: (507, .outOfMemory)
+      case .cannotReserve, .cannotFork, .memoryFileIsFull: (507, .outOfMemory)
       case .memory(.outOfMemory), .memory(.overQuota): (507, .outOfMemory)
       case .memory(.invalidSize): (422, .invalidSize)
       case .memory, .notLoaded: (500, .failed)

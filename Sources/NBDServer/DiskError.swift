@@ -18,6 +18,8 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   case mayNotFork(String)
   case tooManyOfClient(String, what: String)
   case tooManyDisks(more: Int, disks: Int, limit: Int)
+  /// The memory file has run out before the memory limit, so a disk cannot be recorded.
+  case memoryFileIsFull
   case connectForksOff(String)
   case tooManyConnectForks(String, limit: Int)
   /// The memory limit leaves too little for the disk's reserve.
@@ -64,6 +66,9 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     case .tooManyDisks(let more, let disks, let limit):
       "there are \(disks) disks, and \(more) more would exceed the limit of \(limit); remove some, "
         + "or start the server with a larger --max-disks, which may need a larger --overhead"
+    case .memoryFileIsFull:
+      "the file system of the memory file is full, so no disk can be added; give it more room, or remove "
+        + "what else is there"
     case .connectForksOff(let export):
       "export \(quoted(export)): this server makes no forks by connecting; make one with "
         + "`hugemem fork` and connect to that, or start the server without --no-connect-forks"

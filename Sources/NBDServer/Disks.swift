@@ -134,7 +134,7 @@ public final class Disks: Sendable {
       throw .tooManyDisks(more: more, disks: table.count, limit: limit)
     }
     guard table.directory?.makeRoom(for: more) != false else {
-      throw .memory(.outOfMemory(limit: machine.limit))
+      throw .memoryFileIsFull
     }
   }
 
