@@ -8,7 +8,6 @@ import Primitives
   // is 0.
 
   private let file: Int32
-  private let canRunOut: Bool
   private let start: UnsafeMutableRawPointer
   /// (A) The words of the header.
   private let words: AtomicWordPointer
@@ -20,7 +19,6 @@ import Primitives
       throw .system(call: "mmap", errno: errno)
     }
     self.file = file
-    self.canRunOut = canRunOut
     unsafe self.start = start
     unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
     // The header and all roots.
@@ -83,9 +81,8 @@ import Primitives
     unsafe record(slot).assumingMemoryBound(to: AtomicWord.self)
   }
 
-  /// Makes the system find memory for slots, where the file can run out. Returns false if there is none.
+  /// Makes the system find memory for slots. Returns false if there is none.
   func obtain(_ slots: Range<Int>) -> Bool {
-    guard canRunOut, !slots.isEmpty else { return true }
     let (first, end) = unsafe (record(slots.lowerBound), record(slots.upperBound))
     // A page has two records.
     let page = unsafe UnsafeMutableRawPointer(
