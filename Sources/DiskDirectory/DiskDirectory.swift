@@ -88,6 +88,9 @@ public final class DiskDirectory: Sendable {
         state.lastID = max(state.lastID, read.disk.id)
       }
       state.records.keep(Set(newest.values.map(\.found.slot)))
+      // What follows may have to replace records, and the file may be full.
+      let spare = frames.canRunOut ? 2 * Self.spareRecords : 0
+      mapped.giveBack(from: min(state.records.end(with: spare), Layout.recordCount))
       mapped.pendingBatch = 0
       let disks = newest.values.map(\.found).sorted { $0.disk.id < $1.disk.id }
       state.roots.keep(

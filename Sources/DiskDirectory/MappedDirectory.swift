@@ -23,6 +23,8 @@ import Primitives
     unsafe words = start.assumingMemoryBound(to: AtomicWord.self)
     // The header and all roots.
     guard unsafe !canRunOut || hm_populate(start, Layout.records) == 0 else {
+      // What the file had room for.
+      if isNew { _ = unsafe hm_punch(start, Layout.records) }
       throw .noRoom
     }
     guard isNew else { return }
@@ -88,6 +90,13 @@ import Primitives
     let page = unsafe UnsafeMutableRawPointer(
       bitPattern: UInt(bitPattern: first) & ~UInt(Layout.page - 1))!
     return unsafe hm_populate(page, end - page) == 0
+  }
+
+  /// Gives back the memory of all slots from one on, which have no records, in whole huge pages.
+  func giveBack(from slot: Int) {
+    let huge = 2 << 20
+    let offset = (Layout.records + slot * Layout.recordSize + huge - 1) / huge * huge
+    if offset < Layout.frames { _ = unsafe hm_punch(start + offset, Layout.frames - offset) }
   }
 
   /// The slots that were ever used, and some beside them. To read the others by the mapping would make the

@@ -49,7 +49,8 @@ public final class KeptMemory: Sendable {
   ) throws(MemoryFileError) -> KeptMemory {
     if let path {
       tellOfLeftovers(in: directory, stored: stored, log: log)
-      let (file, isNew) = try MemoryFile.open(path: path, room: room)
+      // And the directory of disks: the first of them, and room for some more.
+      let (file, isNew) = try MemoryFile.open(path: path, room: room + 8 << 20)
       if file.canRunOut {
         log.warning(
           "others can use up the room of the memory file; writes to new pages would find no memory then",

@@ -210,4 +210,4 @@ def test_a_read_only_tmpfs(mounted, tmp_path):
 
 def test_a_tmpfs_with_too_little_room(mounted, tmp_path):
     path = mounted("tmpfs", "size=32M")
-    refused("room for 32 MiB, and the memory limit is 64 MiB.*lower --memory", *start(tmp_path, path / "memory"))
+    refused("room for 32 MiB, and the server needs 72 MiB.*lower --memory", *start(tmp_path, path / "memory"))

@@ -63,15 +63,18 @@ extension MemoryFile {
     _ place: hm_place, _ path: String, for bytes: UInt64
   ) throws(MemoryFileError) {
     var free = place.total == 0 ? UInt64.max : place.free
-    var remedy = "lift the limit of its file system with `mount -o remount,size=0 DIR`"
-    if place.kind == HM_HUGETLBFS, HugePagePool.bytesFree < free {
-      free = HugePagePool.bytesFree
-      remedy = "let the system reserve more huge pages with `sysctl vm.nr_hugepages=N`"
+    var remedy = "give it more room with `mount -o remount,size=N DIR`"
+    if place.kind == HM_HUGETLBFS {
+      remedy = "mount it with a larger size"
+      if HugePagePool.bytesFree < free {
+        free = HugePagePool.bytesFree
+        remedy = "let the system reserve more huge pages with `sysctl vm.nr_hugepages=N`"
+      }
     }
     guard free < bytes else { return }
     throw MemoryFileError(
-      "\(path): its file system has room for \(mebibytes(free)), and the memory limit is "
-        + "\(mebibytes(bytes)); lower --memory, or \(remedy)")
+      "\(path): its file system has room for \(mebibytes(free)), and the server needs "
+        + "\(mebibytes(bytes)), the memory limit and 8 MiB; lower --memory, or \(remedy)")
   }
 
   private static func check(
@@ -132,6 +135,30 @@ extension MemoryFile {
 
   /// O_PATH, which Glibc's module lacks.
   private static let pathOnly: Int32 = 0o10000000
+
+  /// Throws unless the memory of a running server is the file of that name, or without one the memory of a
+  /// keeper: a later start would not find it.
+  static func check(_ descriptor: Int32, isAt path: String?) throws(MemoryFileError) {
+    var own = stat()
+    var named = stat()
+    guard unsafe fstat(descriptor, &own) == 0 else { throw failure("look at", "the memory file") }
+    if let path {
+      let isThere = unsafe stat(path, &named) == 0
+      if isThere, named.st_dev == own.st_dev, named.st_ino == own.st_ino { return }
+    } else if own.st_nlink == 0 {
+      return
+    }
+    guard own.st_nlink > 0 else {
+      throw MemoryFileError(
+        "the memory of that server has no name; use --survive instead of a file")
+    }
+    let file =
+      unsafe realpath("/proc/self/fd/\(descriptor)", nil).map { target in
+        defer { unsafe free(target) }
+        return unsafe String(cString: target)
+      } ?? "another file"
+    throw MemoryFileError("the memory of that server is \(file); name it with --memory-file")
+  }
 
   private static func failure(
     _ what: String, _ path: String, _ code: Int32 = errno

@@ -60,10 +60,11 @@ public final class MemoryFile: Sendable {
   }
 
   /// Takes a file over from a server that ends, with its lock: `descriptor` has the open file description
-  /// of that one. Takes ownership.
+  /// of that one. Takes ownership. `path` is its name; throws if it has another.
   public convenience init(
     takenOver descriptor: Int32, path: String? = nil
   ) throws(MemoryFileError) {
+    try Self.check(descriptor, isAt: path)
     try self.init(
       owning: descriptor, kind: path.map { .named($0) } ?? Self.kind(of: descriptor))
   }

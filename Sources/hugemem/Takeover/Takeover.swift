@@ -49,7 +49,7 @@ final class Takeover {
     }
     (self.lock, listeners) = (lock, OpenListeners(open))
     do { self.memory = try MemoryFile(takenOver: memory, path: path) } catch {
-      throw ControlError("--takeover: \(error)")
+      throw ControlError("--takeover: \(error); the other server goes on")
     }
   }
 
