@@ -1,12 +1,12 @@
 import Glibc
-import Synchronization
+import Primitives
 
 /// The directory of a checkpoint, by its descriptor: whoever opens it decides with whose rights.
 ///
 /// - Thread safety: you may use it on any thread.
 public final class CheckpointDirectory: Sendable {
-  private let opened: Atomic<Int32>
-  var descriptor: Int32 { opened.load(ordering: .relaxed) }
+  private let owned: OwnedDescriptor
+  var descriptor: Int32 { owned.number }
   /// What identifies the directory, whatever its name.
   public let identity: Identity
 
@@ -17,7 +17,7 @@ public final class CheckpointDirectory: Sendable {
 
   /// Takes over the descriptor of a directory.
   public init(descriptor: Int32) throws(CheckpointError) {
-    opened = Atomic(descriptor)
+    owned = OwnedDescriptor(descriptor)
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
       identity = Identity(device: 0, inode: 0)
@@ -34,12 +34,7 @@ public final class CheckpointDirectory: Sendable {
   }
 
   /// Closes the directory when nobody uses it any more, whoever still has a reference.
-  public func close() {
-    let descriptor = opened.exchange(-1, ordering: .relaxed)
-    if descriptor >= 0 { Glibc.close(descriptor) }
-  }
-
-  deinit { close() }
+  public func close() { owned.close() }
 
   /// Makes or opens a file. Its owner alone may read it, as the disks of a server.
   func open(_ name: String, _ flags: Int32) throws(CheckpointError) -> File {

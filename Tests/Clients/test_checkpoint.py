@@ -191,27 +191,20 @@ def test_an_interrupted_command_leaves_the_last_one(golden, tmp_path):
     assert len([name for name in os.listdir(directory) if name.startswith("pages.")]) <= 4
 
 
-def test_a_full_file_system_keeps_the_last_one(golden, tmp_path):
-    directory = tmp_path / "full"
-    directory.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", directory],
-                      stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("no rights to mount a small tmpfs")
-    try:
-        saved(golden, directory)
-        before = contents(golden, *NAMES)
-        wire = golden.go("empty")
-        wire.write(0, noise(16 * MIB, 3))
-        wire.close()
-        golden.refused("no space is left for the checkpoint; the last one is as it was", "checkpoint", directory)
-        assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
-        names = os.listdir(directory)
-        assert sorted(names) == ["CHECKPOINT", "pages.1"], names
-        assert contents(golden, *NAMES) == before
-        golden.remove("empty")
-        saved(golden, directory)
-    finally:
-        subprocess.run(["umount", directory], check=True)
+def test_a_full_file_system_keeps_the_last_one(golden, mounted):
+    directory = mounted("tmpfs", "size=12m")
+    saved(golden, directory)
+    before = contents(golden, *NAMES)
+    wire = golden.go("empty")
+    wire.write(0, noise(16 * MIB, 3))
+    wire.close()
+    golden.refused("no space is left for the checkpoint; the last one is as it was", "checkpoint", directory)
+    assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
+    names = os.listdir(directory)
+    assert sorted(names) == ["CHECKPOINT", "pages.1"], names
+    assert contents(golden, *NAMES) == before
+    golden.remove("empty")
+    saved(golden, directory)
 
 
 def test_wrong_directories_are_said(golden, tmp_path):

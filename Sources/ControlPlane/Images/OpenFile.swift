@@ -1,20 +1,20 @@
 public import FoundationEssentials
 import Glibc
-import Synchronization
+import Primitives
 
 /// A file descriptor that is closed with its last reference, or before.
 public final class OpenFile: Sendable {
-  private let open: Atomic<Int32>
+  private let owned: OwnedDescriptor
   /// -1 once it is closed.
-  public var descriptor: Int32 { open.load(ordering: .relaxed) }
+  public var descriptor: Int32 { owned.number }
 
   /// Takes the descriptor over.
-  package init(_ descriptor: Int32) { open = Atomic(descriptor) }
+  package init(_ descriptor: Int32) { owned = OwnedDescriptor(descriptor) }
 
   /// Takes over the descriptor that a system call returned. Throws if the call failed; the error
   /// says `what` it was for.
   init(_ descriptor: Int32, _ what: @autoclosure () -> String) throws(ControlError) {
-    open = Atomic(descriptor)
+    owned = OwnedDescriptor(descriptor)
     guard descriptor >= 0 else { throw ControlError(what(), errno: errno) }
   }
 
@@ -32,12 +32,7 @@ public final class OpenFile: Sendable {
   }
 
   /// Closes the file when nobody uses it any more, whoever still has a reference.
-  package func close() {
-    let descriptor = open.exchange(-1, ordering: .relaxed)
-    if descriptor >= 0 { Glibc.close(descriptor) }
-  }
-
-  deinit { close() }
+  package func close() { owned.close() }
 }
 
 extension ControlError {
