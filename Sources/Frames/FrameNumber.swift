@@ -9,7 +9,7 @@ public enum FrameGeometry {
   public static var hugeSize: Int { @inlinable @inline(__always) get { frameSize << hugeOrder } }
   /// The most frames that a core's cache holds, and how many it takes at once.
   static let cacheCapacity = 126
-  static let cacheBatch = 32
+  package static let cacheBatch = 32
 }
 
 /// A frame's number within its arena. 0 means "no frame" and is never allocated (history item 4).

@@ -20,6 +20,22 @@ import Testing
     #expect(cache.count == 2)
   }
 
+  /// Two views that differ in one lane are two states. A hash that leaves a lane out makes the search
+  /// take one for the other, and a verdict then says more than was explored.
+  @Test func everyLaneOfAViewIsInItsHash() {
+    var hashes: Set<UInt64> = [View().hash]
+    for location in 0..<View.locations {
+      var view = View()
+      view[location: location] = 1
+      #expect(hashes.insert(view.hash).inserted, "location \(location)")
+    }
+    for thread in 0..<View.threads {
+      var view = View()
+      view[clock: thread] = 1
+      #expect(hashes.insert(view.hash).inserted, "thread \(thread)")
+    }
+  }
+
   @Test func aKnownStateIsExploredAgainFromThoseThatWoke() {
     var cache = StateCache()
     _ = cache.visit(7, asleep: one.union(two), next: 0)

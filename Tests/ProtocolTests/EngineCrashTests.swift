@@ -26,6 +26,7 @@ extension SpaceTests {
           Requests.began(thread, disks.requests)
           let answer = operation.run(on: disks, thread, with: other)
           catchUp()
+          forget(Int(answer))
           Requests.answered(thread, answer, disks.requests)
         }
       }

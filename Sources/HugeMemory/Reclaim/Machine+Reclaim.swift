@@ -84,7 +84,7 @@ extension Machine {
   }
 
   /// The number of frames that a core's cache takes at once (`SWAP_CLUSTER_MAX`).
-  static var cluster: Int { 32 }
+  static var cluster: Int { FrameGeometry.cacheBatch }
   /// When to search again after a search that began at `start` and found nothing: after a second,
   /// or longer, so that less than a tenth of the time is spent on searches. In nanoseconds, as all
   /// times here.
