@@ -109,7 +109,7 @@ extension SpaceTests {
       Self.onFullOfZeroPage { scenario, shared in
         scenario.thread("discard") { try! shared.space!.discard(at: 0, length: slotSize) }
         Self.write(scenario, shared, isSure: true)
-      }, with: Self.reclaimChecker)
+      }, with: Self.checker)
   }
 
   @Test func directReclaimAgainstFork() {
@@ -143,7 +143,7 @@ extension SpaceTests {
   @Test func directReclaimAgainstDirectReclaim() {
     verify(
       "engine: direct reclaim twice, memory for both", Self.twoWriters(frames: 5, isSure: true),
-      with: Self.reclaimChecker)
+      with: Self.checker)
     verify(
       "engine: direct reclaim twice, memory for one", Self.twoWriters(frames: 4, isSure: false),
       with: Self.reclaimChecker)
