@@ -43,14 +43,21 @@ public final class KeptMemory: Sendable {
     return KeptMemory(file, isNew: false, .keeper(keeper))
   }
 
+  /// Throws what `obtain` would say of the user's file, as far as nothing has to be read or made.
+  public static func check(path: String, room: UInt64) throws(MemoryFileError) {
+    try MemoryFile.check(path: path, room: room + directoryRoom)
+  }
+
+  /// The directory of disks: the first of them, and room for some more.
+  private static var directoryRoom: UInt64 { 8 << 20 }
+
   /// `program` is what keepers are started from: tests name it, since they are another program.
   static func obtain(
     in directory: String, path: String?, room: UInt64, stored: [Int32], program: String, log: Logger
   ) throws(MemoryFileError) -> KeptMemory {
     if let path {
       tellOfLeftovers(in: directory, stored: stored, log: log)
-      // And the directory of disks: the first of them, and room for some more.
-      let (file, isNew) = try MemoryFile.open(path: path, room: room + 8 << 20)
+      let (file, isNew) = try MemoryFile.open(path: path, room: room + directoryRoom)
       if file.canRunOut {
         log.warning(
           "others can use up the room of the memory file; writes to new pages would find no memory then",

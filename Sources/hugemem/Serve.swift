@@ -241,6 +241,7 @@ struct Serve: ParsableCommand {
       }
     }
     try RuntimeDirectory(server.directory).checkLength()
+    try survival.checkFile(room: limit)
     let disks: Disks
     do {
       let bytes = memory?.bytes ?? 1 << 30

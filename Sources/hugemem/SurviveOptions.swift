@@ -48,7 +48,22 @@ struct SurviveOptions: ParsableArguments {
       let kept = try KeptMemory.obtain(
         in: directory.path, path: memoryFile, room: room, stored: stored, log: log)
       return SurvivingMemory(kept, name: name)
-    } catch { throw ControlError("\(name): \(error)") }
+    } catch { throw refusal(error) }
+  }
+
+  /// Throws what a start would say of the memory file, as far as nothing has to be read or made.
+  func checkFile(room: UInt64) throws {
+    guard let memoryFile else { return }
+    do { try KeptMemory.check(path: memoryFile, room: room) } catch { throw refusal(error) }
+  }
+
+  /// Names the option, and the path once.
+  private func refusal(_ error: MemoryFileError) -> ControlError {
+    let text = "\(error)"
+    if let memoryFile, text.hasPrefix("\(memoryFile): ") {
+      return ControlError("--memory-file \(text)")
+    }
+    return ControlError("\(name): \(text)")
   }
 
   private var name: String { memoryFile.map { "--memory-file \($0)" } ?? "--survive" }

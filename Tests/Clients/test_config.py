@@ -89,6 +89,25 @@ def test_check_refuses_what_a_start_refuses(options, tmp_path):
         refused(options[0], BINARY, "serve", "--directory", tmp_path / "d", *options, *more)
 
 
+@pytest.mark.parametrize("made", [
+    lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/null"), lambda path: os.mkfifo(path),
+    lambda path: path.touch(0o644), None], ids=["directory", "link", "pipe", "open to others", "no room"])
+def test_check_refuses_a_memory_file_that_a_start_refuses(made, shared_memory, tmp_path):
+    path = shared_memory / "memory"
+    if made:
+        made(path)
+    for more in ((), ("--check",)):
+        said = refused(f"--memory-file {path}: ", BINARY, "serve", "--directory", tmp_path / "d", "--memory", "64M" if made else "7T",
+                       "--memory-file", path, *more)
+        assert said.count(str(path)) == 1
+    assert path.exists() == bool(made)
+
+
+def test_check_makes_no_memory_file(shared_memory, tmp_path):
+    run(BINARY, "serve", "--check", "--directory", tmp_path / "d", "--memory", "64M", "--memory-file", shared_memory / "memory")
+    assert not (shared_memory / "memory").exists()
+
+
 def test_check_waits_for_no_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     run(BINARY, "serve", "--check", "--import", f"a={tmp_path}/pipe", timeout=20)

@@ -14,14 +14,33 @@ extension MemoryFile {
   ) throws(MemoryFileError) -> (file: MemoryFile, isNew: Bool) {
     let found = try pin(path, room: bytes)
     defer { close(found) }
+    let isEmpty = try checkFound(found, path, room: bytes)
+    let opened = hm_reopen(found)
+    guard opened >= 0 else { throw failure("open", path, -opened) }
+    return (try MemoryFile(owning: opened, kind: .named(path)), isEmpty)
+  }
+
+  /// Throws what `open` would throw, and makes nothing.
+  public static func check(path: String, room bytes: UInt64) throws(MemoryFileError) {
+    let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
+    guard found >= 0 else {
+      guard errno == ENOENT else { throw failure("open", path) }
+      return try checkDirectory(of: path, room: bytes)
+    }
+    defer { close(found) }
+    _ = try checkFound(found, path, room: bytes)
+  }
+
+  /// Whether the file is empty.
+  private static func checkFound(
+    _ found: Int32, _ path: String, room bytes: UInt64
+  ) throws(MemoryFileError) -> Bool {
     let place = try check(found, path)
     var status = stat()
     guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
     let isEmpty = status.st_size == 0
     if isEmpty { try checkRoom(place, path, for: bytes) }
-    let opened = hm_reopen(found)
-    guard opened >= 0 else { throw failure("open", path, -opened) }
-    return (try MemoryFile(owning: opened, kind: .named(path)), isEmpty)
+    return isEmpty
   }
 
   /// A descriptor that pins the file without opening it, since to open a device or a pipe has effects.
