@@ -139,7 +139,11 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var keptBy: String
     /// Which kind of memory file it is, and why no better one.
     public var memory: String
-    public init(keptBy: String, memory: String) { (self.keptBy, self.memory) = (keptBy, memory) }
+    /// The room that the file system has left, in bytes; nil if it cannot run out.
+    public var room: UInt64?
+    public init(keptBy: String, memory: String, room: UInt64? = nil) {
+      (self.keptBy, self.memory, self.room) = (keptBy, memory, room)
+    }
   }
   /// Nil if no checkpoint is being loaded.
   public var loading: Loading?

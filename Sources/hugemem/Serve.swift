@@ -167,7 +167,7 @@ struct Serve: ParsableCommand {
     control.pressure = { ("\(pressure.level)", pressure.cause?.description) }
     if let survivor {
       control.survival = { [kept = survivor.kept] in
-        .init(keptBy: kept.keeper, memory: kept.file.explanation)
+        .init(keptBy: kept.keeper, memory: kept.file.explanation, room: kept.file.room)
       }
       let handover = Handover(
         lock: lock, memory: survivor.kept.file, listeners: listeners + pages + [administration],

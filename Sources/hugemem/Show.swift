@@ -57,6 +57,7 @@ struct Stat: ParsableCommand {
     ]
     if let survival = status.survival {
       lines += [("disks kept by", survival.keptBy), ("memory file", survival.memory)]
+      if let room = survival.room { lines.append(("room left for it", "\(ByteSize(room))")) }
     }
     if let summary = status.loadingSummary { lines.append(("checkpoint", summary)) }
     return lines

@@ -75,7 +75,9 @@ def test_others_take_the_room(place, survivor):
     assert "others can use up the room" in one.log.read_text()
     there = {0: noise(4 * MIB, 0)}
     one.write("disk", 0, there[0])
+    assert 24 * MIB < one.stat()["survival"]["room"] < 72 * MIB and "room left for it" in one.run("stat").stdout
     fill(place)
+    assert one.stat()["survival"]["room"] == 0
     wire, errors = one.go("disk"), []
     for at in range(4 * MIB, 24 * MIB, 65_536):
         data = noise(65_536, at)

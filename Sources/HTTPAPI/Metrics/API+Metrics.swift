@@ -62,6 +62,9 @@ extension API {
     }
     text.add(Families.memoryPromised) { $0.gauge(memory.promised) }
     text.add(Families.memoryGivenBack) { $0.counter(memory.givenBack) }
+    if let room = memory.survival?.room {
+      text.add(Families.memoryFileRoom) { $0.gauge(room) }
+    }
     let loading = memory.loading
     text.add(Families.loading) { $0.gauge(UInt64(loading?.left ?? 0) << 21) }
     text.add(Families.loadingFailed) { $0.gauge(UInt64(loading?.failed ?? 0) << 21) }

@@ -15,6 +15,9 @@ enum Families {
     .gauge, "memory_promised_bytes", "Memory kept for disks with a reserve, and not used yet.")
   static let memoryGivenBack = Family(
     .counter, "memory_given_back_bytes", "Memory given back to the system.")
+  static let memoryFileRoom = Family(
+    .gauge, "memory_file_room_bytes",
+    "What the file system of the memory file has left, if it can run out.")
   static let loading = Family(
     .gauge, "loading_bytes", "Memory of a checkpoint that is still to be loaded.")
   static let loadingFailed = Family(

@@ -81,19 +81,23 @@ extension MemoryFile {
   private static func checkRoom(
     _ place: hm_place, _ path: String, for bytes: UInt64
   ) throws(MemoryFileError) {
-    var free = place.total == 0 ? UInt64.max : place.free
-    var remedy = "give it more room with `mount -o remount,size=N DIR`"
-    if place.kind == HM_HUGETLBFS {
-      remedy = "mount it with a larger size"
-      if HugePagePool.bytesFree < free {
-        free = HugePagePool.bytesFree
-        remedy = "let the system reserve more huge pages with `sysctl vm.nr_hugepages=N`"
-      }
-    }
+    let free = roomLeft(place)
     guard free < bytes else { return }
+    let remedy =
+      switch place.kind {
+      case HM_HUGETLBFS where place.total != 0 && place.free <= free: "mount it with a larger size"
+      case HM_HUGETLBFS: "let the system reserve more huge pages with `sysctl vm.nr_hugepages=N`"
+      default: "give it more room with `mount -o remount,size=N DIR`"
+      }
     throw MemoryFileError(
       "\(path): its file system has room for \(mebibytes(free)), and the server needs "
         + "\(mebibytes(bytes)), the memory limit and 8 MiB; lower --memory, or \(remedy)")
+  }
+
+  /// The room that a file system has left; `UInt64.max` if it has no limit.
+  static func roomLeft(_ place: hm_place) -> UInt64 {
+    let free = place.total == 0 ? UInt64.max : place.free
+    return place.kind == HM_HUGETLBFS ? min(free, HugePagePool.bytesFree) : free
   }
 
   private static func check(

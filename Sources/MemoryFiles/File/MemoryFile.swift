@@ -28,6 +28,12 @@ public final class MemoryFile: Sendable {
   /// The file system has a limit of size or a pool of pages, and others can use it up. A write to a page
   /// that is not there yet ends the process with SIGBUS then, unless `hm_populate` has got the page before.
   public let canRunOut: Bool
+  /// The room that its file system has left now, in bytes, if it can run out.
+  public var room: UInt64? {
+    var place = hm_place()
+    guard canRunOut, unsafe hm_place_of(descriptor, &place) == 0 else { return nil }
+    return Self.roomLeft(place)
+  }
 
   /// Takes ownership of `descriptor`, which has an open file description of its own, and locks it.
   /// Without a `found`, looks at the file and the machine.
