@@ -39,7 +39,9 @@ import Testing
   @Test(arguments: lookalikes)
   func reductionsAgreeOnLookalikes(_ lookalike: Lookalike) {
     let reductions: [Checker.Reduction] = [.sleepSets, .stateCache, [.sleepSets, .stateCache]]
-    for program in lookalike.program.reorderings { agree(program, on: reductions, 0) }
+    for program in lookalike.program.reorderings {
+      for seed in 0..<3 { agree(program, on: reductions, seed) }
+    }
     for seed in 0..<Self.neighbours {
       var generator = SeededGenerator(seed: UInt64(seed + 20_000))
       agree(lookalike.program.neighbour(using: &generator), on: reductions, seed)
@@ -53,7 +55,9 @@ import Testing
   ) -> Bool {
     let (expected, reference) = outcomes(reductions[0], program.litmus)
     for reduction in reductions.dropFirst() {
-      let (found, report) = outcomes(reduction, program.litmus)
+      // A view has many lanes, and all must count.
+      let first = reduction.contains(.stateCache) ? [0, 25, 50][seed % 3] : 0
+      let (found, report) = outcomes(reduction, program.litmus, first: first)
       #expect(report.failure?.kind == reference.failure?.kind, "seed \(seed): \(program)")
       if reference.failure == nil {
         #expect(reference.isComplete && report.isComplete)

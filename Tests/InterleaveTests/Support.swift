@@ -29,9 +29,10 @@ let reductions: [Checker.Reduction] = [
   [.sleepSets, .quietLocations], [.sleepSets, .stateCache, .quietLocations],
 ]
 
-/// All results of a program. Registers 14 and 15 hold the final values of x and y.
+/// All results of a program. Registers 14 and 15 hold the final values of x and y. `first` is the
+/// index of the first of its locations; those before are not used.
 func outcomes(
-  _ reduction: Checker.Reduction, _ litmus: Litmus, preemptions: Int? = nil
+  _ reduction: Checker.Reduction, _ litmus: Litmus, preemptions: Int? = nil, first: Int = 0
 ) -> (Set<[UInt64]>, Report) {
   var options = Checker.Options()
   options.reduction = reduction
@@ -39,6 +40,7 @@ func outcomes(
   options.shortensTrace = false
   var results: Set<[UInt64]> = []
   let report = Checker(options).run { scenario in
+    for _ in 0..<first { _ = ModelWord(0) }
     let registers = Registers(), words = Words()
     for (index, thread) in litmus(words, registers).enumerated() {
       scenario.thread("T\(index + 1)", thread)

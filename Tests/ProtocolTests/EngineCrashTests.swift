@@ -85,7 +85,7 @@ extension SpaceTests {
       let name = "\(a), \(b)"
       guard Self.largePairs.contains(name) == isLarge, chosen.isEmpty || name.contains(chosen)
       else { continue }
-      let bound = isLarge && Self.seconds == nil ? 1 : Self.bound
+      let bound = isLarge && Self.seconds == nil ? 2 : Self.bound
       let report = Self.runCrashes(a, b, bound: bound)
       print("crash: engine: \(name): \(report)")
       fflush(nil)
