@@ -304,7 +304,7 @@ struct Serve: ParsableCommand {
   /// Makes the disks that the options name. With memory of an earlier server, only those that are not
   /// there yet, so that the same command line starts the server again.
   private func fill(_ disks: Disks, _ checkpoints: Checkpoints, _ log: Logger) throws {
-    let there = Set(disks.list().map(\.name))
+    let there = Dictionary(uniqueKeysWithValues: disks.list().map { ($0.name, $0.size) })
     if let restore, lazy {
       do {
         _ = try disks.restoreLazily(from: CheckpointDirectory(path: restore), checkpoints, log)
@@ -322,9 +322,9 @@ struct Serve: ParsableCommand {
       }
       bar.finish()
     }
-    try create(in: disks, unless: there)
+    try create(in: disks, unless: there, log)
     for text in imports {
-      guard let (name, path) = pair(text), !there.contains(name) else { continue }
+      guard let (name, path) = pair(text), there[name] == nil else { continue }
       let bar = ProgressBar("import \(name)")
       do {
         try disks.load(name, from: ImageSource(path: path)) { bar.show($0, $1) }
@@ -335,10 +335,20 @@ struct Serve: ParsableCommand {
     }
   }
 
-  private func create(in disks: Disks, unless there: Set<String> = []) throws {
+  /// `there` has the sizes of the disks that an earlier server left.
+  private func create(
+    in disks: Disks, unless there: [String: UInt64] = [:], _ log: Logger? = nil
+  ) throws {
     for text in create {
-      guard let (name, size) = pair(text), let size = ByteSize(size), !there.contains(name)
-      else { continue }
+      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
+      if let old = there[name] {
+        if old != size.bytes {
+          log?.warning(
+            "--create changes no disk that is there; `hugemem resize` does",
+            metadata: ["disk": "\(name)", "size": "\(ByteSize(old))", "create": "\(size)"])
+        }
+        continue
+      }
       do { try disks.create(name, size: size.bytes) } catch {
         throw ControlError("--create \(text): \(error)")
       }

@@ -73,6 +73,14 @@ def test_the_same_command_line_makes_no_disk_twice(kept, restarted, tmp_path):
     assert one.read("made", 0, 8) == bytes(8)
 
 
+def test_another_size_on_the_command_line_changes_nothing_and_is_told(kept):
+    one = kept(create="made=8M")
+    assert "--create" not in one.again().log.read_text()
+    one.again("--create", "made=9M")
+    assert "--create changes no disk that is there" in one.log.read_text()
+    assert one.disk("made")["size"] == 8 * MIB
+
+
 def test_every_setting_is_kept(kept, restarted):
     one = kept(create=["plain=4M"])
     one.run("create", "golden", "--size", "16M")

@@ -54,7 +54,7 @@ extension SpaceTests {
   ) -> Report {
     var checker = checker
     checker.options.preemptionBound = bound
-    if let seconds { checker.options.maximalDuration = .seconds(seconds) }
+    checker.options.maximalDuration = .seconds(seconds ?? 600)
     plantsLate = planted?.late
     defer {
       plantsLate = nil
@@ -70,7 +70,7 @@ extension SpaceTests {
     "write of the fork, collapse",
   ]
 
-  /// `make crashes` explores each pair for this long, and only schedules with so many preemptions.
+  /// For `make crashes`: the time for each pair, and the most preemptions.
   static let seconds = number("CRASHES")
   static let bound = number("CRASH_BOUND")
   private static func number(_ name: String) -> Int? {

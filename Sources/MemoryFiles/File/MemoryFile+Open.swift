@@ -150,10 +150,18 @@ extension MemoryFile {
       return place
     default:
       throw MemoryFileError(
-        "\(path): is not on a tmpfs (its file system is 0x\(String(place.magic, radix: 16))), so its memory "
+        "\(path): is not on a tmpfs (its file system is \(name(ofMagic: place.magic))), so its memory "
           + "would be written to a disk; name a file on a tmpfs, such as /dev/shm, or on hugetlbfs, or leave "
           + "the name out")
     }
+  }
+
+  private static func name(ofMagic magic: UInt) -> String {
+    let known: [UInt: String] = [
+      0xef53: "ext4", 0x5846_5342: "XFS", 0x9123_683e: "Btrfs", 0x794c_7630: "overlayfs",
+      0x2fc1_2fc1: "ZFS", 0x6969: "NFS",
+    ]
+    return known[magic] ?? "0x\(String(magic, radix: 16))"
   }
 
   /// O_PATH, which Glibc's module lacks.
