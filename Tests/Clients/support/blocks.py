@@ -13,6 +13,8 @@ class Blocks:
     def __init__(self, server, disk, length, seed=0):
         self.wire, self.length, self.seed = server.go(disk, timeout=300), length, seed
         self.versions = {}
+        # Of a write that was refused, some pages may have been written.
+        self.refused = set()
 
     def contents(self, index):
         return struct.pack(">QQQ", self.seed, index + 1, self.versions.get(index, 0)) + NOISE[: self.length - 24]
@@ -24,6 +26,7 @@ class Blocks:
         error = self.wire.error(WRITE, index * self.length, self.length, 0, self.contents(index))
         assert error in (0, ENOSPC), error
         if error:
+            self.refused.add(index)
             del self.versions[index]
             if before is not None:
                 self.versions[index] = before
