@@ -14,7 +14,7 @@ extension MemoryFile {
   ) throws(MemoryFileError) -> (file: MemoryFile, isNew: Bool) {
     let found = try pin(path, room: bytes)
     defer { close(found) }
-    let isEmpty = try checkFound(found, path, room: bytes)
+    let isEmpty = try check(found, path, room: bytes)
     let opened = hm_reopen(found)
     guard opened >= 0 else { throw failure("open", path, -opened) }
     return (try MemoryFile(owning: opened, kind: .named(path)), isEmpty)
@@ -22,35 +22,16 @@ extension MemoryFile {
 
   /// Throws what `open` would throw, and makes nothing.
   public static func check(path: String, room bytes: UInt64) throws(MemoryFileError) {
-    let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
-    guard found >= 0 else {
-      guard errno == ENOENT else { throw failure("open", path) }
-      return try checkDirectory(of: path, room: bytes)
-    }
+    guard let found = try find(path, room: bytes) else { return }
     defer { close(found) }
-    _ = try checkFound(found, path, room: bytes)
-  }
-
-  /// Whether the file is empty.
-  private static func checkFound(
-    _ found: Int32, _ path: String, room bytes: UInt64
-  ) throws(MemoryFileError) -> Bool {
-    let place = try check(found, path)
-    var status = stat()
-    guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
-    let isEmpty = status.st_size == 0
-    if isEmpty { try checkRoom(place, path, for: bytes) }
-    return isEmpty
+    _ = try check(found, path, room: bytes)
   }
 
   /// A descriptor that pins the file without opening it, since to open a device or a pipe has effects.
   private static func pin(_ path: String, room bytes: UInt64) throws(MemoryFileError) -> Int32 {
     // Of two servers that make the file at once, one finds that of the other.
     for _ in 0..<2 {
-      let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
-      if found >= 0 { return found }
-      guard errno == ENOENT else { throw failure("open", path) }
-      try checkDirectory(of: path, room: bytes)
+      if let found = try find(path, room: bytes) { return found }
       let made = unsafe Glibc.open(
         path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
       if made >= 0 {
@@ -64,6 +45,15 @@ extension MemoryFile {
       guard errno == EEXIST else { throw failure("make", path) }
     }
     throw failure("open", path, ENOENT)
+  }
+
+  /// Pins a file that is there; nil if there is none, and one can be made.
+  private static func find(_ path: String, room bytes: UInt64) throws(MemoryFileError) -> Int32? {
+    let found = unsafe Glibc.open(path, pathOnly | O_NOFOLLOW | O_CLOEXEC)
+    if found >= 0 { return found }
+    guard errno == ENOENT else { throw failure("open", path) }
+    try checkDirectory(of: path, room: bytes)
+    return nil
   }
 
   /// Refuses a directory in which the file would be refused, before it is made.
@@ -100,9 +90,10 @@ extension MemoryFile {
     return place.kind == HM_HUGETLBFS ? min(free, HugePagePool.bytesFree) : free
   }
 
+  /// Returns whether the file is empty.
   private static func check(
-    _ found: Int32, _ path: String
-  ) throws(MemoryFileError) -> hm_place {
+    _ found: Int32, _ path: String, room bytes: UInt64
+  ) throws(MemoryFileError) -> Bool {
     var status = stat()
     guard unsafe fstat(found, &status) == 0 else { throw failure("look at", path) }
     let kind = status.st_mode & S_IFMT
@@ -130,7 +121,9 @@ extension MemoryFile {
         "\(path): has \(status.st_nlink) names (hard links); remove the others, or name another file"
       )
     }
-    return place
+    let isEmpty = status.st_size == 0
+    if isEmpty { try checkRoom(place, path, for: bytes) }
+    return isEmpty
   }
 
   private static func checkPlace(
