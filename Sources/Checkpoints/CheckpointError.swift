@@ -4,6 +4,8 @@ import Glibc
 public enum CheckpointError: Error, Equatable, Sendable, CustomStringConvertible {
   /// A system call on a file of the directory failed.
   case file(String, call: String, errno: Int32)
+  /// The directory has a file of this name, and no checkpoint.
+  case notEmpty(String)
   /// The directory has no checkpoint.
   case none
   /// A file is not what a checkpoint has, or was damaged.
@@ -17,8 +19,11 @@ public enum CheckpointError: Error, Equatable, Sendable, CustomStringConvertible
     switch self {
     case .file(let name, let call, ENOSPC), .file(let name, let call, EDQUOT):
       "\(call) \(name): no space is left for the checkpoint; the last one is as it was"
+    case .file(let name, let call, ELOOP): "\(call) \(name): is a link"
     case .file(let name, let call, let code):
       "\(call) \(name): \(unsafe String(cString: strerror(code)))"
+    case .notEmpty(let name):
+      "the directory has other files, such as \(name), and no checkpoint; name an empty or a new one"
     case .none: "there is no checkpoint in the directory"
     case .damaged(let name, let reason):
       "\(name): \(reason); the checkpoint is damaged, use another one"

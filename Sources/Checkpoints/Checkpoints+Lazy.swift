@@ -34,8 +34,8 @@ extension Checkpoints {
     ) { [weak self] numbers, forks in
       // The next checkpoint can go on from this one, unless there was one meanwhile.
       let next = Base(
-        directory: directory.identity, generation: manifest.generation, numbers: numbers,
-        spaces: forks)
+        directory: directory.identity, generation: manifest.generation,
+        segments: manifest.segments, numbers: numbers, spaces: forks)
       self?.base.withLock { if $0 == nil { $0 = next } }
     }
     isLoading = true

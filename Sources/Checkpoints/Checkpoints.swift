@@ -63,6 +63,8 @@ public final class Checkpoints: Sendable {
   struct Base: Sendable {
     var directory: CheckpointDirectory.Identity
     var generation: Int
+    /// The files: with the checksums of what is in them, so that no other checkpoint is taken for it.
+    var segments: [Manifest.Segment]
     var numbers: PageNumbers
     /// These keep the frames that have numbers from getting another use.
     var spaces: [AddressSpace]
@@ -105,12 +107,22 @@ public final class Checkpoints: Sendable {
       })
     else { throw CheckpointIsRunning() }
     defer { isSaving.withLock { $0 = false } }
-    var last: Manifest?
-    do { last = try Manifest(in: directory) } catch CheckpointError.none {}
+    return try directory.locked { try replace(disks, in: directory, progress: progress) }
+  }
+
+  /// With the lock of the directory.
+  private func replace(
+    _ disks: [DiskContents], in directory: CheckpointDirectory,
+    progress: @escaping (UInt32) throws -> Void
+  ) throws -> Report {
+    let last = try Manifest(lastIn: directory)
+    // What an interrupted one left.
+    try clean(directory, keeping: last)
     var base = take()
     let pages = Int(last?.pages ?? 0)
     // With more garbage than pages in use, a new beginning is smaller.
     if base?.directory != directory.identity || base?.generation != last?.generation
+      || base?.segments != last?.segments || last?.isThere(in: directory) != true
       || pages > 2 * (base?.numbers.count ?? 0) + 1024
     {
       base = nil
@@ -141,9 +153,10 @@ public final class Checkpoints: Sendable {
       try manifest.write(to: directory)
       isInPlace = true
       try directory.sync()
-      clean(directory, keeping: Set(manifest.segments.map(\.name)))
+      try? clean(directory, keeping: manifest)
       let next = Base(
-        directory: directory.identity, generation: generation, numbers: numbers,
+        directory: directory.identity, generation: generation, segments: manifest.segments,
+        numbers: numbers,
         spaces: disks.flatMap { [$0.contents] + ($0.origin.map { [$0.contents] } ?? []) })
       self.base.withLock { $0 = next }
       return Report(
@@ -157,10 +170,18 @@ public final class Checkpoints: Sendable {
     }
   }
 
-  /// Removes what no checkpoint needs: files of older ones, and of one that was interrupted.
-  private func clean(_ directory: CheckpointDirectory, keeping: Set<String>) {
-    for name in directory.names()
-    where name.hasPrefix("pages.") && !keeping.contains(name) {
+  /// Removes what the last checkpoint does not need: files of older ones, and of one that was interrupted.
+  /// Throws if there is no checkpoint yet and the directory has other files, which may be anybody's.
+  private func clean(_ directory: CheckpointDirectory, keeping last: Manifest?) throws {
+    let left = Set(directory.names()).subtracting(last?.segments.map(\.name) ?? [])
+    if last == nil {
+      let foreign = left.filter { name in
+        // The first checkpoint of a directory may have left these, and a file system that.
+        !name.hasPrefix(".") && !["pages.1", Manifest.temporary, "lost+found"].contains(name)
+      }
+      if let name = foreign.min() { throw CheckpointError.notEmpty(name) }
+    }
+    for name in left where Manifest.isSegment(name) || name == Manifest.temporary {
       directory.remove(name)
     }
   }
@@ -185,7 +206,8 @@ public final class Checkpoints: Sendable {
     if let forks = try? AddressSpace.forkTogether(spaces) {
       let next = Base(
         directory: directory.identity, generation: manifest.generation,
-        numbers: reader.frames.numbers(in: machine.frames), spaces: forks)
+        segments: manifest.segments, numbers: reader.frames.numbers(in: machine.frames),
+        spaces: forks)
       base.withLock { $0 = next }
     }
     return disks
@@ -206,8 +228,12 @@ public final class Checkpoints: Sendable {
 
 /// One checkpoint is written at a time.
 public struct CheckpointIsRunning: Error, CustomStringConvertible {
+  /// Another server writes it, to the same directory.
+  var isOfAnotherServer = false
   public var description: String {
-    "another checkpoint is being written; try again when it is done"
+    isOfAnotherServer
+      ? "another server is writing a checkpoint there; give each server a directory of its own"
+      : "another checkpoint is being written; try again when it is done"
   }
 }
 

@@ -33,13 +33,43 @@ public final class CheckpointDirectory: Sendable {
     try self.init(descriptor: descriptor)
   }
 
+  /// Keeps other servers from writing a checkpoint here meanwhile, where the file system has locks for
+  /// directories; NFS has none. The lock is let go of by name, since who passed the descriptor shares it.
+  func locked<Result>(_ body: () throws -> Result) throws -> Result {
+    if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+      throw CheckpointIsRunning(isOfAnotherServer: true)
+    }
+    defer { flock(descriptor, LOCK_UN) }
+    return try body()
+  }
+
   /// Closes the directory when nobody uses it any more, whoever still has a reference.
   public func close() { owned.close() }
 
-  /// Makes or opens a file. Its owner alone may read it, as the disks of a server.
-  func open(_ name: String, _ flags: Int32) throws(CheckpointError) -> File {
+  /// Opens a file to read.
+  func open(_ name: String) throws(CheckpointError) -> File {
+    try open(name, O_RDONLY, call: "open")
+  }
+
+  /// Opens a file of pages, which must have the size that it was written with.
+  func open(_ segment: Manifest.Segment) throws(CheckpointError) -> File {
+    let file = try open(segment.name)
+    guard file.size == Int(segment.pages) * (SegmentWriter.pageSize + 4) else {
+      throw .damaged(segment.name, reason: "has another size than it should have")
+    }
+    return file
+  }
+
+  /// Makes a file, which must not be there: so it is nobody else's. Its owner alone may read it, as the disks of a server.
+  func make(_ name: String) throws(CheckpointError) -> File {
+    try open(name, O_WRONLY | O_CREAT | O_EXCL, call: "make")
+  }
+
+  private func open(
+    _ name: String, _ flags: Int32, call: String
+  ) throws(CheckpointError) -> File {
     let file = unsafe openat(descriptor, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
-    guard file >= 0 else { throw .file(name, call: "open", errno: errno) }
+    guard file >= 0 else { throw .file(name, call: call, errno: errno) }
     return File(descriptor: file, name: name)
   }
 

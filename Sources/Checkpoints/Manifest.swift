@@ -7,6 +7,7 @@ import Glibc
 /// one.
 struct Manifest: Codable, Sendable {
   static let name = "CHECKPOINT"
+  static let temporary = name + ".new"
   static let format = "hugemem-checkpoint"
 
   var format = Manifest.format
@@ -30,10 +31,26 @@ struct Manifest: Codable, Sendable {
   /// The number of pages in all files.
   var pages: UInt32 { segments.last.map { $0.first - 1 + $0.pages } ?? 0 }
 
+  /// Whether a file has the name that segments have.
+  static func isSegment(_ name: String) -> Bool {
+    name.hasPrefix("pages.")
+      && Int(name.dropFirst(6)).map { "pages.\($0)" == name && $0 > 0 } == true
+  }
+
+  /// Whether all its files are there, as long as they should be.
+  func isThere(in directory: CheckpointDirectory) -> Bool {
+    segments.allSatisfy { (try? directory.open($0)) != nil }
+  }
+
+  /// Reads the manifest of a directory; nil if it has none yet.
+  init?(lastIn directory: CheckpointDirectory) throws {
+    do { try self.init(in: directory) } catch CheckpointError.none { return nil }
+  }
+
   /// Reads the manifest of a directory and checks it.
   init(in directory: CheckpointDirectory) throws {
     guard directory.has(Self.name) else { throw CheckpointError.none }
-    let file = try directory.open(Self.name, O_RDONLY)
+    let file = try directory.open(Self.name)
     let size = file.size
     guard size >= 0, size <= 1 << 28 else {
       throw CheckpointError.damaged(Self.name, reason: "is no manifest")
@@ -63,9 +80,9 @@ struct Manifest: Codable, Sendable {
   private func check() throws(CheckpointError) {
     var next: UInt64 = 1
     for segment in segments {
-      guard UInt64(segment.first) == next, segment.name.hasPrefix("pages."),
-        !segment.name.contains("/")
-      else { throw .damaged(Self.name, reason: "its files do not follow each other") }
+      guard UInt64(segment.first) == next, Self.isSegment(segment.name) else {
+        throw .damaged(Self.name, reason: "its files do not follow each other")
+      }
       next += UInt64(segment.pages)
       guard next <= UInt64(UInt32.max) else {
         throw .damaged(Self.name, reason: "has too many pages")
@@ -88,14 +105,13 @@ struct Manifest: Codable, Sendable {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     var data = try encoder.encode(self)
     data += Data("\n\(Self.checksum(of: data))\n".utf8)
-    let temporary = Self.name + ".new"
     do {
-      let file = try directory.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+      let file = try directory.make(Self.temporary)
       try unsafe data.withUnsafeBytes { try unsafe file.write($0, at: 0) }
       try file.sync()
-      try directory.rename(temporary, to: Self.name)
+      try directory.rename(Self.temporary, to: Self.name)
     } catch {
-      directory.remove(temporary)
+      directory.remove(Self.temporary)
       throw error
     }
   }

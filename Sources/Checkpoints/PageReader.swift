@@ -22,12 +22,8 @@ final class PageReader: Sendable {
     var isGood = false
     defer { if !isGood { for segment in segments { close(segment.file) } } }
     for segment in manifest.segments {
-      let file = try directory.open(segment.name, O_RDONLY)
+      let file = try directory.open(segment)
       let count = Int(segment.pages)
-      guard file.size == count * (SegmentWriter.pageSize + 4) else {
-        throw CheckpointError.damaged(
-          segment.name, reason: "has another size than it should have")
-      }
       var checksums = [UInt32](repeating: 0, count: count)
       let sum = try unsafe checksums.withUnsafeMutableBytes { bytes in
         try unsafe file.read(into: bytes, at: count * SegmentWriter.pageSize)

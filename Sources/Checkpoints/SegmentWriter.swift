@@ -18,7 +18,7 @@ import Glibc
   init(
     _ name: String, in directory: CheckpointDirectory, first: UInt32
   ) throws(CheckpointError) {
-    file = try directory.open(name, O_WRONLY | O_CREAT | O_TRUNC)
+    file = try directory.make(name)
     self.first = first
     unsafe buffer = .allocate(byteCount: Self.bufferPages * Self.pageSize, alignment: Self.pageSize)
   }

@@ -30,11 +30,20 @@ struct HeaderPage {
     guard layout == Layout.words else {
       throw .damaged("its layout is none of format \(Layout.version)")
     }
+    // With a damaged word nothing is known of it.
+    let length = (Sealed.number(self[.length]) ?? 0) << 16
+    guard size >= length else { throw .cutShort(size: size, length: length) }
     return false
   }
 
   static func checksum(of layout: [UInt64]) -> UInt64 {
     unsafe layout.withUnsafeBytes { UInt64(unsafe hm_crc32c(0, $0.baseAddress, $0.count)) }
+  }
+
+  /// The size of the file, in bytes.
+  var size: UInt64 {
+    var status = stat()
+    return unsafe fstat(file, &status) == 0 ? UInt64(status.st_size) : 0
   }
 
   private subscript(word: Layout.Word) -> UInt64 { words[word.rawValue] }

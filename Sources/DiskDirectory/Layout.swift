@@ -29,6 +29,8 @@ enum Layout {
     case checksum
     /// Records of this batch are not there yet; 0 if there is none (`MappedDirectory.pendingBatch`).
     case pendingBatch
+    /// How long the file has been made, in bytes; 0 in files of before (`MappedDirectory.length`).
+    case length
   }
 
   /// What the words from `version` to `frames` must be.

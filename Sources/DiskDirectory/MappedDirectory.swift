@@ -42,21 +42,15 @@ import Primitives
     unsafe words[word.rawValue].store(value, .release)
   }
 
-  /// The batch that is being added, below 2^48; 0 if there is none. Nil if the word is damaged: what it says
-  /// removes disks, so it has a checksum in its low 16 bits.
+  /// The batch that is being added; 0 if there is none. Nil if the word is damaged: what it says removes
+  /// disks.
   var pendingBatch: UInt64? {
-    get {
-      let found = word(.pendingBatch)
-      return found == Self.pending(found >> 16) ? found >> 16 : nil
-    }
-    set { set(.pendingBatch, Self.pending(newValue ?? 0)) }
+    get { Sealed.number(word(.pendingBatch)) }
+    set { set(.pendingBatch, Sealed.word(newValue ?? 0)) }
   }
 
-  private static func pending(_ batch: UInt64) -> UInt64 {
-    guard batch > 0 else { return 0 }
-    var number = batch
-    return batch << 16 | UInt64(unsafe hm_crc32c(0, &number, 8)) & 0xffff
-  }
+  /// How long the file is, in bytes, from now on: a start refuses one that has become shorter.
+  func keepLength(_ bytes: UInt64) { set(.length, Sealed.word(bytes >> 16)) }
 
   /// Where the root of a space lies.
   func root(_ index: Int) -> UnsafeMutableRawPointer { unsafe start + Layout.roots + index * 8 }

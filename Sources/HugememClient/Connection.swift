@@ -36,6 +36,13 @@ package final class Connection {
 
   deinit { close(socket) }
 
+  /// How long a part of an answer may take to come, in seconds; 0 is any time.
+  package func setPatience(_ seconds: Int) {
+    var limit = timeval(tv_sec: seconds, tv_usec: 0)
+    unsafe setsockopt(
+      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   private static func reason() -> String { unsafe String(cString: strerror(errno)) }
 
   /// Sends a request and waits for the whole answer.
@@ -95,14 +102,21 @@ package final class Connection {
     while true {
       if let part = try codec.next(HTTPClientResponsePart.self) { return part }
       var bytes = ByteBuffer()
+      var isLate = false
       let count = unsafe bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: 16 << 10) { room in
         while true {
           let count = unsafe recv(socket, room.baseAddress, room.count, 0)
-          if count >= 0 || errno != EINTR { return max(0, count) }
+          if count < 0, errno == EINTR { continue }
+          isLate = count < 0 && errno == EAGAIN
+          return max(0, count)
         }
       }
+      guard !isLate else { throw ServerIsSilent() }
       guard count > 0 else { throw ServerUnreachable("the server has ended") }
       try codec.parse(bytes)
     }
   }
 }
+
+/// The server has not answered for as long as it may take.
+package struct ServerIsSilent: Error {}

@@ -85,7 +85,7 @@ public enum DiskError: Error, Equatable, Sendable, CustomStringConvertible {
     case .cannotReserve(let name, let reserve, let limit):
       "disk \(quoted(name)): \(reserve) bytes cannot be kept for it, since too much of "
         + "the memory limit of \(limit) bytes is used or kept for others; reserve less, discard data, or raise the "
-        + "limit with `hugemem limit --memory`"
+        + "limit with `hugemem limit --memory`, or for a start with --memory"
     case .cannotFork(let name, let reserve, let limit):
       "disk \(quoted(name)): a fork shares its memory, so its reserve of \(reserve) bytes "
         + "would be needed again, and too much of the memory limit of \(limit) bytes is used; lower the "

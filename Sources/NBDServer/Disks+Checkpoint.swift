@@ -19,7 +19,8 @@ extension Disks {
       var chosen = table.disks(after: nil, count: .max).filter { !$0.isTemporary && $0.isShown }
       if let names {
         chosen = []
-        for name in names {
+        // One that is named twice is saved once.
+        for name in names where !chosen.contains(where: { $0.name == name }) {
           guard let disk = table[name] else { throw .notFound(name) }
           chosen.append(disk)
         }

@@ -21,6 +21,7 @@ struct CheckpointCommand: ParsableCommand {
   @Argument(help: "The disks to save.") var names: [String] = []
 
   func validate() throws {
+    guard !dir.isEmpty else { throw ValidationError("dir: is empty; name a directory") }
     guard dir != "-" else {
       throw ValidationError("-: a checkpoint is a directory, not a stream; use export for one disk")
     }
@@ -31,25 +32,33 @@ struct CheckpointCommand: ParsableCommand {
 
   func run() throws {
     if check { return try checkAll() }
-    let directory = try openDirectory()
-    let bar = ProgressBar("checkpoint")
+    let session = try server.session()
+    let isNew = unsafe mkdir(dir, 0o777) == 0
+    guard isNew || errno == EEXIST else {
+      throw ControlError("make \(dir): \(unsafe String(cString: strerror(errno)))")
+    }
     let end: ServerSession.Checkpointed
     do {
+      let directory = try openDirectory()
+      let bar = ProgressBar("checkpoint")
       defer { bar.finish() }
-      end = try server.session().checkpoint(
+      end = try session.checkpoint(
         names.isEmpty ? nil : names, to: directory, name: absolutePath(dir)
       ) { bar.show($0, $1) }
+    } catch {
+      // Unless something is in it.
+      if isNew { unsafe rmdir(dir) }
+      throw error
     }
     print(
-      "checkpoint \(end.generation) in \(dir): \(end.disks) disks, \(ByteSize(end.written)) written\(end.incremental ? ", the rest is as in the last one" : "")"
+      "checkpoint \(end.generation) in \(dir): \(count(end.disks)), \(ByteSize(end.written)) written\(end.incremental ? ", the rest is as in the last one" : "")"
     )
   }
 
+  private func count(_ disks: Int) -> String { disks == 1 ? "1 disk" : "\(disks) disks" }
+
   /// With the rights of the user of the command, as for other files.
   private func openDirectory() throws -> OpenFile {
-    if unsafe mkdir(dir, 0o777) != 0, errno != EEXIST {
-      throw ControlError("make \(dir): \(unsafe String(cString: strerror(errno)))")
-    }
     let descriptor = unsafe open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else {
       throw ControlError("open \(dir): \(unsafe String(cString: strerror(errno)))")
@@ -63,7 +72,7 @@ struct CheckpointCommand: ParsableCommand {
   private func checkAll() throws {
     do {
       let disks = try Checkpoints.check(CheckpointDirectory(path: dir))
-      print("checkpoint in \(dir): every page is good; \(disks.count) disks:")
+      print("checkpoint in \(dir): every page is good; \(count(disks.count)):")
       for disk in disks {
         let origin = disk.origin.map { ", a fork of \($0.name)" } ?? ""
         print("  \(disk.name), \(ByteSize(disk.size))\(origin)")

@@ -8,8 +8,8 @@ struct Hugemem: ParsableCommand {
     abstract: "RAM disks over NBD that cost nothing until written, and fork in microseconds.",
     discussion: """
       Start a server with `hugemem serve`, then use the other commands while it runs. Disks live \
-      in memory: FLUSH and FUA order writes, but nothing survives the server except what \
-      `hugemem checkpoint` has saved.
+      in memory: FLUSH and FUA only order writes. With `serve --survive` disks outlive the server, and \
+      `hugemem checkpoint` saves them to files.
       """,
     version: hugememVersion,
     subcommands: [

@@ -59,6 +59,7 @@ struct Limit: ParsableCommand {
   private func limitMemory() throws {
     let answer = try server.ask(.limitMemory(bytes: memory?.bytes))
     guard case .memory(let status) = answer else { throw unexpected }
+    if memory != nil { try noteRoom(for: status.limit) }
     if json { return try printJSON(status) }
     print(
       """
@@ -67,6 +68,18 @@ struct Limit: ParsableCommand {
       used          \(ByteSize(status.used))
       promised      \(ByteSize(status.promised))
       """)
+  }
+
+  /// Says if the file of the memory can run out before the limit is reached.
+  private func noteRoom(for limit: UInt64) throws {
+    guard case .status(let status) = try server.ask(.stat(name: nil)) else { throw unexpected }
+    // What is resident may be in use again without more room.
+    guard let room = status.survival?.room,
+      max(status.memoryUsed, status.residentMemory) + room < limit
+    else { return }
+    writeToStandardError(
+      "note: the file system of the memory file has room for \(ByteSize(room)) more; without room, "
+        + "writes to new pages get ENOSPC before this limit is reached\n")
   }
 
   private func text(_ bytes: UInt64?, without: String = "none") -> String {

@@ -84,7 +84,7 @@ struct Serve: ParsableCommand {
   }
 
   func run() throws {
-    if check { return try checkFiles() }
+    if check { return try checkOptions() }
     var directory = RuntimeDirectory(server.directory)
     let taken =
       try survival.takeover
@@ -122,7 +122,12 @@ struct Serve: ParsableCommand {
     let options = MachineOptions(
       limit: limit, capacity: capacity, background: background(pressure))
     let prepared = try taken?.prepare(options)
-    try taken?.complete()
+    if let taken {
+      do { try checkDisks(unless: taken.disks(within: limit)) } catch {
+        throw ControlError("\(error); the other server goes on")
+      }
+      try taken.complete()
+    }
     sockets.keepTaken()
     let survivor = try survival.obtain(
       in: directory, from: taken, stored: activation.memory, room: limit, log)
@@ -226,47 +231,6 @@ struct Serve: ParsableCommand {
     return (disks, overhead)
   }
 
-  /// Loads every file that the options name, as a start would.
-  private func checkFiles() throws {
-    _ = try listening.context()
-    let token = try http.token()
-    // A server may run on the ports.
-    for listener in try http.listeners(listening, hasToken: token != nil, anyPort: true) {
-      close(listener.descriptor)
-    }
-    if let rules { _ = try RulesFile.load(rules) }
-    if let restore {
-      do { _ = try Checkpoints.check(CheckpointDirectory(path: restore)) } catch {
-        throw ControlError("--restore \(restore): \(error)")
-      }
-    }
-    try RuntimeDirectory(server.directory).checkLength()
-    try survival.checkFile(room: limit)
-    let disks: Disks
-    do {
-      let bytes = memory?.bytes ?? 1 << 30
-      disks = Disks(
-        machine: try Machine(limit: bytes, background: .none), limit: connections.maxDisks)
-    } catch {
-      throw ControlError("--memory \(memory.map { "\($0)" } ?? "by default"): \(error)")
-    }
-    try create(in: disks)
-    for text in imports {
-      guard let (name, path) = pair(text) else { continue }
-      do {
-        try disks.checkFree(name)
-        var status = stat()
-        // A pipe would wait for its writer.
-        if unsafe path != "-" && (stat(path, &status) != 0 || status.st_mode & S_IFMT != S_IFIFO) {
-          _ = try ImageSource(path: path)
-        }
-      } catch {
-        throw ControlError("--import \(text): \(error)")
-      }
-    }
-    print("hugemem: the options are good")
-  }
-
   /// Makes the machine. Disks use memory to the page, which is the library's default. Dense data
   /// still gets huge frames: a write of a whole 2 MiB takes one, and the background makes one of
   /// 512 pages that are all present and shared with nobody.
@@ -281,7 +245,7 @@ struct Serve: ParsableCommand {
 
   /// The budget sets the limit. The machine's whole memory is the capacity, since a control group's limit
   /// can be lifted.
-  private var limit: UInt64 { memory?.bytes ?? Self.totalMemory }
+  var limit: UInt64 { memory?.bytes ?? Self.totalMemory }
   private var capacity: UInt64 { max(memory?.bytes ?? 0, Self.totalMemory) }
   private static let totalMemory = (try? MemoryTotals())?.total ?? 1 << 40
 
@@ -301,60 +265,6 @@ struct Serve: ParsableCommand {
     return monitor
   }
 
-  /// Makes the disks that the options name. With memory of an earlier server, only those that are not
-  /// there yet, so that the same command line starts the server again.
-  private func fill(_ disks: Disks, _ checkpoints: Checkpoints, _ log: Logger) throws {
-    let there = Dictionary(uniqueKeysWithValues: disks.list().map { ($0.name, $0.size) })
-    if let restore, lazy {
-      do {
-        _ = try disks.restoreLazily(from: CheckpointDirectory(path: restore), checkpoints, log)
-      } catch {
-        throw ControlError("--restore \(restore): \(error)")
-      }
-    } else if let restore, there.isEmpty {
-      let bar = ProgressBar("restore")
-      do {
-        _ = try disks.restore(from: CheckpointDirectory(path: restore), checkpoints) {
-          bar.show($0, $1)
-        }
-      } catch {
-        throw ControlError("--restore \(restore): \(error)")
-      }
-      bar.finish()
-    }
-    try create(in: disks, unless: there, log)
-    for text in imports {
-      guard let (name, path) = pair(text), there[name] == nil else { continue }
-      let bar = ProgressBar("import \(name)")
-      do {
-        try disks.load(name, from: ImageSource(path: path)) { bar.show($0, $1) }
-      } catch {
-        throw ControlError("--import \(text): \(error)")
-      }
-      bar.finish()
-    }
-  }
-
-  /// `there` has the sizes of the disks that an earlier server left.
-  private func create(
-    in disks: Disks, unless there: [String: UInt64] = [:], _ log: Logger? = nil
-  ) throws {
-    for text in create {
-      guard let (name, size) = pair(text), let size = ByteSize(size) else { continue }
-      if let old = there[name] {
-        if old != size.bytes {
-          log?.warning(
-            "--create changes no disk that is there; `hugemem resize` does",
-            metadata: ["disk": "\(name)", "size": "\(ByteSize(old))", "create": "\(size)"])
-        }
-        continue
-      }
-      do { try disks.create(name, size: size.bytes) } catch {
-        throw ControlError("--create \(text): \(error)")
-      }
-    }
-  }
-
   private func announce(
     _ disks: Disks, _ directory: RuntimeDirectory, _ listeners: [Listener], _ pages: [Listener]
   ) {
@@ -369,11 +279,6 @@ struct Serve: ParsableCommand {
       print("  status page: \(isSecure ? "https" : "http")://\(listener.address)/")
     }
     fflush(nil)
-  }
-
-  private func pair(_ text: String) -> (String, String)? {
-    guard let equals = text.firstIndex(of: "=") else { return nil }
-    return (String(text[..<equals]), String(text[text.index(after: equals)...]))
   }
 
   private func announcement(of listener: Listener) -> String {

@@ -5,7 +5,8 @@ import Synchronization
 /// Takes SIGINT and SIGTERM for a server. The first asks the server to stop. A second ends the
 /// process at once, whatever it waits for. SIGHUP loads files again. SIGPIPE and SIGXFSZ are ignored.
 /// So disks outlive the terminal that started the server, the reader of its log, and a limit of file
-/// sizes.
+/// sizes. A crash ends the process at once: whoever writes a backtrace, as Swift's runtime does where its
+/// tools are installed, would keep the next server waiting, or for ever if the memory's file is gone.
 final class StopSignals: Sendable {
   private let state = Mutex(State.starting)
   private enum State {
@@ -23,6 +24,11 @@ final class StopSignals: Sendable {
   init(atExit: @escaping @Sendable () -> Void) {
     self.atExit = atExit
     for ignored in [SIGPIPE, SIGXFSZ] { signal(ignored, SIG_IGN) }
+    if unsafe getenv("SWIFT_BACKTRACE") == nil {
+      for fault in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGTRAP] {
+        signal(fault, SIG_DFL)
+      }
+    }
     Signals.take([SIGINT, SIGTERM, SIGHUP]) { [self] in take($0) }
   }
 

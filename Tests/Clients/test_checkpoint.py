@@ -1,4 +1,5 @@
 """Checkpoints: what they have, what is left when they are interrupted, and what comes back."""
+import fcntl
 import hashlib
 import json
 import os
@@ -285,3 +286,104 @@ def test_when_memory_is_short_the_last_one_goes_first(server, tmp_path):
     said = saved(one, tmp_path / "cp")
     assert "the rest is as in" not in said, said
     same_bytes(wire.read(MIB, MIB), noise(MIB, MIB + 1), "what was written last")
+
+
+def test_files_of_others_are_left_alone(golden, tmp_path):
+    """A directory with anything else is refused. Once there is a checkpoint, only its own files are touched."""
+    directory = tmp_path / "cp"
+    directory.mkdir()
+    for foreign in ("pages.7", "pages.txt", "notes"):
+        (directory / foreign).write_text("mine")
+        golden.refused(f"has other files, such as {foreign}", "checkpoint", directory)
+        assert (directory / foreign).read_text() == "mine" and os.listdir(directory) == [foreign]
+        (directory / foreign).unlink()
+    # What an interrupted one left may have another name too, and any mode.
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    os.chmod(victim, 0o644)
+    os.link(victim, directory / "pages.1")
+    (directory / ".hidden").write_text("mine")
+    saved(golden, directory)
+    assert victim.read_text() == "precious"
+    assert {name: os.stat(directory / name).st_mode & 0o777 for name in ("pages.1", "CHECKPOINT")} \
+        == {"pages.1": 0o600, "CHECKPOINT": 0o600}
+    for foreign in ("pages.txt", "pages.01", "notes"):
+        (directory / foreign).write_text("mine")
+    (directory / "pages.2").mkdir()
+    golden.go("one").write(0, b"changed")
+    golden.refused("make pages.2: File exists", "checkpoint", directory)
+    (directory / "pages.2").rmdir()
+    saved(golden, directory)
+    assert sorted(os.listdir(directory)) \
+        == [".hidden", "CHECKPOINT", "notes", "pages.01", "pages.1", "pages.2", "pages.txt"]
+    assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
+
+
+def test_a_refused_checkpoint_leaves_no_directory(golden, tmp_path):
+    golden.refused("no disk", "checkpoint", tmp_path / "cp", "three")
+    assert not (tmp_path / "cp").exists()
+    golden.refused("dir: is empty", "checkpoint", "")
+
+
+def test_two_servers_save_to_one_directory(golden, server, tmp_path):
+    directory = tmp_path / "cp"
+    saved(golden, directory)
+    holder = os.open(directory, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    before = {name: (directory / name).read_bytes() for name in os.listdir(directory)}
+    golden.refused("another server is writing a checkpoint there", "checkpoint", directory)
+    assert {name: (directory / name).read_bytes() for name in os.listdir(directory)} == before
+    os.close(holder)
+    # Whoever comes first, and whatever each takes the last one for.
+    servers, done = [golden, server(memory="128M", create="other=64M")], []
+    servers[1].go("other").write(0, noise(8 * MIB, 5))
+
+    def save(one):
+        for turn in range(8):
+            disk = "other" if one is servers[1] else "one"
+            one.go(disk).write(turn * MIB, noise(4096, turn))
+            result = run(*one.command("checkpoint", directory), check=False)
+            done.append((result.returncode, result.stderr))
+
+    threads = [threading.Thread(target=save, args=(one,)) for one in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {status for status, _ in done} <= {0, 1}
+    assert all("another server" in message for status, message in done if status), done
+    assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
+    # The same number of checkpoints is not the same checkpoint.
+    for one, names in ((golden, NAMES), (servers[1], ("other",))):
+        saved(one, directory, *names)
+        assert all(f"  {name}," in one.run("checkpoint", "--check", directory).stdout for name in names)
+    for one in servers:
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        saved(one, directory)
+        said = saved(servers[0], directory)
+        assert ("the rest is as in the last one" in said) == (one is servers[0]), said
+        assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut", "a link", "a pipe"])
+def test_the_next_one_does_not_build_on_a_broken_one(golden, tmp_path, harm):
+    directory = tmp_path / "cp"
+    saved(golden, directory)
+    pages = directory / "pages.1"
+    if harm == "cut":
+        os.truncate(pages, os.path.getsize(pages) - 1)
+    else:
+        pages.rename(tmp_path / "away")
+    if harm == "a link":
+        pages.symlink_to(tmp_path / "away")
+    if harm == "a pipe":
+        os.mkfifo(pages)
+    golden.go("one").write(0, b"changed")
+    assert "as in the last one" not in saved(golden, directory)
+    assert "every page is good" in golden.run("checkpoint", "--check", directory).stdout
+    assert sorted(os.listdir(directory)) == ["CHECKPOINT", "pages.2"]
+
+
+def test_a_disk_that_is_named_twice_is_saved_once(golden, tmp_path):
+    assert ": 1 disk," in saved(golden, tmp_path / "cp", "one", "one")

@@ -191,6 +191,14 @@ def test_huge_pages_are_told_of(pool, mounted, survivor):
     assert "on your hugetlbfs" in run(BINARY, "stat", "--directory", one.directory).stdout + one.log.read_text()
 
 
+def test_a_limit_above_the_room_is_told_of(mounted, survivor):
+    place = mounted("tmpfs", "size=96M")
+    one = survivor(create="disk=16M", memory="64M", file=place / "memory")
+    assert "has room for" in one.run("limit", "--memory", "1G").stderr
+    assert "has room for" not in one.run("limit", "--memory", "48M").stderr
+    assert "has room for" not in one.run("limit").stderr
+
+
 @pytest.mark.parametrize("has_name", [True, False])
 def test_a_takeover_of_other_memory_is_refused(shared_memory, survivor, has_name):
     """A later start with the same options would not find the disks."""

@@ -1,8 +1,10 @@
 """Memory that a server must not take, or cannot: it is refused, and left as it was, byte for byte."""
 
+import contextlib
 import hashlib
 import os
 import re
+import signal
 import struct
 
 import pytest
@@ -110,6 +112,59 @@ def test_another_format(filled, file, case):
     change(file, right, whole=False)
     filled.start()
     is_whole(filled)
+
+
+def test_a_file_whose_end_is_missing(filled, file):
+    """As after an incomplete copy. What was there is lost, so nobody takes the file for whole."""
+    filled.kill()
+    length = os.path.getsize(file)
+    # The disks have 20 MiB from 262 MiB on.
+    for size in (length - 1, 270 * MIB, 263 * MIB, 5 * MIB, 4096):
+        os.truncate(file, size)
+        before = hashed(file)
+        filled.refused(f"cut short,? and was left as it is: it has {size} bytes of {length}")
+        assert hashed(file) == before
+        if size == 270 * MIB:
+            os.truncate(file, length)
+            filled.start()
+            same_bytes(filled.read("disk", 0, MIB), noise(20 * MIB, 1)[:MIB], "disk")
+            filled.kill()
+    os.truncate(file, 0)
+    filled.start()
+    assert filled.disk("disk")["size"] == 32 * MIB, "an empty file is a new one"
+
+
+def test_a_first_start_that_fails_makes_nothing(survivor, server, tmp_path, file):
+    """Corrected, the same command line has the disks that it says, and none of the mistaken one."""
+    for number in range(2):
+        other = server(create=f"saved{number}=8M", memory="64M")
+        other.go(f"saved{number}").write(0, noise(MIB, number))
+        other.run("checkpoint", tmp_path / f"cp{number}")
+    one = survivor(memory="64M", file=file)
+    one.kill()
+    file.unlink()
+    one.refused("--create bad=0", "--restore", tmp_path / "cp0", "--create", "new=2M", "--create", "bad=0")
+    one.refused("--import image=", "--restore", tmp_path / "cp0", "--create", "new=2M", "--import", f"image={tmp_path}/none")
+    one.start("--restore", tmp_path / "cp1", "--create", "new=3M")
+    assert sorted(one.names()) == ["new", "saved1"] and one.disk("new")["size"] == 3 * MIB
+    same_bytes(one.read("saved1", 0, MIB), noise(MIB, 1), "saved1")
+    one.again("--restore", tmp_path / "cp0")
+    assert sorted(one.names()) == ["new", "saved1"]
+    assert "--restore does nothing, since there are disks" in one.log.read_text()
+
+
+def test_a_file_that_is_cut_ends_the_server_at_once(filled, file):
+    """A fault of memory ends it, without a long farewell: nobody waits for a server that hangs."""
+    length = os.path.getsize(file)
+    os.truncate(file, 262 * MIB)
+    # Whoever touches it first.
+    with contextlib.suppress(OSError, EOFError):
+        filled.read("disk", 10 * MIB, 4096)
+    assert filled.process.wait(20) == -signal.SIGBUS
+    filled.server = None
+    filled.refused("cut short")
+    os.truncate(file, length)
+    filled.start()
 
 
 def test_a_reserve_that_no_longer_fits(filled):

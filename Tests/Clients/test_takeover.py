@@ -196,8 +196,12 @@ def test_a_new_server_that_cannot_read_the_memory_leaves_the_old_one(start, tmp_
     os.pwrite(memory, version, 8)
     os.close(memory), os.close(file)
     # A wrong option ends only the new one too, and its sockets stay.
-    for wrong in (["--tls-certificates", tmp_path / "nosuch"], ["--unix", "/nosuch/socket"], ["--rules", tmp_path / "none"]):
-        assert run(*takeover, *wrong, check=False).returncode != 0
+    server.run("limit", "disk", "--reserve", "100M")
+    for wrong in (
+            ["--tls-certificates", tmp_path / "nosuch"], ["--unix", "/nosuch/socket"], ["--rules", tmp_path / "none"],
+            ["--create", "new=0"], ["--create", "a/b/=1M"], ["--import", f"new={tmp_path}/none"],
+            ["--import", f"new={tmp_path}"], ["--memory", "64M"], ["--memory", "2M"]):
+        assert run(*takeover, *wrong, check=False).returncode != 0, wrong
         assert server.go("disk").read(0, 4096) == b"d" * 4096
         assert server.names() == ["disk"]
     # So does one that is killed before it is ready.
@@ -214,6 +218,22 @@ def test_a_new_server_that_cannot_read_the_memory_leaves_the_old_one(start, tmp_
             server = start()
             found = server.go("disk").read(0, 4096)
         assert found == b"d" * 4096
+
+
+def test_a_server_that_does_not_answer(start):
+    """Who asks it is told after a while. What it has is not touched."""
+    server = start("--create", "disk=1M")
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        asked = [
+            subprocess.Popen(server.command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for command in (["list"], ["serve", "--survive", "--takeover"])]
+        for process in asked:
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode == 1 and "has not answered for 20 seconds" in said, said
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert server.names() == ["disk"]
 
 
 def test_it_needs_a_server_that_survives(server, tmp_path):

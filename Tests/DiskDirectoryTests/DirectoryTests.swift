@@ -151,6 +151,33 @@ import Testing
     #expect(throws: DirectoryError.otherVersion(2)) { try DiskDirectory(file.descriptor) }
   }
 
+  /// A file that lost its end is refused. The length has a checksum, so that a flipped bit of it does no harm.
+  @Test func aFileThatIsShorterThanItWasIsRefused() throws {
+    let file = File()
+    let length = DiskDirectory.length(capacity: 4 << 20)
+    _ = try DiskDirectory(file.descriptor)
+    let at = Layout.Word.length.rawValue * 8
+    let word = file.word(at: at)
+    #expect(word >> 16 << 16 == length)
+    for size in [length - 1, length / 2, 4096] {
+      #expect(ftruncate(file.descriptor, off_t(size)) == 0)
+      let error = DirectoryError.cutShort(size: size, length: length)
+      #expect(throws: error) { try DiskDirectory.check(file.descriptor) }
+      #expect(throws: error) { try DiskDirectory(file.descriptor) }
+      #expect(file.word(at: at) == word)
+    }
+    #expect(ftruncate(file.descriptor, off_t(length)) == 0)
+    for bit in 0..<64 {
+      file.set(word: word ^ 1 << UInt64(bit), at: at)
+      try DiskDirectory.check(file.descriptor)
+    }
+    // A longer file is longer from now on.
+    #expect(ftruncate(file.descriptor, off_t(length + 2 << 20)) == 0)
+    _ = try DiskDirectory(file.descriptor)
+    #expect(ftruncate(file.descriptor, off_t(length)) == 0)
+    #expect(throws: DirectoryError.self) { try DiskDirectory.check(file.descriptor) }
+  }
+
   /// A file of something else, and a new one whose first server ended before the header was whole.
   @Test func onlyAnEmptyFileBecomesAMemory() throws {
     let other = File()

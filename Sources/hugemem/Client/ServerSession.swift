@@ -1,5 +1,6 @@
 import ControlPlane
 import FoundationEssentials
+import Glibc
 import HugememClient
 import NBDServer
 import NIOCore
@@ -14,6 +15,11 @@ final class ServerSession {
     try directory.checkLength()
     self.directory = directory
     do { connection = try Connection(path: directory.controlSocket) } catch {
+      if unsafe access(directory.controlSocket, W_OK) != 0, errno == EACCES {
+        throw ControlError(
+          "\(directory.path): belongs to another user, and only that user and root may use its server"
+        )
+      }
       throw ControlError(
         "no server answers in \(directory.path); start one with `hugemem serve`, or name its "
           + "--directory")
@@ -37,6 +43,10 @@ final class ServerSession {
       throw ControlError(problem.detail)
     } catch is ServerUnreachable {
       throw ControlError("the server ended, or closed the control socket, before it answered")
+    } catch is ServerIsSilent {
+      throw ControlError(
+        "the server in \(directory.path) has not answered for \(Self.patience) seconds; it may be stopped (`kill -CONT`), or the machine is short of memory or busy"
+      )
     } catch is HTTPParserError {
       throw ControlError("the server in \(directory.path) is older than this program")
     } catch {
@@ -62,16 +72,24 @@ final class ServerSession {
     }
   }
 
+  /// How long a server may take to begin its answer to a question, in seconds.
+  static let patience = 20
+
   /// Makes the server hand its disks over, by a socket whose other end the caller has.
   func takeOver(_ socket: OpenFile) throws(ControlError) {
-    try explaining { let _: [String: String] = try call(.POST, "/takeover", with: socket) }
+    try explaining {
+      let _: [String: String] = try call(
+        .POST, "/takeover", with: socket, patience: Self.patience)
+    }
   }
 
   /// A call whose answer is one document. An open file can go with it.
   func call<Answer: Decodable>(
     _ method: HTTPMethod, _ path: String, _ body: (some Encodable)? = nil as Fields?,
-    with file: OpenFile? = nil
+    with file: OpenFile? = nil, patience: Int? = nil
   ) throws -> Answer {
+    // Changes may have to wait for what they are about.
+    connection.setPatience(patience ?? (method == .GET ? Self.patience : 0))
     let bytes = try body.map { ByteBuffer(bytes: try JSONEncoder().encode($0)) } ?? ByteBuffer()
     let (status, answer) = try connection.ask(
       method, "/v1" + path, bytes, file: file?.descriptor ?? -1)
@@ -95,6 +113,7 @@ final class ServerSession {
     _ path: String, _ body: Fields, _ file: OpenFile?, _ progress: DiskFile.Progress,
     _ changes: ([ChangedRange]) -> Void
   ) throws -> End {
+    connection.setPatience(0)
     try connection.send(
       .POST, "/v1" + path, ByteBuffer(bytes: try JSONEncoder().encode(body)),
       ["accept": "text/event-stream"], file: file?.descriptor ?? -1)

@@ -11,6 +11,7 @@ final class Takeover {
   /// The lock of the directory, which is this process's too from now on.
   let lock: Int32
   let listeners: OpenListeners
+  private let session: ServerSession
   private let socket: Int32
   /// What the other server uses, with its lock. It is only looked at before `complete`.
   let memory: MemoryFile
@@ -26,9 +27,12 @@ final class Takeover {
     guard made == 0 else { throw ControlError("--takeover: no descriptor is left") }
     socket = pair[0]
     do {
-      let session = try ServerSession(directory)
+      session = try ServerSession(directory)
       try session.takeOver(OpenFile(pair[1]))
     } catch { throw ControlError("--takeover: \(error)") }
+    var limit = timeval(tv_sec: ServerSession.patience, tv_usec: 0)
+    unsafe setsockopt(
+      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     var lock: Int32?
     var memory: Int32?
     var open: [Listener] = []
@@ -65,8 +69,25 @@ final class Takeover {
     } catch { throw ControlError("--takeover: \(error); the other server goes on") }
   }
 
+  /// The sizes of the other server's disks. Throws if their reserves would not fit into a limit, in bytes.
+  func disks(within limit: UInt64) throws -> [String: UInt64] {
+    guard case .status(let status) = try session.ask(.stat(name: nil)) else {
+      throw ControlError("--takeover: the server is of another version; stop it first")
+    }
+    guard status.memoryPromised == 0 || status.memoryUsed + status.memoryPromised <= limit else {
+      throw ControlError(
+        "--takeover: the disks have \(ByteSize(status.memoryUsed)), and \(ByteSize(status.memoryPromised)) more are "
+          + "reserved for them; --memory must have room for both")
+    }
+    return Dictionary(uniqueKeysWithValues: status.disks.map { ($0.name, $0.size) })
+  }
+
   /// Lets the other server end, and waits until it has. Its memory is free then.
   func complete() throws {
+    // However long its end takes, nobody else can have the memory before.
+    var limit = timeval()
+    unsafe setsockopt(
+      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     guard KeeperSocket.send(TakeoverPacket.go.rawValue, to: socket) else {
       throw ControlError("--takeover: the server ended before it had given everything")
     }
