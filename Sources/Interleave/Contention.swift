@@ -37,7 +37,12 @@ struct Contention {
     var readers = View()
   }
 
-  /// One bit for each location: first the words, then the heaps.
+  /// The heaps that can be quiet.
+  private static let heaps = 8
+  /// The most words beside so many heaps.
+  static func words(besides count: Int) -> Int { 64 - min(count, heaps) }
+
+  /// One bit for each location: the words from below, the heaps from above.
   private(set) var contended: UInt64
   private(set) var ordered: UInt64 = 0
   /// The threads that read and wrote each location, in all executions so far.
@@ -62,8 +67,7 @@ struct Contention {
     case .load, .store, .modify, .compareExchange, .lock, .tryLock, .unlock:
       return operation.object
     case .heap:
-      let index = View.locations + operation.object
-      return index < 64 ? index : nil
+      return operation.object < heaps ? 63 - operation.object : nil
     case .start, .fence, .processFence, .pause, .cell: return nil
     }
   }

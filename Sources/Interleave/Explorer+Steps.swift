@@ -24,8 +24,8 @@ extension Explorer {
     if crash.isRecovering { return addOwn(value, name: name) }
     precondition(!isSealed, "Interleave: words are created by the set-up, not by threads")
     precondition(
-      memory.locations.count < View.locations,
-      "Interleave: more than \(View.locations) words in a scenario")
+      memory.locations.count < Contention.words(besides: plain.heaps.count),
+      "Interleave: more than 64 words and heaps in a scenario")
     if crash.isMarking { crash.words |= 1 << UInt64(memory.locations.count) }
     return memory.add(value, name: name, site: site)
   }
@@ -180,6 +180,10 @@ extension Explorer {
     precondition(
       !isSealed || crash.isRecovering,
       "Interleave: heaps are created by the set-up, not by threads")
+    precondition(
+      crash.isRecovering
+        || memory.locations.count <= Contention.words(besides: plain.heaps.count + 1),
+      "Interleave: more than 64 words and heaps in a scenario")
     return plain.addHeap(capacity: capacity, name: name, survives: crash.isMarking)
   }
 

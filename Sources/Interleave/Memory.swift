@@ -30,6 +30,8 @@ struct Memory {
     var number = 0
     let name: String
     let site: Site
+    /// Its place in views; nil if no thread has stored to it, or only one thread runs (`Memory+Lanes`).
+    var lane: Int?
     /// Whether this is a lock, of which only the newest store is ever read.
     var isLock = false
   }
@@ -43,6 +45,8 @@ struct Memory {
     var fenced = View()
     /// For each location read since the last `pause`: 1 + the number of the store seen.
     var awaited = View()
+    /// One bit for each location without a lane that was read since then.
+    var awaitedElsewhere: UInt64 = 0
     /// The thread's own clock when it began its last step.
     var clockAtStep = 0
     /// The thread's own clock at its last release. Its plain writes up to there are in memory if it
@@ -51,11 +55,13 @@ struct Memory {
   }
 
   private(set) var stores: [Store] = []
-  private(set) var locations: [Location] = []
+  var locations: [Location] = []
   var threads = [Thread](repeating: Thread(), count: View.threads)
   private(set) var sequential = View()
+  var lanes = Lanes()
 
   mutating func reset() {
+    lanes.isOneThread = true
     stores.removeAll(keepingCapacity: true)
     locations.removeAll(keepingCapacity: true)
     for thread in threads.indices { threads[thread] = Thread() }
@@ -77,8 +83,9 @@ struct Memory {
   /// number is the age of the oldest.
   @inline(__always)
   func readable(_ location: Int, by thread: Int, _ order: MemoryOrder) -> Int {
-    var oldest = threads[thread].view[location: location]
-    if order == .sequential { oldest = max(oldest, sequential[location: location]) }
+    guard let lane = locations[location].lane else { return 1 }
+    var oldest = threads[thread].view[lane: lane]
+    if order == .sequential { oldest = max(oldest, sequential[lane: lane]) }
     return locations[location].number - oldest + 1
   }
 
@@ -94,10 +101,10 @@ struct Memory {
   mutating func read(_ location: Int, age: Int, by thread: Int, _ order: MemoryOrder) -> UInt64 {
     let store = store(location, age: age)
     let number = locations[location].number - age
-    if threads[thread].view[location: location] < number {
-      threads[thread].view[location: location] = number
+    if let lane = locations[location].lane, threads[thread].view[lane: lane] < number {
+      threads[thread].view[lane: lane] = number
     }
-    threads[thread].awaited[location: location] = number + 1
+    noteRead(location, number, by: thread)
     if order.acquires {
       threads[thread].view.join(store.message)
     } else {
@@ -112,18 +119,21 @@ struct Memory {
     _ location: Int, _ value: UInt64, by thread: Int, _ order: MemoryOrder, passing: View? = nil,
     _ site: Site
   ) {
+    let lane = laneToStore(location)
     let number = locations[location].number + 1
     precondition(number < Int(UInt16.max), "Interleave: too many stores to one location")
-    threads[thread].view[location: location] = number
-    // A store by a spinning thread is no news to the thread itself.
-    if threads[thread].awaited[location: location] != 0 {
-      threads[thread].awaited[location: location] = number + 1
+    if let lane {
+      threads[thread].view[lane: lane] = number
+      // A store by a spinning thread is no news to the thread itself.
+      if threads[thread].awaited[lane: lane] != 0 {
+        threads[thread].awaited[lane: lane] = number + 1
+      }
     }
     if order.releases { settleWrites(of: thread) }
     var message = order.releases ? threads[thread].view : threads[thread].fenced
     if let passing { message.join(passing) }
     // A thread that reads this store may not read an older one afterwards.
-    message[location: location] = number
+    if let lane { message[lane: lane] = number }
     stores.append(
       Store(
         value: value, message: message, thread: thread, site: site,
@@ -162,20 +172,26 @@ struct Memory {
 
   /// The set-up happens before every thread, and every thread happens before the final checks.
   mutating func startThreads(_ count: Int) {
+    takeLanes()
+    seeNewest(0)
     for thread in 1..<max(count, 1) { threads[thread].view = threads[0].view }
   }
   mutating func joinThreads(_ count: Int) {
     for thread in 1..<max(count, 1) { threads[0].view.join(threads[thread].view) }
-    for location in locations.indices {
-      threads[0].view[location: location] = locations[location].number
-    }
+    lanes.isOneThread = true
+    seeNewest(0)
   }
 
   /// Makes `thread` one that has just begun and sees the newest store to every location.
   mutating func restart(_ thread: Int) {
     threads[thread] = Thread()
-    for location in locations.indices {
-      threads[thread].view[location: location] = locations[location].number
+    lanes.isOneThread = true
+    seeNewest(thread)
+  }
+
+  private mutating func seeNewest(_ thread: Int) {
+    for location in locations {
+      if let lane = location.lane { threads[thread].view[lane: lane] = location.number }
     }
   }
 
@@ -185,13 +201,24 @@ struct Memory {
   }
 
   private mutating func raiseSequential(_ location: Int, _ number: Int) {
-    if sequential[location: location] < number { sequential[location: location] = number }
+    if let lane = locations[location].lane, sequential[lane: lane] < number {
+      sequential[lane: lane] = number
+    }
   }
 }
 
 // MARK: - Spin loops
 
 extension Memory {
+  /// Notes that the thread has read the location, whose store had this number.
+  mutating func noteRead(_ location: Int, _ number: Int, by thread: Int) {
+    if let lane = locations[location].lane {
+      threads[thread].awaited[lane: lane] = number + 1
+    } else {
+      threads[thread].awaitedElsewhere |= 1 << UInt64(location)
+    }
+  }
+
   /// The locations that the thread has read since its last `pause` and that have newer stores. Only
   /// these can end its loop.
   func news(for thread: Int) -> [Int] {
@@ -199,15 +226,18 @@ extension Memory {
   }
 
   @inline(__always) private func hasNews(_ location: Int, for thread: Int) -> Bool {
-    let seen = threads[thread].awaited[location: location]
+    guard let lane = locations[location].lane else { return false }
+    let seen = threads[thread].awaited[lane: lane]
     return seen != 0 && locations[location].number >= seen
   }
 
   /// Whether another turn of the thread's loop can go differently.
   @inline(__always) func mayProgress(_ thread: Int) -> Bool {
-    var hasRead = false
+    var hasRead = threads[thread].awaitedElsewhere != 0
     for location in locations.indices {
-      if threads[thread].awaited[location: location] != 0 { hasRead = true }
+      if let lane = locations[location].lane, threads[thread].awaited[lane: lane] != 0 {
+        hasRead = true
+      }
       if hasNews(location, for: thread) { return true }
     }
     return !hasRead
@@ -215,12 +245,11 @@ extension Memory {
 
   /// Begins the next turn of the loop, in which the thread sees a newer store to `location`.
   mutating func resume(_ thread: Int, seeing location: Int?) {
-    if let location {
-      let seen = threads[thread].awaited[location: location]
-      if threads[thread].view[location: location] < seen {
-        threads[thread].view[location: location] = seen
-      }
+    if let lane = location.flatMap({ locations[$0].lane }) {
+      let seen = threads[thread].awaited[lane: lane]
+      if threads[thread].view[lane: lane] < seen { threads[thread].view[lane: lane] = seen }
     }
     threads[thread].awaited = View()
+    threads[thread].awaitedElsewhere = 0
   }
 }

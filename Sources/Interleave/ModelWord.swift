@@ -3,7 +3,7 @@
 /// production code.
 ///
 /// Create it in the set-up of a scenario. It is valid only in that execution. A scenario can have
-/// at most 56.
+/// 64 words and heaps; if it has more than 56 words, its threads may store to 56 of them.
 public struct ModelWord: ~Copyable, Sendable {
   private let location: Int
   private let execution: UInt64

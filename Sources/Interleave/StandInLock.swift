@@ -61,7 +61,7 @@ extension Explorer {
     }
     if isOwn(location) { return false }
     // A loop that tries again waits for the next change.
-    memory.threads[running].awaited[location: location] = memory.locations[location].number + 1
+    memory.noteRead(location, memory.locations[location].number, by: running)
     record(0)
     if isTracing {
       let owner = threads[Int(memory.store(location, age: 0).value) - 1].name

@@ -31,14 +31,15 @@ struct StateHash {
     self.contention = contention
     self.hasCrashes = hasCrashes
     for location in memory.locations.indices {
+      guard let lane = memory.locations[location].lane else { continue }
       var oldest = memory.locations[location].number
-      base[location: location] = oldest
+      base[lane: lane] = oldest
       // A thread that reads a quiet location or takes a lock always sees the newest store.
       if contention.isQuiet(word: location) || memory.locations[location].isLock { continue }
       for thread in running {
-        oldest = min(oldest, memory.threads[thread].view[location: location])
+        oldest = min(oldest, memory.threads[thread].view[lane: lane])
       }
-      base[location: location] = oldest
+      base[lane: lane] = oldest
     }
     var latest = 0
     for thread in 0..<threadCount {
@@ -92,7 +93,7 @@ struct StateHash {
       mix(hash(thread.view), hash(pending)),
       mix(
         mix(hash(thread.fenced), UInt64(rank(number, thread.clockAtStep))),
-        thread.awaited.relativeAwaited(to: base).hash))
+        mix(thread.awaited.relativeAwaited(to: base).hash, thread.awaitedElsewhere)))
   }
 
   private func hash(_ writer: Int, _ written: Int, _ readers: View) -> UInt64 {
@@ -112,7 +113,7 @@ struct StateHash {
         hash = mix(hash, newest)
         continue
       }
-      let readable = location.number - base[location: index] + 1
+      let readable = location.lane.map { location.number - base[lane: $0] + 1 } ?? 1
       hash = mix(hash, UInt64(readable))
       var store = location.newest
       for _ in 0..<readable {

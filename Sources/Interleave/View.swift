@@ -4,16 +4,18 @@ import CFiber
 /// read, and for each thread the last plain access that happened before.
 ///
 /// ```
-///   lane 0 ..< 56                         lane 56 ..< 64
+///   lane 0 ..< 56                      lane 56 ..< 64
 ///  ┌──────────────────────────────────┬──────────────────────┐  16 bits a lane
 ///  │ location: index into its stores  │ thread: its clock    │
 ///  └──────────────────────────────────┴──────────────────────┘
 /// ```
 ///
+/// `Memory+Lanes` says which location has which lane.
+///
 /// A release publishes both halves and an acquire joins both, so they are one vector of two cache
 /// lines. The join takes two instructions with AVX-512 and four with AVX2.
 struct View {
-  /// The most atomic locations in a scenario.
+  /// The most atomic locations that the threads of a scenario store to.
   static let locations = 56
   /// The most threads in a scenario, including thread 0, which runs the set-up and the final
   /// checks.
@@ -23,8 +25,8 @@ struct View {
 
   @inline(__always) init() {}
 
-  /// The oldest readable store of a location.
-  subscript(location index: Int) -> Int {
+  /// The oldest readable store of the location with this lane.
+  subscript(lane index: Int) -> Int {
     @inline(__always) get { Int(il_view_get(lanes, index)) }
     @inline(__always) set { lanes = il_view_set(lanes, index, UInt16(newValue)) }
   }

@@ -58,7 +58,7 @@ struct CrashProgram: CustomStringConvertible, Sendable {
 
   /// All that a crash can leave, as recovery finds it.
   func left(
-    _ reduction: Checker.Reduction, preemptions: Int? = nil
+    _ reduction: Checker.Reduction, preemptions: Int? = nil, first: Int = 0
   ) -> (left: Set<Left>, report: Report) {
     var options = Checker.Options()
     options.reduction = reduction
@@ -66,6 +66,7 @@ struct CrashProgram: CustomStringConvertible, Sendable {
     options.shortensTrace = false
     var left: Set<Left> = []
     let report = Checker(options).run { scenario in
+      for _ in 0..<first { _ = ModelWord(0) }
       let memory = Memory(survivors)
       for (index, steps) in threads.enumerated() {
         scenario.thread("T\(index + 1)") { for step in steps { Self.run(step, memory) } }

@@ -26,7 +26,7 @@ import Testing
     var hashes: Set<UInt64> = [View().hash]
     for location in 0..<View.locations {
       var view = View()
-      view[location: location] = 1
+      view[lane: location] = 1
       #expect(hashes.insert(view.hash).inserted, "location \(location)")
     }
     for thread in 0..<View.threads {

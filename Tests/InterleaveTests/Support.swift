@@ -42,6 +42,11 @@ func outcomes(
   let report = Checker(options).run { scenario in
     for _ in 0..<first { _ = ModelWord(0) }
     let registers = Registers(), words = Words()
+    for _ in 0..<first {
+      // The set-up stores too, as set-ups do.
+      words.x.store(1, .relaxed)
+      words.x.store(0, .relaxed)
+    }
     for (index, thread) in litmus(words, registers).enumerated() {
       scenario.thread("T\(index + 1)", thread)
     }

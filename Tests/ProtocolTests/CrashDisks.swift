@@ -12,7 +12,8 @@ import Interleave
 
   enum Pages { case none, small, huge }
 
-  static let frames = 8
+  /// With 10, there is memory for two operations that copy tables and pages. With 8 they reclaim.
+  static let frames = SpaceTests.number("CRASH_FRAMES") ?? 8
   static let own: UInt8 = 5
   let machine: ProtocolsModel.Machine
   var spaces: [AddressSpace?] = [nil, nil]

@@ -70,10 +70,10 @@ extension SpaceTests {
     "write of the fork, collapse",
   ]
 
-  /// For `make crashes`: the time for each pair, and the most preemptions.
+  /// For `make crashes`: the time for each pair, and the most preemptions; the frames (`CrashDisks`).
   static let seconds = number("CRASHES")
   static let bound = number("CRASH_BOUND")
-  private static func number(_ name: String) -> Int? {
+  static func number(_ name: String) -> Int? {
     ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
   }
 
