@@ -23,6 +23,9 @@ struct SurviveOptions: ParsableArguments {
   var takeover = false
 
   func validate() throws {
+    guard memoryFile != "" else {
+      throw ValidationError("--memory-file: is empty; name a file on a tmpfs or hugetlbfs")
+    }
     guard !takeover || isOn else {
       throw ValidationError("--takeover: needs --survive or --memory-file")
     }

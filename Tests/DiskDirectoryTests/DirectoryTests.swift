@@ -158,7 +158,7 @@ import Testing
     _ = try DiskDirectory(file.descriptor)
     let at = Layout.Word.length.rawValue * 8
     let word = file.word(at: at)
-    #expect(word >> 16 << 16 == length)
+    #expect((word >> 16) << 16 == length)
     for size in [length - 1, length / 2, 4096] {
       #expect(ftruncate(file.descriptor, off_t(size)) == 0)
       let error = DirectoryError.cutShort(size: size, length: length)
