@@ -79,7 +79,8 @@ final class Takeover {
         "--takeover: the disks have \(ByteSize(status.memoryUsed)), and \(ByteSize(status.memoryPromised)) more are "
           + "reserved for them; --memory must have room for both")
     }
-    return Dictionary(uniqueKeysWithValues: status.disks.map { ($0.name, $0.size) })
+    // A disk that was renamed meanwhile may come twice.
+    return Dictionary(status.disks.map { ($0.name, $0.size) }) { $1 }
   }
 
   /// Lets the other server end, and waits until it has. Its memory is free then.
