@@ -33,9 +33,7 @@ extension Checkpoints {
       machine: machine, report: report
     ) { [weak self] numbers, forks in
       // The next checkpoint can go on from this one, unless there was one meanwhile.
-      let next = Base(
-        directory: directory.identity, generation: manifest.generation,
-        segments: manifest.segments, numbers: numbers, spaces: forks)
+      let next = Base(manifest, in: directory, numbers, forks)
       self?.base.withLock { if $0 == nil { $0 = next } }
     }
     isLoading = true

@@ -68,6 +68,15 @@ public final class Checkpoints: Sendable {
     var numbers: PageNumbers
     /// These keep the frames that have numbers from getting another use.
     var spaces: [AddressSpace]
+
+    init(
+      _ manifest: Manifest, in directory: CheckpointDirectory, _ numbers: PageNumbers,
+      _ spaces: [AddressSpace]
+    ) {
+      self.directory = directory.identity
+      (generation, segments) = (manifest.generation, manifest.segments)
+      (self.numbers, self.spaces) = (numbers, spaces)
+    }
   }
 
   let machine: Machine
@@ -116,8 +125,8 @@ public final class Checkpoints: Sendable {
     progress: @escaping (UInt32) throws -> Void
   ) throws -> Report {
     let last = try Manifest(lastIn: directory)
-    // What an interrupted one left.
-    try clean(directory, keeping: last)
+    if last == nil { try refuseOthers(in: directory) }
+    clean(directory, keeping: last)
     var base = take()
     let pages = Int(last?.pages ?? 0)
     // With more garbage than pages in use, a new beginning is smaller.
@@ -153,11 +162,10 @@ public final class Checkpoints: Sendable {
       try manifest.write(to: directory)
       isInPlace = true
       try directory.sync()
-      try? clean(directory, keeping: manifest)
+      clean(directory, keeping: manifest)
       let next = Base(
-        directory: directory.identity, generation: generation, segments: manifest.segments,
-        numbers: numbers,
-        spaces: disks.flatMap { [$0.contents] + ($0.origin.map { [$0.contents] } ?? []) })
+        manifest, in: directory, numbers,
+        disks.flatMap { [$0.contents] + ($0.origin.map { [$0.contents] } ?? []) })
       self.base.withLock { $0 = next }
       return Report(
         generation: generation, disks: disks.count, written: UInt64(segment.pages) * 4096,
@@ -170,18 +178,19 @@ public final class Checkpoints: Sendable {
     }
   }
 
+  /// Throws if a directory without a checkpoint has other files than the first one leaves when it is
+  /// interrupted, or a file system.
+  private func refuseOthers(in directory: CheckpointDirectory) throws(CheckpointError) {
+    let known = ["pages.1", Manifest.temporary, "lost+found"]
+    let others = directory.names().filter { !$0.hasPrefix(".") && !known.contains($0) }
+    if let name = others.min() { throw .notEmpty(name) }
+  }
+
   /// Removes what the last checkpoint does not need: files of older ones, and of one that was interrupted.
-  /// Throws if there is no checkpoint yet and the directory has other files, which may be anybody's.
-  private func clean(_ directory: CheckpointDirectory, keeping last: Manifest?) throws {
-    let left = Set(directory.names()).subtracting(last?.segments.map(\.name) ?? [])
-    if last == nil {
-      let foreign = left.filter { name in
-        // The first checkpoint of a directory may have left these, and a file system that.
-        !name.hasPrefix(".") && !["pages.1", Manifest.temporary, "lost+found"].contains(name)
-      }
-      if let name = foreign.min() { throw CheckpointError.notEmpty(name) }
-    }
-    for name in left where Manifest.isSegment(name) || name == Manifest.temporary {
+  private func clean(_ directory: CheckpointDirectory, keeping last: Manifest?) {
+    let needed = Set(last?.segments.map(\.name) ?? [])
+    for name in directory.names()
+    where Manifest.isSegment(name) && !needed.contains(name) || name == Manifest.temporary {
       directory.remove(name)
     }
   }
@@ -205,9 +214,7 @@ public final class Checkpoints: Sendable {
     let spaces = disks.flatMap { [$0.contents] + ($0.origin.map { [$0] } ?? []) }
     if let forks = try? AddressSpace.forkTogether(spaces) {
       let next = Base(
-        directory: directory.identity, generation: manifest.generation,
-        segments: manifest.segments, numbers: reader.frames.numbers(in: machine.frames),
-        spaces: forks)
+        manifest, in: directory, reader.frames.numbers(in: machine.frames), forks)
       base.withLock { $0 = next }
     }
     return disks

@@ -34,7 +34,7 @@ public final class CheckpointDirectory: Sendable {
   }
 
   /// Keeps other servers from writing a checkpoint here meanwhile, where the file system has locks for
-  /// directories; NFS has none. The lock is let go of by name, since who passed the descriptor shares it.
+  /// directories; NFS has none. It is unlocked here, since who passed the descriptor shares it.
   func locked<Result>(_ body: () throws -> Result) throws -> Result {
     if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
       throw CheckpointIsRunning(isOfAnotherServer: true)
@@ -60,7 +60,8 @@ public final class CheckpointDirectory: Sendable {
     return file
   }
 
-  /// Makes a file, which must not be there: so it is nobody else's. Its owner alone may read it, as the disks of a server.
+  /// Makes a file, which must not be there: so it is nobody else's. Its owner alone may read it, as the
+  /// disks of a server.
   func make(_ name: String) throws(CheckpointError) -> File {
     try open(name, O_WRONLY | O_CREAT | O_EXCL, call: "make")
   }

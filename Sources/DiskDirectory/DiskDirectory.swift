@@ -42,7 +42,6 @@ public final class DiskDirectory: Sendable {
   /// made the file as long as `length` says. `canRunOut` is whether there may be no memory for a page of it.
   public init(_ file: Int32, canRunOut: Bool = false) throws(DirectoryError) {
     mapped = try MappedDirectory(file, canRunOut: canRunOut)
-    mapped.keepLength(try HeaderPage(file).size)
     frames = Self.frames(of: file, canRunOut: canRunOut)
   }
 

@@ -29,7 +29,7 @@ enum Layout {
     case checksum
     /// Records of this batch are not there yet; 0 if there is none (`MappedDirectory.pendingBatch`).
     case pendingBatch
-    /// How long the file has been made, in bytes; 0 in files of before (`MappedDirectory.length`).
+    /// How long the file has been made, in bytes; 0 in files of before (`Sealed`).
     case length
   }
 

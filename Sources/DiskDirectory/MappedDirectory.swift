@@ -14,7 +14,8 @@ import Primitives
 
   /// Maps a file. A new one gets its header.
   init(_ file: Int32, canRunOut: Bool = false) throws(DirectoryError) {
-    let isNew = try HeaderPage(file).check()
+    let header = try HeaderPage(file)
+    let isNew = try header.check()
     guard let start = unsafe hm_map_file(file, 0, Layout.frames, 0) else {
       throw .system(call: "mmap", errno: errno)
     }
@@ -27,12 +28,15 @@ import Primitives
       if isNew { _ = unsafe hm_punch(start, Layout.records) }
       throw .noRoom
     }
-    guard isNew else { return }
-    for (index, value) in Layout.words.enumerated() {
-      unsafe words[index + 1].store(value, .relaxed)
+    if isNew {
+      for (index, value) in Layout.words.enumerated() {
+        unsafe words[index + 1].store(value, .relaxed)
+      }
+      set(.checksum, HeaderPage.checksum(of: Layout.words))
+      set(.magic, Layout.magic)
     }
-    set(.checksum, HeaderPage.checksum(of: Layout.words))
-    set(.magic, Layout.magic)
+    // From now on, a start refuses the file if it has become shorter.
+    set(.length, Sealed.word(header.size >> 16))
   }
 
   deinit { unsafe hm_release(start, Layout.frames) }
@@ -48,9 +52,6 @@ import Primitives
     get { Sealed.number(word(.pendingBatch)) }
     set { set(.pendingBatch, Sealed.word(newValue ?? 0)) }
   }
-
-  /// How long the file is, in bytes, from now on: a start refuses one that has become shorter.
-  func keepLength(_ bytes: UInt64) { set(.length, Sealed.word(bytes >> 16)) }
 
   /// Where the root of a space lies.
   func root(_ index: Int) -> UnsafeMutableRawPointer { unsafe start + Layout.roots + index * 8 }

@@ -72,10 +72,9 @@ struct Limit: ParsableCommand {
 
   /// Says if the file of the memory can run out before the limit is reached.
   private func noteRoom(for limit: UInt64) throws {
-    guard case .status(let status) = try server.ask(.stat(name: nil)) else { throw unexpected }
+    let memory: MemoryDocument = try server.session().call(.GET, "/memory")
     // What is resident may be in use again without more room.
-    guard let room = status.survival?.room,
-      max(status.memoryUsed, status.residentMemory) + room < limit
+    guard let room = memory.survival?.room, max(memory.used, memory.resident) + room < limit
     else { return }
     writeToStandardError(
       "note: the file system of the memory file has room for \(ByteSize(room)) more; without room, "

@@ -71,9 +71,7 @@ package final class KeeperConnection: Sendable {
       close(socket)
       throw MemoryFileError("\(path): another user listens there; choose another --directory")
     }
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
-    unsafe setsockopt(
-      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    KeeperSocket.setPatience(5, of: socket)
     return socket
   }
 

@@ -51,6 +51,13 @@ package enum KeeperSocket {
     return user == geteuid() || user == 0 || byRoot && geteuid() == 0
   }
 
+  /// How long `receive` waits, in seconds; 0 is any time.
+  package static func setPatience(_ seconds: Int, of socket: Int32) {
+    var limit = timeval(tv_sec: seconds, tv_usec: 0)
+    unsafe setsockopt(
+      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   /// Sends a packet. Returns whether the system took it.
   package static func send(_ text: String, to socket: Int32, with descriptor: Int32 = -1) -> Bool {
     let bytes = Array(text.utf8.prefix(longest))
@@ -65,7 +72,7 @@ package enum KeeperSocket {
     /// A packet, and the descriptor that came with it.
     case packet(String, Int32?)
     case end
-    /// An errno: EAGAIN after the time of `SO_RCVTIMEO`.
+    /// An errno: EAGAIN after the time of `setPatience`.
     case failure(Int32)
   }
 

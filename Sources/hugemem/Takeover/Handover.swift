@@ -39,9 +39,7 @@ struct Handover: Sendable {
 
   private func run(on socket: Int32) {
     defer { close(socket) }
-    var limit = timeval(tv_sec: 60, tv_usec: 0)
-    unsafe setsockopt(
-      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    KeeperSocket.setPatience(60, of: socket)
     func give(_ what: TakeoverPacket, _ descriptor: Int32 = -1) -> Bool {
       KeeperSocket.send(what.rawValue, to: socket, with: descriptor)
     }

@@ -30,9 +30,7 @@ final class Takeover {
       session = try ServerSession(directory)
       try session.takeOver(OpenFile(pair[1]))
     } catch { throw ControlError("--takeover: \(error)") }
-    var limit = timeval(tv_sec: ServerSession.patience, tv_usec: 0)
-    unsafe setsockopt(
-      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    KeeperSocket.setPatience(ServerSession.patience, of: socket)
     var lock: Int32?
     var memory: Int32?
     var open: [Listener] = []
@@ -86,9 +84,7 @@ final class Takeover {
   /// Lets the other server end, and waits until it has. Its memory is free then.
   func complete() throws {
     // However long its end takes, nobody else can have the memory before.
-    var limit = timeval()
-    unsafe setsockopt(
-      socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    KeeperSocket.setPatience(0, of: socket)
     guard KeeperSocket.send(TakeoverPacket.go.rawValue, to: socket) else {
       throw ControlError("--takeover: the server ended before it had given everything")
     }
