@@ -65,9 +65,10 @@ def test_reads_writes_and_flushes(fio):
 
 
 def test_a_damaged_block_is_found(fio):
-    """This tests the test: fio must see a byte that another client changed."""
+    """This tests the test: fio must see what another client changed. Its blocks are random, so one
+    byte could have that value already."""
     fio.run("--name=d", "--rw=write", "--bs=4k", "--size=1M", "--do_verify=0")
-    fio.server.io("data", "write -P 255 70000 1")
+    fio.server.io("data", "write -P 255 70000 64")
     refused("verify", "fio", "--ioengine=nbd", f"--uri={fio.server.uri('data')}", "--name=d", "--rw=read",
             "--bs=4k", "--size=1M", "--verify=crc32c", "--verify_fatal=1", f"--aux-path={fio.folder}",
             cwd=fio.folder)
