@@ -44,6 +44,8 @@ struct Contention {
 
   /// One bit for each location: the words from below, the heaps from above.
   private(set) var contended: UInt64
+  /// Whether the reduction is on. If not, every location counts as contended.
+  let isUsed: Bool
   private(set) var ordered: UInt64 = 0
   /// The threads that read and wrote each location, in all executions so far.
   private var readers = [ThreadSet](repeating: ThreadSet(), count: 64)
@@ -53,8 +55,10 @@ struct Contention {
   /// The locations that have an entry in `accesses`.
   private(set) var accessed: UInt64 = 0
 
-  /// `isUsed` is whether the reduction is on. If not, every location counts as contended.
-  init(isUsed: Bool) { contended = isUsed ? 0 : ~0 }
+  init(isUsed: Bool) {
+    self.isUsed = isUsed
+    contended = isUsed ? 0 : ~0
+  }
 
   mutating func reset() {
     for index in 0..<64 where accessed >> UInt64(index) & 1 != 0 { accesses[index] = Accesses() }

@@ -5,9 +5,9 @@
 /// on a copy of the memory, and the search goes on. No thread has to be abandoned for that.
 ///
 /// Why no contents are missed:
-/// - Each store to surviving memory is a step of its own, even if its location is quiet. So is a
+/// - Each store to surviving memory is a step of its own, or is in its thread's `UndoLog`. So is a
 ///   write to surviving plain memory, and a release that makes such a write certain (`isKept`). So
-///   between any two of them there is a state.
+///   a crash between any two of them is looked at: in the state there, or by taking stores back.
 /// - Sleep sets leave out steps, but no states (Godefroid 1996, chapter 5), and the cache only
 ///   leaves out states that were reached before. A state's hash covers all surviving memory, and
 ///   which of its plain writes may still be missing.
@@ -20,7 +20,8 @@ extension Explorer {
   struct Remains {
     let memory: Memory
     let plain: PlainMemory
-    /// Says which crash it was (`Explorer+CrashReplay`).
+    /// Says which crash it was (`Explorer+CrashReplay`): the steps before it, and what is left.
+    let steps: [UInt8]
     let token: [UInt8]
   }
 
@@ -34,6 +35,9 @@ extension Explorer {
     var isMarking = false
 
     // Of one execution.
+    var logs = [UndoLog](repeating: UndoLog(), count: View.threads)
+    /// For each thread, where in its log a crash stops it; nil for the end.
+    var stops = [Int?](repeating: nil, count: View.threads)
     /// What is still to be recovered from, the next one last.
     var found: [Remains] = []
     /// The thread that the search stopped in meanwhile.
@@ -54,6 +58,8 @@ extension Explorer {
     /// In a replay: the number of stores after which recovery is killed, and what that left.
     var killedAfter: Int?
     var next: Remains?
+    /// The token up to the crash, and from there.
+    var taken: [UInt8] = []
     var token: [UInt8] = []
 
     // Of the search.
@@ -68,6 +74,7 @@ extension Explorer {
       recover = nil
       words = 0
       isMarking = false
+      for thread in logs.indices { logs[thread].removeAll() }
       found.removeAll()
       interrupted = nil
       hasCrashed = false
@@ -99,7 +106,7 @@ extension Explorer {
     }
   }
 
-  /// Whether the step changes what a crash leaves, and so is never fused with another.
+  /// Whether the step changes what a crash leaves. Then it is a step of its own, or is logged.
   func isKept(_ operation: Operation) -> Bool {
     guard crash.isOn else { return false }
     if operation.isRelease && isReleaseKept { return true }
@@ -111,7 +118,7 @@ extension Explorer {
     }
   }
 
-  /// Whether a release by the running thread is a step, since it makes plain writes certain.
+  /// Whether a release by the running thread matters, since it makes plain writes certain.
   var isReleaseKept: Bool {
     guard crash.isOn, running != 0, !crash.isRecovering else { return false }
     return plain.cells.indices.contains {
@@ -120,7 +127,7 @@ extension Explorer {
     }
   }
 
-  /// Whether a write to the cell is a step.
+  /// Whether a write to the cell changes what a crash leaves.
   func isKept(cell: Int) -> Bool { crash.isOn && running != 0 && plain.cells[cell].survives }
 
   // MARK: Contents
@@ -136,17 +143,20 @@ extension Explorer {
     switchTo(0)
   }
 
-  /// Adds to `found` the contents that are new. There are several if plain writes may be missing:
-  /// all combinations, by number. In combination 0 nothing is missing.
+  /// Adds to `found` the contents that are new. There are several if stores can be taken back, or if
+  /// plain writes may be missing: all combinations, by number. In combination 0 nothing is missing.
   private func findRemains(token: [UInt8]) {
-    let count = combinations
-    guard count < 1 << 12 else {
-      return fail(.misuse, "too many plain writes without a release: \(count) combinations")
+    var found: [Remains] = []
+    withStoresTakenBack {
+      let count = combinations
+      guard count < 1 << 12 else {
+        return fail(.misuse, "too many plain writes without a release: \(count) combinations")
+      }
+      for combination in 0..<count where crash.seen.insert(hash(of: combination)).inserted {
+        found.append(remains(combination, token: token + Self.digits(combination)))
+      }
     }
-    for combination in (0..<count).reversed()
-    where crash.seen.insert(hash(of: combination)).inserted {
-      crash.found.append(remains(combination, token: token + Self.digits(combination)))
-    }
+    crash.found += found.reversed()
   }
 
   private var combinations: Int {
@@ -184,7 +194,9 @@ extension Explorer {
       left.leave(cell, holding: value, isFrame: isFrame)
       if isTracing && value != plain.cells[cell].value { noteMissing(cell, value) }
     }
-    return Remains(memory: memory, plain: left, token: token)
+    return Remains(
+      memory: memory, plain: left, steps: crash.isRecovering ? crash.taken : takenUntilCrash,
+      token: token)
   }
 
   // MARK: Recovery
@@ -215,6 +227,7 @@ extension Explorer {
     threads.append(Thread(name: "recovery", body: crash.recover!, history: UInt64(number)))
     crash.isRecovering = true
     crash.firstOwnCell = plain.cells.count
+    crash.taken = remains.steps
     crash.token = remains.token
     crash.next = nil
     crash.process += 1

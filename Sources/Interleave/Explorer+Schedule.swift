@@ -9,12 +9,16 @@ extension Explorer {
     if crash.isRecovering { return passInRecovery(operation) }
     switch contention.note(operation, by: thread, &memory.threads[thread].view) {
     case .quiet where !isKept(operation): return passQuietly(thread, operation)
+    case .quiet where keepsUndoLog && operation.kind != .heap:
+      log(operation)
+      return passQuietly(thread, operation)
     case .quiet, .visible: break
     case .outdated: becomeOutdated()
     }
     threads[thread].pending = operation
     switchTo(isStarting ? 0 : nextThread())
     memory.beginStep(thread)
+    crash.logs[thread].removeAll()
   }
 
   func becomeOutdated() {
@@ -43,9 +47,10 @@ extension Explorer {
       threads[thread].stepsAtStart += 1
     } else if !isCoasting {
       taken.append(UInt8(thread))
+      crash.logs[thread].end = taken.count
     }
     precondition(
-      isOutdated || operation.kind == .heap
+      isOutdated || ![.load, .store, .modify, .compareExchange].contains(operation.kind)
         || memory.readable(operation.object, by: thread, .relaxed) == 1,
       "Interleave: a quiet location has two values")
   }
@@ -252,6 +257,7 @@ extension Explorer {
     for (lock, variables) in guarded { hash &+= mix(UInt64(lock), variables()) }
     for thread in 1..<threads.count {
       hash = mix(hash, threads[thread].history)
+      if !crash.logs[thread].isEmpty { hash = mix(hash, crash.logs[thread].hash(memory)) }
       if running.contains(thread) { hash = mix(hash, state.hash(thread)) }
     }
     return hash

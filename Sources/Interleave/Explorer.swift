@@ -291,7 +291,9 @@ final class Explorer {
     if failure == nil {
       takeStart(running)
       failure = Failure(
-        kind: kind, message: message, token: ReplayToken(choices: replayed ?? taken + crash.token),
+        kind: kind, message: message,
+        token: ReplayToken(
+          choices: replayed ?? (crash.isRecovering ? crash.taken : taken) + crash.token),
         preemptions: preemptions)
       if isTracing { trace.append("FAILED: \(message)") }
     }

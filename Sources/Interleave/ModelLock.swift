@@ -34,7 +34,7 @@ public struct ModelLock: ~Copyable, Sendable {
   public borrowing func unlock(file: StaticString = #fileID, line: UInt = #line) {
     let site = Site(file: file, line: line)
     let explorer = explorer(site)
-    if explorer.isReleaseKept { explorer.scheduleUnlock(location, site) }
+    if explorer.crash.isOn { explorer.beginUnlock(location, site) }
     explorer.unlock(location, site)
   }
 
@@ -102,8 +102,8 @@ extension Explorer {
   func scheduleUnlock(_ location: Int, _ site: Site) {
     schedule(
       Operation(
-        kind: .unlock, object: location, isWrite: true, operand: UInt64(site.line),
-        site: site))
+        kind: .unlock, object: location, isWrite: true, isRelease: true,
+        operand: UInt64(site.line), site: site))
   }
 
   func isHeld(_ lock: Int) -> Bool {

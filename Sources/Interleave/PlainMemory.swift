@@ -26,6 +26,18 @@ struct PlainMemory {
     var readSites: [Access?] = []
   }
 
+  /// What a crash leaves of a cell.
+  struct Contents {
+    let value: UInt64
+    let writer: Int
+    let written: Int
+    let older: [UInt64]
+
+    var hash: UInt64 {
+      older.isEmpty ? mix(value, 0) : older.reduce(mix(value, UInt64(writer)), mix)
+    }
+  }
+
   struct Access {
     let what: String
     let site: Site
@@ -133,6 +145,26 @@ struct PlainMemory {
   mutating func keepOlder(_ cell: Int, _ threads: [Memory.Thread]) {
     if isSettled(cell, threads) { cells[cell].older.removeAll() }
     cells[cell].older.append(cells[cell].value)
+  }
+
+  /// What a crash leaves of the cell now.
+  func contents(_ cell: Int, _ threads: [Memory.Thread]) -> Contents {
+    let cell_ = cells[cell]
+    return Contents(
+      value: cell_.value, writer: cell_.writer, written: cell_.written,
+      older: isSettled(cell, threads) ? [] : cell_.older)
+  }
+
+  /// Gives a cell other contents. Returns what it had.
+  mutating func exchange(_ cell: Int, _ contents: Contents) -> Contents {
+    let before = Contents(
+      value: cells[cell].value, writer: cells[cell].writer, written: cells[cell].written,
+      older: cells[cell].older)
+    cells[cell].value = contents.value
+    cells[cell].writer = contents.writer
+    cells[cell].written = contents.written
+    cells[cell].older = contents.older
+    return before
   }
 
   /// The values that a surviving cell may hold if all threads stop now, the newest first.

@@ -74,7 +74,9 @@ extension Explorer {
   /// names every step.
   func beginUnlock(_ location: Int, _ site: Site) {
     guard running != 0, !crash.isRecovering else { return }
-    if isTracing || isReleaseKept || tried >> UInt64(location) & 1 != 0 {
+    if isTracing || isReleaseKept || !crash.logs[running].isEmpty
+      || tried >> UInt64(location) & 1 != 0
+    {
       scheduleUnlock(location, site)
     } else {
       passQuietly(running, Operation(kind: .unlock, object: location))

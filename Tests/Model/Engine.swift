@@ -116,9 +116,19 @@ public final class Counters: Sendable {
   init(_ space: AddressSpace) { unsafe self.space = space }
   func detach() { unsafe space = nil }
   func withSpace<Result>(_ body: (AddressSpace) -> Result) -> Result? {
-    unsafe space.map { body($0) }
+    guard let space = unsafe space else { return nil }
+    spaceReferences?.word.add(1, .relaxed)
+    defer { spaceReferences?.word.subtract(1, .acquireRelease) }
+    return withExtendedLifetime(space) { body(space) }
   }
 }
+
+/// The references to spaces, for a scenario in which a thread may drop the last one. Swift counts them
+/// where the checker does not see it, but who drops the last one takes the space down.
+final class SpaceReferences: Sendable {
+  let word = ModelWord(1, name: "references to spaces")
+}
+@safe nonisolated(unsafe) var spaceReferences: SpaceReferences?
 
 let slotSize = UInt64(FrameGeometry.hugeSize)
 let pageSize = UInt64(FrameGeometry.frameSize)
@@ -130,6 +140,7 @@ func makeEngine(
 ) -> Machine {
   physical = nil
   memoryFile = file
+  spaceReferences = nil
   threadsNamed = 0
   var policy = Policy.linux
   policy.zeroReference = reference

@@ -47,6 +47,8 @@ import Interleave
       if hasZeros { space.put(0, at: pageSize) }
       before.disks[0]![0] = 1
     }
+    // A revocation holds each space meanwhile.
+    if hasOwn && hasZeroPage { spaceReferences = SpaceReferences() }
     if hasZeroPage { _ = space.byte(at: slotSize) }
     if isForked {
       name()
@@ -71,9 +73,14 @@ import Interleave
 
   /// `drops` is whether nobody else has the space.
   func remove(drops: Bool) {
-    if planted == .freedBeforeName, drops { spaces[1] = nil }
+    if planted == .freedBeforeName, drops { drop() }
     names.subtract(2, .release)
-    if drops { spaces[1] = nil }
+    if drops { drop() }
+  }
+
+  private func drop() {
+    spaceReferences?.word.subtract(1, .acquireRelease)
+    spaces[1] = nil
   }
 
   // MARK: The next process
