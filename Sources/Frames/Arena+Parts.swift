@@ -32,14 +32,14 @@ extension Arena {
   /// Adds a reference for one more small entry. The frame may be a part of a huge one.
   @inline(__always)
   public func retainSmall(_ frame: FrameNumber) {
-    if unsafe metadata[Int(frame)].word.load(.relaxed) & Self.shared == 0 { return retain(frame) }
+    if isWhole(frame) { return retain(frame) }
     retainPart(frame)
   }
 
   /// Drops the reference of a small entry. Returns whether this queued the huge frame to be split.
   @inline(__always) @discardableResult
   public func releaseSmall(_ frame: FrameNumber) -> Bool {
-    if unsafe metadata[Int(frame)].word.load(.relaxed) & Self.shared == 0 {
+    if isWhole(frame) {
       release(frame)
       return false
     }
@@ -54,17 +54,23 @@ extension Arena {
   public func isSole(_ frame: FrameNumber) -> Bool {
     // `acquire` pairs with the release in `release`, as in `references`. When a part is split off,
     // one store makes it small and gives it its own count.
-    let word = unsafe metadata[Int(frame)].word.load(.acquire)
-    return word & Self.shared == 0 && FrameState.references(word) == 1
+    unsafe metadata[Int(frame)].word.test(.acquire) {
+      $0 & Self.shared == 0 && FrameState.references($0) == 1
+    }
   }
 
   /// Whether the parts of a huge frame are mapped, and their mappings counted, one by one.
   public func isMappedSmall(_ frame: FrameNumber) -> Bool {
-    unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.marked != 0
+    unsafe metadata[Int(frame)].word.test(.relaxed) { $0 & FrameState.marked != 0 }
   }
 
   /// Whether any frame is queued to be split.
   public var hasQueuedSplits: Bool { splitLock.withLock { unsafe splitQueue.pointee != 0 } }
+
+  /// Whether the frame is not a part of a huge frame that is mapped small.
+  @inline(__always) private func isWhole(_ frame: FrameNumber) -> Bool {
+    unsafe metadata[Int(frame)].word.test(.relaxed) { $0 & Self.shared == 0 }
+  }
 
   private static var shared: UInt64 { FrameState.tail | FrameState.marked }
 

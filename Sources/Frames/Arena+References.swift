@@ -11,17 +11,19 @@ extension Arena {
   /// The frame that counts the references to `frame`: itself, or the head of its huge frame.
   @inlinable @inline(__always)
   func head(_ frame: FrameNumber) -> FrameNumber {
-    unsafe metadata[Int(frame)].word.load(.relaxed) & FrameState.tail == 0
+    unsafe metadata[Int(frame)].word.test(.relaxed) { $0 & FrameState.tail == 0 }
       ? frame : counts(of: frame)[0]
   }
 
   /// Adds references to a frame. The caller knows that it is alive.
   @inlinable @inline(__always)
   public func retain(_ frame: FrameNumber, count: UInt32 = 1) {
-    let before = unsafe metadata[Int(head(frame))].word.add(UInt64(count), .relaxed)
-    precondition(FrameState.references(before) != 0, "frames: retained after the free")
-    precondition(
-      FrameState.references(before) < UInt32.max >> 1, "frames: reference count overflow")
+    _ = unsafe metadata[Int(head(frame))].word.addAndTest(UInt64(count), .relaxed) { before in
+      precondition(FrameState.references(before) != 0, "frames: retained after the free")
+      precondition(
+        FrameState.references(before) < UInt32.max >> 1, "frames: reference count overflow")
+      return true
+    }
   }
 
   /// Drops references. Frees the frame if they were the last.
@@ -32,9 +34,11 @@ extension Arena {
   /// Drops references. Returns whether they were the last; if so, the caller must call `free`.
   public func drop(_ frame: FrameNumber, count: UInt32 = 1) -> Bool {
     // `acquireRelease`: the accesses before each drop happen before the free after the last.
-    let before = unsafe metadata[Int(head(frame))].word.subtract(UInt64(count), .acquireRelease)
-    precondition(FrameState.references(before) >= count, "frames: released more than retained")
-    return FrameState.references(before) == count
+    let word = unsafe metadata + Int(head(frame))
+    return unsafe word.pointee.word.subtractAndTest(UInt64(count), .acquireRelease) { before in
+      precondition(FrameState.references(before) >= count, "frames: released more than retained")
+      return FrameState.references(before) == count
+    }
   }
 
   /// A pointer to `low` and `high` in the frame's metadata, where a table keeps its counts. It
@@ -53,6 +57,12 @@ extension Arena {
     // `acquire` pairs with the release in `release`: a caller that finds itself the only owner also
     // sees that the others are done.
     unsafe FrameState.references(metadata[Int(head(frame))].word.load(.acquire))
+  }
+
+  /// Whether the caller's reference to a frame is the only one. `acquire` is as in `references`.
+  @inlinable @inline(__always)
+  public func hasOneReference(_ frame: FrameNumber) -> Bool {
+    unsafe metadata[Int(head(frame))].word.test(.acquire) { FrameState.references($0) == 1 }
   }
 
   /// Whether the frame is the head or a part of a huge frame.

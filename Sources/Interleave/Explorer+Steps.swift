@@ -11,6 +11,13 @@ extension Explorer {
     if options.locksGuardVariables { record(UInt64(memory.locations[location].number)) }
   }
 
+  /// Replaces what was recorded since `before` by one value. The result differs from that of a step
+  /// which returned it.
+  func forget(since before: UInt64, keeping value: UInt64) {
+    threads[running].history = mix(~before, value)
+    threads[running].failedSpuriously = false
+  }
+
   /// Resets the history to one that no thread starts with (`Scenario.thread`). Otherwise a thread
   /// whose first step returned `position` would have the same history.
   func forget(_ position: Int) {
@@ -30,11 +37,13 @@ extension Explorer {
     return memory.add(value, name: name, site: site)
   }
 
-  func load(_ location: Int, _ order: MemoryOrder, _ site: Site) -> UInt64 {
+  func load(
+    _ location: Int, _ order: MemoryOrder, _ site: Site, testing passes: ((UInt64) -> Bool)? = nil
+  ) -> UInt64 {
     if isOwn(location) {
       passOwn(.load, location, site)
       if isTracing { note(site, "load(\(order)) → \(show(own(location)))", location) }
-      return own(location)
+      return learnt(own(location), passes)
     }
     let order = weaken(order, site, "load")
     schedule(
@@ -43,12 +52,19 @@ extension Explorer {
         operand: UInt64(site.line), site: site))
     let age = chooseValue(memory.readable(location, by: running, order))
     let value = memory.read(location, age: age, by: running, order)
-    record(value)
+    let learnt = learnt(value, passes)
+    record(learnt)
     if isTracing {
       note(
         site, "load(\(order)) → \(show(value, location))\(origin(location, age))", location)
     }
-    return value
+    return learnt
+  }
+
+  /// What a thread learns of a value: all of it, or 1 or 0 for whether it passes a test.
+  private func learnt(_ value: UInt64, _ passes: ((UInt64) -> Bool)?) -> UInt64 {
+    guard let passes else { return value }
+    return passes(value) ? 1 : 0
   }
 
   func store(_ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site) {
@@ -70,10 +86,11 @@ extension Explorer {
   }
 
   func add(
-    _ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site
+    _ location: Int, _ value: UInt64, _ order: MemoryOrder, _ site: Site,
+    testing passes: ((UInt64) -> Bool)? = nil
   ) -> UInt64 {
     if isOwn(location) {
-      return modify(location, order, site, "add", value) { $0 &+ value }
+      return learnt(modify(location, order, site, "add", value) { $0 &+ value }, passes)
     }
     let order = weaken(order, site, "add")
     schedule(
@@ -84,13 +101,15 @@ extension Explorer {
     let message = memory.store(location, age: 0).message
     let before = memory.read(location, age: 0, by: running, order)
     memory.write(location, before &+ value, by: running, order, passing: message, site)
-    record(before)
-    recordOrder(location)
+    let learnt = learnt(before, passes)
+    record(learnt)
+    // Nothing else that the thread may read depends on the order unless it acquires.
+    if passes == nil || order.acquires { recordOrder(location) }
     if isTracing {
       let values = "\(show(before)) → \(show(before &+ value))"
       note(site, "add(\(Int64(bitPattern: value)), \(order)): \(values)", location)
     }
-    return before
+    return learnt
   }
 
   /// Only a sequential fence is a scheduling point. Others notice it through the order of all

@@ -34,6 +34,16 @@ public struct ModelWord: ~Copyable, Sendable {
     return explorer(site).load(location, order, site)
   }
 
+  /// Loads a value only to test it. The thread learns nothing else of the value, so executions that
+  /// differ only in the rest are explored once. `passes` must not let the value escape.
+  public borrowing func test(
+    _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    _ passes: @escaping (UInt64) -> Bool
+  ) -> Bool {
+    let site = Site(file: file, line: line)
+    return explorer(site).load(location, order, site, testing: passes) != 0
+  }
+
   /// Stores a value.
   public borrowing func store(
     _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line
@@ -65,6 +75,24 @@ public struct ModelWord: ~Copyable, Sendable {
   ) -> UInt64 {
     let site = Site(file: file, line: line)
     return explorer(site).add(location, 0 &- value, order, site)
+  }
+
+  /// Adds modulo 2⁶⁴, and tests the previous value as `test` does.
+  public borrowing func addAndTest(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    _ passes: @escaping (UInt64) -> Bool
+  ) -> Bool {
+    let site = Site(file: file, line: line)
+    return explorer(site).add(location, value, order, site, testing: passes) != 0
+  }
+
+  /// Subtracts modulo 2⁶⁴, and tests the previous value as `test` does.
+  public borrowing func subtractAndTest(
+    _ value: UInt64, _ order: MemoryOrder, file: StaticString = #fileID, line: UInt = #line,
+    _ passes: @escaping (UInt64) -> Bool
+  ) -> Bool {
+    let site = Site(file: file, line: line)
+    return explorer(site).add(location, 0 &- value, order, site, testing: passes) != 0
   }
 
   /// Strong compare-and-swap. Returns whether it swapped, and the value found.

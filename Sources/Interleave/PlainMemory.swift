@@ -149,10 +149,10 @@ struct PlainMemory {
 
   /// What a crash leaves of the cell now.
   func contents(_ cell: Int, _ threads: [Memory.Thread]) -> Contents {
-    let cell_ = cells[cell]
+    let now = cells[cell]
     return Contents(
-      value: cell_.value, writer: cell_.writer, written: cell_.written,
-      older: isSettled(cell, threads) ? [] : cell_.older)
+      value: now.value, writer: now.writer, written: now.written,
+      older: isSettled(cell, threads) ? [] : now.older)
   }
 
   /// Gives a cell other contents. Returns what it had.

@@ -58,3 +58,16 @@ public func processFence(file: StaticString = #fileID, line: UInt = #line) {
 ///
 /// A broken promise can hide executions. As a rule it shows as a failure of kind `nondeterminism`.
 public func forget(_ position: Int) { Explorer.current.forget(position) }
+
+/// Runs `body`, and promises that the running thread then uses nothing that it has read there but the
+/// result, of which `hash` returns a hash: no variable outside has changed that the checker does not
+/// see. A broken promise is as in `forget(_:)`.
+public func keepingOnlyResult<Result, Failure: Error>(
+  _ hash: (Result) -> UInt64, _ body: () throws(Failure) -> Result
+) throws(Failure) -> Result {
+  let explorer = Explorer.current
+  let before = explorer.threads[explorer.running].history
+  let result = try body()
+  explorer.forget(since: before, keeping: hash(result))
+  return result
+}

@@ -19,6 +19,12 @@ public import Synchronization
     }
   }
 
+  /// Loads the value only to test it. The model checker takes two values for one if they pass alike.
+  @inlinable @inline(__always)
+  public borrowing func test(_ order: MemoryOrder, _ passes: (UInt64) -> Bool) -> Bool {
+    passes(load(order))
+  }
+
   @inlinable @inline(__always)
   public borrowing func store(_ value: UInt64, _ order: MemoryOrder) {
     switch order {
@@ -44,6 +50,22 @@ public import Synchronization
   @inlinable @inline(__always) @discardableResult
   public borrowing func subtract(_ value: UInt64, _ order: MemoryOrder) -> UInt64 {
     add(0 &- value, order)
+  }
+
+  /// Adds, and tests the previous value.
+  @inlinable @inline(__always)
+  public borrowing func addAndTest(
+    _ value: UInt64, _ order: MemoryOrder, _ passes: (UInt64) -> Bool
+  ) -> Bool {
+    passes(add(value, order))
+  }
+
+  /// Subtracts, and tests the previous value.
+  @inlinable @inline(__always)
+  public borrowing func subtractAndTest(
+    _ value: UInt64, _ order: MemoryOrder, _ passes: (UInt64) -> Bool
+  ) -> Bool {
+    passes(subtract(value, order))
   }
 
   /// Strong compare-and-swap. Returns whether it swapped, and the value found.

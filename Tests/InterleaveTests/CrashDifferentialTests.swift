@@ -45,6 +45,25 @@ import Testing
     }
   }
 
+  /// Each crash fails in turn. Its token leads there again, also if stores were taken back.
+  @Test(arguments: 0..<shards)
+  func eachCrashIsReplayed(_ shard: Int) {
+    programs(.copies, shard) { seed, program in
+      guard seed / Self.shards % 10 == 0 else { return true }
+      let (left, report) = program.left(reductions.last!)
+      for crash in left where report.failure == nil {
+        let scenario = program.scenario { check($0 != crash, "\(crash)") }
+        guard let failure = Checker().run(scenario).failure else {
+          Issue.record("seed \(seed): \(crash) was not found again: \(program)")
+          continue
+        }
+        let again = Checker().replay(failure.token, scenario)
+        #expect(again?.message == failure.message, "seed \(seed): \(crash): \(program)")
+      }
+      return true
+    }
+  }
+
   /// Programs made so that two of their states differ only in what a crash can leave. If the hash of
   /// states left that out, one would be taken for the other.
   @Test(arguments: Self.lookalikes)
@@ -74,6 +93,34 @@ import Testing
         [.write(cell: 0, 1), .store(0, 1, .relaxed), .store(1, 1, .relaxed)],
         [.await(0, .acquire), .processFence, .store(2, 1, .release)],
       ], survivors: [true, true, true]),
+    // When the third thread has stored 3, nothing but its log tells which of the others stored first.
+    // A crash that takes the 3 back shows it, together with what the second thread did since.
+    CrashProgram(
+      threads: [
+        [.lock, .store(0, 1, .relaxed), .unlock],
+        [
+          .lock, .store(0, 2, .relaxed), .unlock, .await(2, .acquire), .store(1, 1, .relaxed),
+        ],
+        [.lock, .store(2, 1, .relaxed), .store(0, 3, .relaxed), .unlock],
+      ], survivors: [true, true, false]),
+    // The same with a cell, whose write a release has made certain.
+    CrashProgram(
+      threads: [
+        [.lock, .write(cell: 0, 1), .unlock],
+        [.lock, .write(cell: 0, 2), .unlock, .await(2, .acquire), .store(1, 1, .relaxed)],
+        [
+          .lock, .store(2, 1, .relaxed), .write(cell: 0, 3), .store(0, 1, .release), .unlock,
+        ],
+      ], survivors: [true, true, false]),
+    // Before the fence, either write may be missing.
+    CrashProgram(
+      threads: [
+        [
+          .store(2, 1, .relaxed), .write(cell: 0, 1), .write(cell: 1, 1), .fence(.release),
+          .store(0, 1, .relaxed),
+        ],
+        [.store(2, 2, .relaxed)],
+      ], survivors: [true, true, false]),
   ]
 
   /// Programs that store what they load, with any order. The reference is plain search, which the

@@ -65,7 +65,13 @@ struct CrashProgram: CustomStringConvertible, Sendable {
     options.preemptionBound = preemptions
     options.shortensTrace = false
     var left: Set<Left> = []
-    let report = Checker(options).run { scenario in
+    let report = Checker(options).run(scenario(first: first) { left.insert($0) })
+    return (left, report)
+  }
+
+  /// Runs the program. Calls `recover` with what each crash leaves.
+  func scenario(first: Int = 0, recover: @escaping (Left) -> Void) -> (Scenario) -> Void {
+    { scenario in
       for _ in 0..<first { _ = ModelWord(0) }
       let memory = Memory(survivors)
       for (index, steps) in threads.enumerated() {
@@ -76,10 +82,9 @@ struct CrashProgram: CustomStringConvertible, Sendable {
         for word in 0..<Self.words where survivors[word] {
           found.append(memory.with(word) { $0.load(.relaxed) })
         }
-        left.insert(found + memory.cells.map { $0.load() })
+        recover(found + memory.cells.map { $0.load() })
       }
     }
-    return (left, report)
   }
 
   private static func run(_ step: Step, _ memory: Memory) {

@@ -150,6 +150,27 @@ import Testing
     #expect(report.failure?.message.contains("free until recovery claims it") == true)
   }
 
+  /// Nobody else notices the store, but who takes the lock after it does.
+  @Test func aStoreIsNotTakenBackFromUnderThoseWhoSawIt() {
+    let report = Checker().run { scenario in
+      let x = surviving { ModelWord(0) }, y = surviving { ModelWord(0) }
+      let lock = Locked()
+      scenario.thread("one") { lock.with { x.store(1, .relaxed) } }
+      scenario.thread("two") { lock.with { y.store(x.load(.relaxed), .relaxed) } }
+      scenario.afterCrash { check(x.load(.relaxed) >= y.load(.relaxed)) }
+    }
+    #expect(report.isComplete && report.crashes == 3, "\(report)")
+  }
+
+  private final class Locked: Sendable {
+    let lock = ModelLock()
+    func with(_ body: () -> Void) {
+      lock.lock()
+      body()
+      lock.unlock()
+    }
+  }
+
   // MARK: Reports
 
   @Test func aTraceSaysWhereTheThreadsStopped() throws {

@@ -43,7 +43,7 @@ struct Program: CustomStringConvertible, Sendable {
     }
   }
 
-  private static func run(_ step: Step, _ words: Words) -> UInt64 {
+  static func run(_ step: Step, _ words: Words) -> UInt64 {
     switch step {
     case .load(let at, let order): return words.with(at) { $0.load(order) }
     case .store(let at, let value, let order):

@@ -13,6 +13,20 @@ public typealias AtomicWordPointer = UnsafeMutablePointer<AtomicWord>
   }
 }
 
+/// What the engine's spin-locked sections return: whether it was done, or the number of a frame.
+public protocol Answer {
+  var hash: UInt64 { get }
+}
+extension Bool: Answer {
+  public var hash: UInt64 { self ? 1 : 0 }
+}
+extension FrameNumber: Answer {
+  public var hash: UInt64 { UInt64(self) }
+}
+extension Optional: Answer where Wrapped == FrameNumber {
+  public var hash: UInt64 { self?.hash ?? .max }
+}
+
 /// The production lock is checked by itself (`LockModel`). Here threads wait for the lock without
 /// spinning, which makes the engine small enough to explore.
 public struct SpinLock: ~Copyable, Sendable {
@@ -26,6 +40,16 @@ public struct SpinLock: ~Copyable, Sendable {
   }
   public borrowing func unlock(file: StaticString = #fileID, line: UInt = #line) {
     word.unlock(file: file, line: line)
+  }
+  /// A section that returns an answer leaves nothing else to the thread.
+  public borrowing func withLock<Result: Answer, Failure: Error>(
+    file: StaticString = #fileID, line: UInt = #line, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try keepingOnlyResult(\.hash) { () throws(Failure) in
+      lock(file: file, line: line)
+      defer { unlock(file: file, line: line) }
+      return try body()
+    }
   }
   public borrowing func withLock<Result, Failure: Error>(
     file: StaticString = #fileID, line: UInt = #line, _ body: () throws(Failure) -> Result

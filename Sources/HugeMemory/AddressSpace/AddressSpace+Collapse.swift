@@ -112,12 +112,12 @@ extension AddressSpace {
     case .table: break
     }
     let table = Table(entry.frame, in: arena)
-    let isShared = !found.exclusive || !entry.isWritable && arena.references(entry.frame) > 1
+    let isShared = !found.exclusive || !entry.isWritable && !arena.hasOneReference(entry.frame)
     var shared = 0
     var present = 0
     for page in 0..<Table.count where table[page].kind == .small {
       present += 1
-      if isShared || arena.references(table[page].frame) > 1 { shared += 1 }
+      if isShared || !arena.hasOneReference(table[page].frame) { shared += 1 }
     }
     try admit(FrameGeometry.framesPerHuge - (found.exclusive ? chargeOf(entry) : 0))
     // Linux makes a huge frame of nothing but zeros as well.

@@ -242,7 +242,7 @@ extension AddressSpace {
   /// Makes the tree this space's own again if its other sharers are gone, as the next write would.
   func regainRoot() {
     let entry = Entry(raw: root.load(.relaxed))
-    guard entry.kind == .table, !entry.isWritable, arena.references(entry.frame) == 1 else {
+    guard entry.kind == .table, !entry.isWritable, arena.hasOneReference(entry.frame) else {
       return
     }
     storeRoot(entry.madeWritable)

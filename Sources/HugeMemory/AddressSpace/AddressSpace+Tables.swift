@@ -40,7 +40,7 @@ extension AddressSpace {
       return table
     }
     if entry.isWritable { return Table(entry.frame, in: arena) }
-    if arena.references(entry.frame) == 1 {
+    if arena.hasOneReference(entry.frame) {
       // The other sharers are gone. The table's entries lost their `W` when one of them copied it.
       install(entry.madeWritable)
       regain(entry)

@@ -37,7 +37,7 @@ extension AddressSpace {
 
   private func count(_ frame: FrameNumber, _ level: Int, sole: Bool, _ usage: inout Usage) {
     let page = UInt64(FrameGeometry.frameSize)
-    let sole = sole && arena.references(frame) == 1
+    let sole = sole && arena.hasOneReference(frame)
     usage.tables += page
     if sole { usage.own += page }
     let table = Table(frame, in: arena)
@@ -51,7 +51,7 @@ extension AddressSpace {
         let bytes = entry.kind == .huge ? UInt64(FrameGeometry.hugeSize) : page
         usage.data += bytes
         if entry.kind == .huge { usage.huge += bytes }
-        if sole && (arena.references(entry.frame) == 1) {
+        if sole && arena.hasOneReference(entry.frame) {
           usage.own += bytes
         } else {
           usage.shared += bytes

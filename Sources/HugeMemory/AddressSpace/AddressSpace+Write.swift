@@ -81,7 +81,7 @@ extension AddressSpace {
       let entry = upper[index]
       if entry.kind == .huge {
         if entry.isWritable { return 0 }
-        if arena.references(entry.frame) == 1 {
+        if arena.hasOneReference(entry.frame) {
           upper.set(index, entry.madeWritable)
           regain(entry)
           return 0

@@ -117,13 +117,13 @@ import Primitives
     switch entry.kind {
     case .none, .zero: return .none
     case .small: return arena.isSole(entry.frame) ? entry.madeWritable : entry
-    case .table: return arena.references(entry.frame) == 1 ? entry.madeWritable : entry
+    case .table: return arena.hasOneReference(entry.frame) ? entry.madeWritable : entry
     case .huge:
       guard arena.isHuge(entry.frame) else {
         damaged.add(1, .relaxed)
         return .none
       }
-      let isSole = arena.references(entry.frame) == 1 && !arena.isMappedSmall(entry.frame)
+      let isSole = arena.hasOneReference(entry.frame) && !arena.isMappedSmall(entry.frame)
       return isSole ? entry.madeWritable : entry
     }
   }

@@ -51,7 +51,7 @@ extension AddressSpace {
     guard let upper = ownedTable(slot), !isHeld(slot) else { return 0 }
     let index = Radix.index(slot, 2)
     let entry = upper[index]
-    guard entry.kind == .huge, !entry.isKept, arena.references(entry.frame) == 1 else { return 0 }
+    guard entry.kind == .huge, !entry.isKept, arena.hasOneReference(entry.frame) else { return 0 }
     givesBack = true
     defer { givesBack = false }
     return withoutWriters(upper, index) { entry in
