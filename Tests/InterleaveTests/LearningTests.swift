@@ -6,16 +6,16 @@ import Testing
 @Suite struct LearningTests {
   static let programs = 200
 
-  /// Programs with two states that differ in nothing but what the first thread has learnt. The second
-  /// thread sees whether the first has ended, so no other schedule has the same results.
+  /// Programs with two states that differ in nothing but what a thread has learnt. From both, the other
+  /// thread has several ways to go on.
   static let lookalikes = [
     Program(threads: [
-      [.add(.x, .relaxed), .load(.x, .relaxed), .store(.y, 1, .relaxed)],
-      [.add(.x, .relaxed), .load(.x, .relaxed), .load(.y, .relaxed)],
+      [.add(.x, .relaxed), .load(.x, .relaxed), .store(.y, 1, .relaxed), .store(.y, 2, .relaxed)],
+      [.add(.x, .relaxed), .load(.x, .relaxed), .await(.y, .relaxed), .load(.y, .relaxed)],
     ]),
     Program(threads: [
-      [.load(.x, .relaxed), .load(.x, .relaxed), .store(.y, 1, .relaxed)],
-      [.store(.x, 1, .relaxed), .load(.y, .relaxed), .load(.z, .relaxed)],
+      [.load(.x, .relaxed), .load(.x, .relaxed), .store(.y, 1, .relaxed), .store(.y, 2, .relaxed)],
+      [.store(.x, 1, .relaxed), .await(.y, .relaxed), .load(.y, .relaxed)],
     ]),
   ].flatMap(\.reorderings)
 
