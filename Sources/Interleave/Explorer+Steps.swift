@@ -119,13 +119,9 @@ extension Explorer {
     if order == .sequential {
       schedule(Operation(kind: .fence, isSequential: true, operand: UInt64(site.line), site: site))
     } else if order.releases && isReleaseKept {
-      let step = Operation(kind: .fence, operand: UInt64(site.line), site: site)
-      if keepsUndoLog {
-        logRelease()
-        passQuietly(running, step)
-      } else {
-        schedule(step)
-      }
+      scheduleOrLog(
+        .release(memory.threads[running].released),
+        Operation(kind: .fence, operand: UInt64(site.line), site: site))
     }
     memory.fence(by: running, order)
     record(0)
@@ -188,15 +184,11 @@ extension Explorer {
   func writeCell(_ cell: Int, _ value: UInt64, _ site: Site, shown: (() -> String)? = nil) {
     verifyCell(cell, "write", site)
     if isKept(cell: cell) {
-      let step = Operation(
-        kind: .cell, object: cell, isWrite: true, operand: mix(value, UInt64(site.line)),
-        site: site)
-      if keepsUndoLog {
-        log(.cell(cell, plain.contents(cell, memory.threads)))
-        passQuietly(running, step)
-      } else {
-        schedule(step)
-      }
+      scheduleOrLog(
+        .cell(cell, plain.contents(cell, memory.threads)),
+        Operation(
+          kind: .cell, object: cell, isWrite: true, operand: mix(value, UInt64(site.line)),
+          site: site))
       plain.keepOlder(cell, memory.threads)
     }
     access("write", site) { () throws(PlainMemory.Problem) in

@@ -1,11 +1,10 @@
 /// What a thread did to surviving memory since its last step that others can notice: quiet stores,
 /// plain writes and releases. A crash can come before each of them.
 ///
-/// None of them is a step of its own, as long as nobody waits for it. Nobody else notices them, so in
-/// every execution the thread could have stopped before one of them, while the others did what they
-/// did. What that crash leaves is found by taking back the thread's last stores
-/// (`Explorer.withStoresTakenBack`). An unlock lets others go on, so it is a step if the log is not
-/// empty, and begins a new one.
+/// None of them is a step of its own. Nobody else notices them, so in every execution the thread could
+/// have stopped before one of them, while the others did what they did. What that crash leaves is found
+/// by taking back the thread's last stores (`Explorer.withStoresTakenBack`). An unlock lets others go
+/// on, so it is a step if the log is not empty, and begins a new one.
 ///
 /// A state's hash covers the logs, with the values that are gone. So equal states leave the same.
 struct UndoLog {
@@ -71,17 +70,24 @@ extension Explorer {
     crash.isOn && contention.isUsed && !isStarting && running != 0 && !crash.isRecovering
   }
 
-  func log(_ change: UndoLog.Change) { crash.logs[running].append(change, at: taken.count) }
+  private func log(_ change: UndoLog.Change) {
+    crash.logs[running].append(change, at: taken.count)
+  }
 
-  /// Notes what a quiet step to surviving memory is about to change.
+  /// Takes a step that nobody else notices but after a crash.
+  func scheduleOrLog(_ change: UndoLog.Change, _ step: Operation) {
+    guard keepsUndoLog else { return schedule(step) }
+    log(change)
+    passQuietly(running, step)
+  }
+
+  /// Notes what a step on a quiet word is about to change.
   func log(_ operation: Operation) {
-    if operation.isRelease && isReleaseKept { logRelease() }
+    if operation.isRelease && isReleaseKept { log(.release(memory.threads[running].released)) }
     guard survives(word: operation.object) else { return }
     let location = memory.locations[operation.object]
     log(.word(operation.object, newest: location.newest, number: location.number))
   }
-
-  func logRelease() { log(.release(memory.threads[running].released)) }
 
   /// Calls `body` with each memory that a crash leaves now: each thread's last changes are taken back,
   /// from all in its log to none.
