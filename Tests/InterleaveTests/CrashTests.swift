@@ -162,6 +162,37 @@ import Testing
     #expect(report.isComplete && report.crashes == 3, "\(report)")
   }
 
+  /// When the third thread has stored 3, nothing but its log tells which of the others stored last. A
+  /// crash that takes the 3 back shows it, together with what the second thread did since.
+  @Test func theLogIsAPartOfTheState() {
+    var left: Set<[UInt64]> = []
+    let report = Checker().run { scenario in
+      let x = surviving { ModelWord(0) }, y = surviving { ModelWord(0) }
+      let one = ModelWord(0), two = ModelWord(0), three = ModelWord(0)
+      let lock = Locked()
+      scenario.thread("one") {
+        lock.with { x.store(1, .relaxed) }
+        one.store(1, .release)
+      }
+      scenario.thread("two") {
+        lock.with { x.store(2, .relaxed) }
+        two.store(1, .release)
+        while three.load(.acquire) == 0 { pause() }
+        y.store(1, .relaxed)
+      }
+      scenario.thread("three") {
+        while one.load(.acquire) == 0 { pause() }
+        while two.load(.acquire) == 0 { pause() }
+        lock.with {
+          three.store(1, .release)
+          x.store(3, .relaxed)
+        }
+      }
+      scenario.afterCrash { left.insert([x.load(.relaxed), y.load(.relaxed)]) }
+    }
+    #expect(report.isComplete && left.isSuperset(of: [[1, 1], [2, 1], [3, 1]]), "\(left)")
+  }
+
   private final class Locked: Sendable {
     let lock = ModelLock()
     func with(_ body: () -> Void) {
