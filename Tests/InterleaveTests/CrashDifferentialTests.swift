@@ -74,6 +74,7 @@ import Testing
       for first in [0, 58] {
         let (found, report) = program.left(reduction, first: first)
         #expect(report.isComplete && found == reference.left, "\(reduction): \(program)")
+        #expect(report.crashes == found.count, "a state was recovered from twice, or never")
       }
     }
   }
