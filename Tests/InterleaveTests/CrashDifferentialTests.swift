@@ -148,9 +148,11 @@ import Testing
     programs(.sequential, shard) { seed, program in
       let (all, report) = program.left([.sleepSets, .stateCache])
       guard report.failure == nil else { return false }
+      // Stores that are taken back need no preemption, so in few programs a bound makes a difference.
+      let reduction = seed / Self.shards % 2 == 0 ? .stateCache : reductions.last!
       var last: Set<CrashProgram.Left> = []
       for bound in [0, 1, 8] {
-        let (found, report) = program.left(reductions.last!, preemptions: bound)
+        let (found, report) = program.left(reduction, preemptions: bound)
         guard case .bounded(bound) = report.verdict else {
           Issue.record("\(report)")
           return true
