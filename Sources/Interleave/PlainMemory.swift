@@ -28,10 +28,10 @@ struct PlainMemory {
 
   /// What a crash leaves of a cell.
   struct Contents {
-    let value: UInt64
-    let writer: Int
-    let written: Int
-    let older: [UInt64]
+    var value: UInt64
+    var writer: Int
+    var written: Int
+    var older: [UInt64]
 
     var hash: UInt64 {
       older.isEmpty ? mix(value, 0) : older.reduce(mix(value, UInt64(writer)), mix)
@@ -155,16 +155,12 @@ struct PlainMemory {
       older: isSettled(cell, threads) ? [] : now.older)
   }
 
-  /// Gives a cell other contents. Returns what it had.
-  mutating func exchange(_ cell: Int, _ contents: Contents) -> Contents {
-    let before = Contents(
-      value: cells[cell].value, writer: cells[cell].writer, written: cells[cell].written,
-      older: cells[cell].older)
-    cells[cell].value = contents.value
-    cells[cell].writer = contents.writer
-    cells[cell].written = contents.written
-    cells[cell].older = contents.older
-    return before
+  /// Gives a cell other contents, and returns its own in them.
+  mutating func exchange(_ cell: Int, _ contents: inout Contents) {
+    swap(&cells[cell].value, &contents.value)
+    swap(&cells[cell].writer, &contents.writer)
+    swap(&cells[cell].written, &contents.written)
+    swap(&cells[cell].older, &contents.older)
   }
 
   /// The values that a surviving cell may hold if all threads stop now, the newest first.

@@ -41,8 +41,9 @@ struct UndoLog {
       changes[index].change = .word(location, newest: now.newest, number: now.number)
       memory.locations[location].newest = newest
       memory.locations[location].number = number
-    case .cell(let cell, let contents):
-      changes[index].change = .cell(cell, plain.exchange(cell, contents))
+    case .cell(let cell, var contents):
+      plain.exchange(cell, &contents)
+      changes[index].change = .cell(cell, contents)
     case .release(let released):
       changes[index].change = .release(memory.threads[thread].released)
       memory.threads[thread].released = released

@@ -45,14 +45,15 @@ public struct SpinLock: ~Copyable, Sendable {
   public borrowing func withLock<Result: Answer, Failure: Error>(
     file: StaticString = #fileID, line: UInt = #line, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try keepingOnlyResult(\.hash) { () throws(Failure) in
-      lock(file: file, line: line)
-      defer { unlock(file: file, line: line) }
-      return try body()
-    }
+    try keepingOnlyResult(\.hash) { () throws(Failure) in try section(file, line, body) }
   }
   public borrowing func withLock<Result, Failure: Error>(
     file: StaticString = #fileID, line: UInt = #line, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try section(file, line, body)
+  }
+  private borrowing func section<Result, Failure: Error>(
+    _ file: StaticString, _ line: UInt, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     lock(file: file, line: line)
     defer { unlock(file: file, line: line) }
